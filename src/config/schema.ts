@@ -1,0 +1,407 @@
+/**
+ * Every key of mailreportd.conf, once: type, default, limits and the text that the example and the manual show.
+ * Keys once published stay.
+ */
+import { z } from "zod";
+import { parseDuration, parseSize } from "../lib/units.ts";
+import { REPORT_KINDS } from "../model/report.ts";
+
+/** "25M" or a number of bytes → bytes. */
+const size = (fallback: string, min = 0) =>
+  z
+    .union([z.string(), z.number()])
+    .default(fallback)
+    .transform((value, context) => {
+      const bytes = typeof value === "number" ? value : parseSize(value);
+      if (bytes === undefined || !Number.isSafeInteger(bytes) || bytes < min) {
+        context.addIssue({ code: "custom", message: `not a size of at least ${min} bytes (e.g. "25M")` });
+        return z.NEVER;
+      }
+      return bytes;
+    });
+
+/** "90s", "1h30m", "0" → milliseconds. */
+const duration = (fallback: string, minMs = 0) =>
+  z
+    .string()
+    .default(fallback)
+    .transform((value, context) => {
+      const ms = parseDuration(value);
+      if (ms === undefined || ms < minMs) {
+        context.addIssue({ code: "custom", message: 'not a duration (e.g. "90s", "1h30m", "14d")' });
+        return z.NEVER;
+      }
+      return ms;
+    });
+
+const count = (fallback: number, min: number, max: number) => z.int().min(min).max(max).default(fallback);
+
+/** host:port, [v6]:port, or a path that begins with / or ./ (a Unix socket). */
+const listenAddress = z
+  .string()
+  .regex(
+    /^(\[[0-9a-fA-F:.]+\]:\d{1,5}|[^[\]:/\s]*:\d{1,5}|\.{0,2}\/.{1,100})$/,
+    'not "host:port" or a socket path',
+  );
+
+const domainName = z
+  .string()
+  .max(253)
+  .regex(/^(?=.)[\p{L}\p{N}_-]{1,63}(\.[\p{L}\p{N}_-]{1,63})*\.?$/u, "not a domain name");
+
+const trust = z.enum(["off", "flag", "reject"]);
+
+const log = z.strictObject({
+  level: z.enum(["debug", "info", "warn", "error"]).default("info").describe("Least level that is written."),
+  file: z
+    .string()
+    .min(1)
+    .optional()
+    .describe("Write to this file in place of standard output (reopened on SIGUSR1)."),
+});
+
+const listener = {
+  max_message_size: size("25M", 65_536).describe("Largest mail; announced as SIZE."),
+  max_recipients: count(100, 1, 1000).describe("Recipients of one mail (RFC 5321 asks for 100)."),
+  max_connections: count(1000, 1, 10_000).describe(
+    "Sessions at once; when full, the oldest idle one is ended.",
+  ),
+  max_connections_per_address: count(20, 1, 10_000).describe(
+    "Sessions at once of one IPv4 address or IPv6 /64.",
+  ),
+  connections_per_minute: count(120, 1, 100_000).describe("New sessions a minute of one address."),
+  messages_per_minute: count(600, 1, 1_000_000).describe(
+    "Mails a minute of one address; more get 451 4.7.1.",
+  ),
+  command_timeout: duration("5m", 1000).describe(
+    "Longest wait for a command (RFC 5321 4.5.3.2.7: 5 minutes).",
+  ),
+  data_timeout: duration("3m", 1000).describe("Longest silence while a mail is being sent."),
+  session_timeout: duration("10m", 1000).describe("Longest session without an accepted mail."),
+  min_data_rate: count(500, 0, 1_000_000).describe("Bytes a second that DATA must average after 30 seconds."),
+};
+
+const smtp = z.strictObject({
+  listen: z
+    .array(listenAddress)
+    .max(32)
+    .default(["127.0.0.1:2525"])
+    .describe("Addresses that take report mail."),
+  banner: z.string().max(200).optional().describe("Host name in the greeting; default: hostname."),
+  tls_certificate: z
+    .string()
+    .min(1)
+    .optional()
+    .describe("PEM certificate chain; with tls_key it switches STARTTLS on."),
+  tls_key: z.string().min(1).optional().describe("PEM private key; must not be readable by others."),
+  trusted_proxies: z
+    .array(z.string())
+    .max(64)
+    .default([])
+    .describe("Addresses or networks whose PROXY protocol header (v1, v2) is required and believed."),
+  ...listener,
+});
+
+const lmtp = z.strictObject({
+  listen: z
+    .array(listenAddress)
+    .max(32)
+    .default([])
+    .describe("Addresses or socket paths that speak LMTP (RFC 2033)."),
+});
+
+const recipient = z.strictObject({
+  address: z
+    .string()
+    .min(1)
+    .max(320)
+    .regex(
+      /^([^@\s]+@[^@\s]+|@[^@\s]+|[^@\s]*\*(@[^@\s]+)?)$/,
+      'not "user@domain", "@domain" or "prefix*@domain"',
+    )
+    .describe('"user@domain" (also user+tag@domain), "@domain" (all of it), "prefix*@domain" or "prefix*".'),
+  kinds: z
+    .array(z.enum([...REPORT_KINDS, "any"]))
+    .min(1)
+    .max(6)
+    .default(["any"])
+    .describe("Kinds of reports taken there: dmarc, tls, failure, arf, dsn, any."),
+});
+
+const limits = z.strictObject({
+  mime_parts: count(200, 1, 10_000).describe("Parts of a mail."),
+  mime_depth: count(20, 1, 100).describe("Multiparts inside each other."),
+  rfc822_depth: count(4, 0, 20).describe("Forwarded messages inside each other."),
+  archive_depth: count(3, 1, 10).describe("Containers inside each other (gzip, zip, tar)."),
+  archive_entries: count(100, 1, 100_000).describe("Entries of one archive."),
+  gzip_members: count(100, 1, 10_000).describe("Members of one gzip stream."),
+  header_size: size("256K", 4096).describe("Header block of one part."),
+  header_fields: count(1000, 10, 100_000).describe("Fields of one header block."),
+  decompressed_size: size("64M", 65_536).describe("All decompressed bytes of one mail."),
+  decompression_ratio: count(500, 10, 100_000).describe("Decompressed over carried bytes, above 1 MiB."),
+  xml_depth: count(32, 8, 1000).describe("XML elements inside each other."),
+  xml_attributes: count(200, 1, 10_000).describe("Attributes of one XML element."),
+  records: count(200_000, 1, 10_000_000).describe("Records of one DMARC report."),
+  json_depth: count(32, 4, 1000).describe("JSON values inside each other."),
+  json_size: size("20M", 4096).describe("One TLS report after decompression."),
+  tls_policies: count(1000, 1, 100_000).describe("Policies of one TLS report."),
+  tls_details: count(10_000, 1, 1_000_000).describe("Failure details of one TLS report."),
+  field: size("4K", 64).describe("One text field; longer ones are cut."),
+  comment: size("16K", 64).describe("One comment or extension; longer ones are cut."),
+  sample_headers: size("64K", 0).describe("Kept header bytes of a failure sample."),
+  sample_body: size("0", 0).describe("Kept body bytes of a failure sample; 0 keeps none."),
+  read_timeout: duration("10s", 100).describe("Reading one mail; then it is set aside."),
+  ingest_memory: size("256M", 33_554_432).describe("JavaScript heap of the ingest process."),
+  spool_threshold: size("256K", 4096).describe(
+    "Larger mails are stored raw and acknowledged before they are read.",
+  ),
+});
+
+const receive = z.strictObject({
+  domains: z
+    .array(domainName)
+    .max(100_000)
+    .default([])
+    .describe(
+      "Our policy domains; reports about others are flagged and left out of figures. Empty: all are ours.",
+    ),
+  require_auth: z
+    .strictObject({
+      dmarc: trust.default("flag"),
+      tls: trust.default("flag"),
+      failure: trust.default("flag"),
+      arf: trust.default("flag"),
+      dsn: z.enum(["off", "flag"]).default("off"),
+    })
+    .prefault({})
+    .describe("What happens to reports of each kind whose carrying mail is not authenticated."),
+  verify: z
+    .boolean()
+    .default(false)
+    .describe("Verify SPF, DKIM and DMARC of carrying mails ourselves (needs DNS and the sender's address)."),
+  authserv_ids: z
+    .array(z.string().min(1).max(253))
+    .max(32)
+    .default([])
+    .describe("authserv-ids of our front servers whose Authentication-Results header is believed."),
+  count_unverified: z
+    .boolean()
+    .default(true)
+    .describe(
+      "Count reports of unauthenticated mails in figures (TLS reports: only when checked and valid).",
+    ),
+});
+
+const retention = z.strictObject({
+  raw: duration("30d").describe("Raw mails whose reports were read."),
+  failed: duration("90d").describe("Raw mails that could not be read."),
+  records: duration("400d").describe("Records of reports; day sums stay for ever."),
+  feedback: duration("30d").describe("Failure and abuse reports and delivery status notifications."),
+});
+
+const domainWithPeriod = z.strictObject({
+  domain: domainName.describe("Policy domain, exact."),
+  interval: z
+    .enum(["1h", "2h", "3h", "4h", "6h", "8h", "12h", "24h"])
+    .describe("Period of its DMARC reports."),
+});
+
+const report = z.strictObject({
+  domain: domainName.optional().describe("Domain we report as; default: the domain part of the host name."),
+  submitter: domainName.optional().describe("Host that submits the reports; default: the host name."),
+  org_name: z.string().min(1).max(200).optional().describe("Organisation name; default: the report domain."),
+  contact_info: z
+    .string()
+    .min(1)
+    .max(200)
+    .optional()
+    .describe("How to reach us (an address or URL), shown in reports."),
+  from: z
+    .string()
+    .min(3)
+    .max(254)
+    .optional()
+    .describe("Address reports come from; default: noreply-reports@domain."),
+  dmarc: z.boolean().default(true).describe("Compose and send DMARC aggregate reports."),
+  tls: z.boolean().default(true).describe("Compose and send TLS reports."),
+  interval: z
+    .enum(["1h", "2h", "3h", "4h", "6h", "8h", "12h", "24h"])
+    .default("24h")
+    .describe("Period of DMARC reports, on the UTC grid (TLS reports: always a day)."),
+  intervals: z
+    .array(domainWithPeriod)
+    .max(10_000)
+    .default([])
+    .describe("Other periods for single policy domains."),
+  settle: duration("5m").describe("Wait after the end of a period for late evaluations."),
+  dmarc_jitter: duration("2h").describe("DMARC reports are spread over this window after the settle time."),
+  tls_jitter: duration("4h").describe(
+    "TLS reports are spread over this window (RFC 8460 4.1: up to four hours).",
+  ),
+  max_age: duration("7d", 3_600_000).describe("Older periods are dropped, not sent."),
+  max_rows: count(10_000, 10, 1_000_000).describe(
+    "Rows of one report; above, the smallest are merged, never lost.",
+  ),
+  max_message_size: size("10M", 65_536).describe("Larger reports are split into several messages."),
+  profile: z
+    .enum(["both", "rfc9990"])
+    .default("both")
+    .describe("XML that passes the schemas of RFC 9990 and RFC 7489, or all that RFC 9990 can say."),
+  unsigned: z
+    .boolean()
+    .default(false)
+    .describe("Send DMARC reports without a DKIM key too. TLS reports never are."),
+  copy_to: z.string().min(3).max(254).optional().describe("Also send each report to this address."),
+  skip_local: z.boolean().default(true).describe("Send no reports about the domains in receive.domains."),
+  skip_spam_only: z
+    .boolean()
+    .default(true)
+    .describe("Send no report when all mail was spam that passed DMARC."),
+});
+
+const dkim = z.strictObject({
+  domain: domainName.optional().describe("d=; default: report.domain. Must be it or a parent."),
+  selector: z
+    .string()
+    .regex(/^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$/i, "not a selector")
+    .describe("s=."),
+  key_file: z.string().min(1).describe("PEM private key, RSA (2048 bits or more) or Ed25519."),
+  generate: z
+    .enum(["no", "rsa", "ed25519"])
+    .default("no")
+    .describe("Make the key file at the first start and print the DNS record."),
+});
+
+const deliver = z.strictObject({
+  relay: z
+    .string()
+    .regex(/^(\[[0-9a-fA-F:.]+\]|[^[\]:/\s]+)(:\d{1,5})?$/, 'not "host" or "host:port"')
+    .optional()
+    .describe("Hand all mail to this server; default: deliver to the MX hosts ourselves."),
+  relay_tls: z
+    .enum(["none", "opportunistic", "required", "implicit"])
+    .default("opportunistic")
+    .describe("TLS with the relay."),
+  relay_user: z.string().min(1).optional().describe("User for AUTH with the relay."),
+  relay_password_file: z.string().min(1).optional().describe("File with the relay's password."),
+  port: count(25, 1, 65_535).describe("Port of MX hosts."),
+  hostname: domainName.optional().describe("Name in EHLO; default: hostname."),
+  concurrency: count(10, 1, 1000).describe("Attempts at once."),
+  concurrency_per_host: count(2, 1, 100).describe("Connections at once to one host."),
+  retry: z
+    .array(z.string())
+    .min(1)
+    .max(50)
+    .default(["10m", "30m", "1h", "2h", "4h", "8h"])
+    .transform((values, context) => {
+      const result = values.map((v) => parseDuration(v));
+      if (result.some((ms) => ms === undefined || ms < 1000)) {
+        context.addIssue({ code: "custom", message: 'not a list of durations (e.g. ["10m", "1h"])' });
+        return z.NEVER;
+      }
+      return result as number[];
+    })
+    .describe("Waits between attempts; the last one repeats until the report expires."),
+  expire: duration("24h", 60_000).describe("Give up after this time (RFC 8460 5.5: 24 hours)."),
+  connect_timeout: duration("30s", 1000).describe("Connecting to a host."),
+  attempt_timeout: duration("15m", 1000).describe("One attempt as a whole."),
+  tls: z
+    .enum(["none", "opportunistic", "required"])
+    .default("opportunistic")
+    .describe("TLS with MX hosts. DMARC reports never fall back to clear after a TLS failure."),
+  plaintext_fallback: z
+    .boolean()
+    .default(false)
+    .describe("Send DMARC reports in clear after TLS failed (TLS reports always do: RFC 8460 3)."),
+  allow_private: z
+    .boolean()
+    .default(false)
+    .describe("Deliver to loopback, link-local and private addresses found in DNS."),
+  ip_family: z.enum(["any", "4", "6"]).default("any").describe("Address family to connect with."),
+  keep_settled: duration("7d").describe("Keep delivered and failed envelopes and their messages."),
+});
+
+const dns = z.strictObject({
+  servers: z
+    .array(z.string().min(1).max(64))
+    .max(8)
+    .default([])
+    .describe('Resolvers as "address" or "address:port"; default: those of the system.'),
+  timeout: duration("2s", 50).describe("Wait for one answer."),
+  tries: count(2, 1, 10).describe("Tries a server."),
+  zone_file: z
+    .string()
+    .min(1)
+    .optional()
+    .describe("Local records that win over DNS, one 'name type data' a line (TXT, MX, A, AAAA, CNAME)."),
+  zone_only: z.boolean().default(false).describe("Ask nobody else than the zone file."),
+});
+
+const control = z.strictObject({
+  socket: z
+    .string()
+    .min(1)
+    .max(103)
+    .optional()
+    .describe("Control socket; default: control.sock in state_directory."),
+  group: z.string().min(1).optional().describe("Group that may use the socket; default: ours."),
+});
+
+const feed = z.strictObject({
+  name: z
+    .string()
+    .regex(/^[a-z0-9][a-z0-9_-]{0,31}$/i, "not a name of letters, digits, - and _")
+    .describe("Name of the feed; ids are unique within it."),
+  type: z.enum(["ndjson"]).default("ndjson").describe("JSON lines on a Unix stream socket."),
+  socket: z.string().min(1).max(103).describe("Path of the socket, relative to state_directory."),
+});
+
+export const configSchema = z.strictObject({
+  hostname: domainName.optional().describe("Our host name; default: the system's."),
+  state_directory: z
+    .string()
+    .min(1)
+    .default("./var")
+    .describe("Databases, keys and sockets, relative to this file."),
+  allow_root: z.boolean().default(false).describe("Run as root (containers); normally refused."),
+  log: log.prefault({}).describe("Where and how much is logged."),
+  smtp: smtp.prefault({}).describe("The server that takes report mail."),
+  lmtp: lmtp.prefault({}).describe("The same over LMTP, behind a front server."),
+  recipient: z
+    .array(recipient)
+    .max(10_000)
+    .default([])
+    .describe("Addresses that take report mail; all others get 550 5.1.1."),
+  receive: receive.prefault({}).describe("Which reports we keep and trust."),
+  limits: limits.prefault({}).describe("Bounds on what one mail may cost."),
+  retention: retention.prefault({}).describe("How long things are kept."),
+  report: report.prefault({}).describe("The reports that we send."),
+  dkim: z.array(dkim).max(4).default([]).describe("Keys that sign what we send."),
+  deliver: deliver.prefault({}).describe("How reports are delivered."),
+  dns: dns.prefault({}).describe("Name resolution."),
+  control: control.prefault({}).describe("The socket of mailreportctl."),
+  feed: z.array(feed).max(32).default([]).describe("Where evaluations and TLS sessions come in."),
+});
+
+/** The configuration as written, with defaults. */
+export type RawConfig = z.infer<typeof configSchema>;
+
+/** The effective configuration: every path absolute, every default that depends on the host filled in, frozen. */
+export type Config = Readonly<
+  Omit<RawConfig, "hostname" | "report" | "deliver" | "control" | "smtp"> & {
+    readonly hostname: string;
+    /** Absolute path of the file; null in try-out mode without any. */
+    readonly file: string | null;
+    readonly smtp: RawConfig["smtp"] & { readonly banner: string };
+    readonly report: RawConfig["report"] & {
+      readonly domain: string;
+      readonly submitter: string;
+      readonly org_name: string;
+      readonly from: string;
+    };
+    readonly deliver: RawConfig["deliver"] & { readonly hostname: string };
+    readonly control: RawConfig["control"] & { readonly socket: string };
+  }
+>;
+
+export type IngestLimits = RawConfig["limits"];

@@ -1,0 +1,55 @@
+/** What every reader is handed: the bounds, the hints and a deadline. */
+import type { IngestLimits } from "../config/schema.ts";
+import type { Reason } from "../model/outcome.ts";
+import type { ReadHints } from "../model/reading.ts";
+
+export interface ReadContext {
+  readonly limits: IngestLimits;
+  readonly hints: ReadHints;
+  /** Monotonic milliseconds; handed in so that tests need not wait. */
+  readonly monotonic: () => number;
+  /** When reading must have ended, in the same measure. */
+  readonly deadline: number;
+  /** Hints from around the report, for lost fields (the mail's Subject, file names, TLS-Report headers). */
+  readonly around: SurroundingHints;
+}
+
+export interface SurroundingHints {
+  /** Report-ID, Submitter, Report Domain of the Subject (RFC 9990 3.5.2), as far as they are there. */
+  readonly subjectReportId: string | null;
+  readonly subjectSubmitter: string | null;
+  readonly subjectDomain: string | null;
+  readonly tlsReportDomain: string | null;
+  readonly tlsReportSubmitter: string | null;
+  /** Of `receiver!domain!begin!end[!id].ext`, from the attachment, entry or file name. */
+  readonly nameReceiver: string | null;
+  readonly nameDomain: string | null;
+  readonly nameBegin: number | null;
+  readonly nameEnd: number | null;
+}
+
+/**
+ * Bytes that can be read again from the start: the second pass of a report whose metadata follows its records.
+ * Iterating throws ReadStop when a limit is passed or the container is damaged beyond use.
+ */
+export interface ByteSource {
+  open(): Iterable<Uint8Array>;
+}
+
+/** Ends the reading of one part, with the reason. The one exception that readers throw on purpose. */
+export class ReadStop extends Error {
+  readonly reason: Reason;
+  readonly detail: string | null;
+
+  constructor(reason: Reason, detail: string | null = null) {
+    super(detail ? `${reason}: ${detail}` : reason);
+    this.name = "ReadStop";
+    this.reason = reason;
+    this.detail = detail;
+  }
+}
+
+/** Throws ReadStop `timeout` past the deadline; call it every few thousand steps. */
+export function checkDeadline(context: ReadContext): void {
+  if (context.monotonic() > context.deadline) throw new ReadStop("timeout");
+}

@@ -1,0 +1,73 @@
+/** Sizes and durations as operators write them. */
+
+const SIZE = /^(\d{1,15})\s*(?:([kmgt])(i?b)?|b)?$/i;
+const DURATION_PART = /(\d{1,12})\s*(ms|s|m|h|d|w)/gy;
+const MS: Readonly<Record<string, number>> = {
+  ms: 1,
+  s: 1000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+  w: 604_800_000,
+};
+
+/** "25M", "64 KiB", "1000" → bytes (powers of 1024); undefined when it is none. */
+export function parseSize(text: string): number | undefined {
+  const match = SIZE.exec(text.trim());
+  if (!match) return undefined;
+  const power = match[2] ? "kmgt".indexOf(match[2].toLowerCase()) + 1 : 0;
+  const bytes = Number(match[1]) * 1024 ** power;
+  return Number.isSafeInteger(bytes) ? bytes : undefined;
+}
+
+/** "90s", "1h30m", "24 h", "0" → milliseconds; undefined when it is none. */
+export function parseDuration(text: string): number | undefined {
+  const trimmed = text.trim();
+  if (trimmed === "0") return 0;
+  let total = 0;
+  DURATION_PART.lastIndex = 0;
+  let end = 0;
+  for (;;) {
+    while (trimmed[end] === " ") end++;
+    if (end === trimmed.length) return end === 0 ? undefined : total;
+    DURATION_PART.lastIndex = end;
+    const match = DURATION_PART.exec(trimmed);
+    if (!match) return undefined;
+    total += Number(match[1]) * MS[match[2]!]!;
+    end = DURATION_PART.lastIndex;
+  }
+}
+
+/** Milliseconds → "2d3h", "5m", "12s", at most two units. */
+export function formatDuration(ms: number): string {
+  let left = Math.round(Math.abs(ms) / 1000);
+  const parts: string[] = [];
+  for (const [unit, size] of [
+    ["d", 86400],
+    ["h", 3600],
+    ["m", 60],
+    ["s", 1],
+  ] as const) {
+    const n = Math.floor(left / size);
+    if (n > 0) parts.push(`${n}${unit}`);
+    left -= n * size;
+  }
+  return (ms < 0 ? "-" : "") + (parts.slice(0, 2).join("") || "0s");
+}
+
+/** Bytes → "508 B", "12.4 KB". */
+export function formatSize(bytes: number): string {
+  const units = ["B", "KB", "MB", "GB", "TB"];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
+}
+
+/** Epoch seconds → RFC 3339 in UTC, whole seconds. */
+export function iso(seconds: number): string {
+  return new Date(seconds * 1000).toISOString().replace(".000Z", "Z");
+}

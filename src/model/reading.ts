@@ -1,0 +1,106 @@
+/**
+ * Between the readers (format) and whoever keeps what they read (the archive, or `check`, which only counts).
+ * Records are handed over one by one; no array of records ever exists.
+ */
+import type { Reason, WarningCount } from "./outcome.ts";
+import type {
+  DmarcHead,
+  DmarcRecord,
+  DsnReport,
+  FeedbackReport,
+  ReportFigures,
+  ReportKind,
+  TlsHead,
+  TlsPolicyResult,
+} from "./report.ts";
+
+/** What a sink made of a complete report. */
+export type Kept = "new" | "duplicate" | "conflict";
+
+/** Receives one report. After `open`, exactly one of `close` and `abort` is called. */
+export interface ReportWriter {
+  record(record: DmarcRecord): void;
+  policy(policy: TlsPolicyResult): void;
+  /**
+   * The report is complete.
+   * @param figures totals and warnings
+   * @param contentHash sha256 (hex) of the normalised content, equal for equal reports in any container or layout
+   */
+  close(figures: ReportFigures, contentHash: string): Kept;
+  /** The report turned out unusable: undo all since `open`. */
+  abort(): void;
+}
+
+/** Where a report lay in its mail. */
+export interface PartInfo {
+  /** File name of the attachment or archive entry, outside text, a label only. */
+  readonly name: string | null;
+  /** The declared media type, lower case. */
+  readonly mediaType: string | null;
+  /** Bytes as carried. */
+  readonly size: number;
+}
+
+export interface ReportSink {
+  /** A DMARC or TLS report begins: its head is known, records or policies follow. */
+  open(head: DmarcHead | TlsHead, part: PartInfo): ReportWriter;
+  /** A whole failure, abuse or delivery status report. */
+  whole(
+    report: FeedbackReport | DsnReport,
+    figures: ReportFigures,
+    contentHash: string,
+    part: PartInfo,
+  ): Kept;
+}
+
+/** One report, or one thing that should have been one, found in a mail or file. */
+export type ItemReading =
+  | {
+      readonly ok: true;
+      readonly figures: ReportFigures;
+      readonly kept: Kept;
+      readonly part: PartInfo;
+    }
+  | {
+      readonly ok: false;
+      readonly kind: ReportKind | null;
+      readonly reason: Reason;
+      /** Place and value, outside text (e.g. "line 12: …"). */
+      readonly detail: string | null;
+      readonly part: PartInfo;
+    };
+
+/** The header fields of the carrying mail that we keep; decoded, cut to 1,000 characters, outside text. */
+export interface MailHeaders {
+  readonly from: string | null;
+  readonly subject: string | null;
+  readonly messageId: string | null;
+  /** Epoch seconds. */
+  readonly date: number | null;
+  readonly autoSubmitted: string | null;
+  readonly tlsReportDomain: string | null;
+  readonly tlsReportSubmitter: string | null;
+  /** How many Received fields. */
+  readonly hops: number;
+}
+
+/** All that was read from one mail or file. */
+export interface MailReading {
+  readonly headers: MailHeaders | null;
+  readonly items: readonly ItemReading[];
+  /** Warnings about the carrying mail itself. */
+  readonly warnings: readonly WarningCount[];
+  /** Why there is nothing at all, when `items` is empty: `no-report`, `auto-reply`, `empty`, `too-many-parts`… */
+  readonly reason: Reason | null;
+  readonly detail: string | null;
+}
+
+/** What the reader is told besides the bytes. */
+export interface ReadHints {
+  /** `mail`: RFC 5322; `file`: a report, container or saved mail, found out by content. */
+  readonly form: "mail" | "file";
+  /** Base name of the file, a hint for lost fields. */
+  readonly fileName: string | null;
+  /** Epoch seconds, for the future-range rule and missing dates. */
+  readonly receivedAt: number;
+}

@@ -1,0 +1,243 @@
+/**
+ * The archive: what we were told. Its interfaces are complete business operations, asynchronous where another engine
+ * than SQLite could answer. `ArchiveWriter` lives in the ingest process alone; `ArchiveReader` anywhere (a worker
+ * thread with read-only connections, in the daemon).
+ */
+import type { Outcome, Reason, Warning, WarningCount } from "../model/outcome.ts";
+import type { ItemReading, MailReading, ReadHints, ReportSink } from "../model/reading.ts";
+import type {
+  DmarcHead,
+  DmarcRecord,
+  DsnReport,
+  FeedbackReport,
+  ReportFigures,
+  ReportKind,
+  TlsHead,
+  TlsPolicyResult,
+} from "../model/report.ts";
+
+/** How the carrying mail was authenticated (RFC 8601 words; `none` = not checked or nothing to check). */
+export interface CarrierAuth {
+  readonly verdict: "pass" | "fail" | "none" | "temperror";
+  /** The domain that passed, or the author domain. */
+  readonly domain: string | null;
+  /** d= domains of valid DKIM signatures whose key allows the service (RFC 8460 3: TLS reports need one). */
+  readonly dkimDomains: readonly string[];
+  /** Who said so: `own` or the authserv-id of a trusted server. */
+  readonly by: string | null;
+  readonly detail: string | null;
+}
+
+/** One accepted mail or imported file on its way to the ingest process. */
+export interface Intake {
+  readonly raw: Uint8Array;
+  readonly hints: ReadHints;
+  /** smtp, lmtp, import, imap. */
+  readonly source: string;
+  readonly envelopeFrom: string | null;
+  readonly envelopeTo: readonly string[];
+  readonly remoteIp: string | null;
+  readonly remoteName: string | null;
+  readonly tls: string | null;
+  readonly auth: CarrierAuth;
+  /** Kinds that the recipient address accepts; empty = any. */
+  readonly kinds: readonly ReportKind[];
+}
+
+/** What became of one intake; the wire form of `import --json` derives from it. */
+export interface IntakeResult {
+  /** Number of the mail in the archive (`m42`). */
+  readonly mailId: number;
+  readonly outcome: Outcome;
+  readonly reason: Reason | null;
+  readonly detail: string | null;
+  readonly items: readonly ItemReading[];
+  /** Numbers of the reports that were new (`r42`). */
+  readonly reportIds: readonly number[];
+  /** DSNs found, so that main can tie them to its envelopes. */
+  readonly dsns: readonly DsnReport[];
+}
+
+/** Reads one mail into a sink; handed to the writer, so that store/ knows no formats. */
+export type ReadMail = (raw: Uint8Array, hints: ReadHints, sink: ReportSink) => MailReading;
+
+export interface ArchiveWriter {
+  /** Reads and stores a batch in one transaction, a savepoint per mail; returns after the commit. */
+  intake(batch: readonly Intake[], read: ReadMail): Promise<IntakeResult[]>;
+  /** Stores the raw mail only, state `spooled`, for reading later; returns mail ids after the commit. */
+  spool(batch: readonly Intake[]): Promise<number[]>;
+  /** Reads spooled mail again, oldest first, at most `limit`; each in its own transaction. */
+  readSpooled(read: ReadMail, limit: number): Promise<IntakeResult[]>;
+  /** Notes that reading was begun; three begun readings that never ended set the mail aside as `internal`. */
+  quarantine(intake: Intake, reason: Reason, detail: string): Promise<number>;
+  /** Reads stored raw mails anew: replaces their reports. */
+  reparse(mailIds: readonly number[], read: ReadMail): Promise<IntakeResult[]>;
+  /** One slice of retention; returns deleted rows, 0 when there is nothing left to do. */
+  expire(now: number, policy: RetentionPolicy, rows: number): Promise<number>;
+  deleteReport(reportId: number): Promise<boolean>;
+  /** Online copy. */
+  backup(path: string): Promise<{ readonly bytes: number }>;
+  vacuum(): Promise<void>;
+  integrity(): Promise<readonly string[]>;
+  checkpoint(): void;
+  close(): void;
+}
+
+/** Seconds to keep. */
+export interface RetentionPolicy {
+  readonly raw: number;
+  readonly failedRaw: number;
+  readonly records: number;
+  readonly feedback: number;
+}
+
+// ---------------------------------------------------------------- reading
+
+/** Filters of all lists; windows are half-open [since, until) on overlap of the report range, epoch seconds. */
+export interface ArchiveFilter {
+  readonly kind?: ReportKind;
+  readonly domain?: string;
+  readonly org?: string;
+  readonly source?: string;
+  readonly result?: "pass" | "fail" | "unknown";
+  readonly since?: number;
+  readonly until?: number;
+  readonly warning?: Warning;
+  readonly outcome?: Outcome;
+  readonly reason?: Reason;
+  /** Include reports of foreign domains and unverified ones in figures. */
+  readonly all?: boolean;
+}
+
+export interface ArchivePage {
+  readonly limit: number;
+  readonly after?: string;
+}
+
+export interface ArchivePaged<T> {
+  readonly items: readonly T[];
+  readonly next: string | null;
+}
+
+/** One accepted mail or imported file. */
+export interface ReceivedMail {
+  readonly id: string;
+  readonly receivedAt: number;
+  readonly source: string;
+  readonly envelopeFrom: string | null;
+  readonly envelopeTo: readonly string[];
+  readonly remoteIp: string | null;
+  readonly from: string | null;
+  readonly subject: string | null;
+  readonly messageId: string | null;
+  readonly fileName: string | null;
+  readonly size: number;
+  readonly outcome: Outcome | "spooled";
+  readonly reason: Reason | null;
+  readonly detail: string | null;
+  readonly auth: CarrierAuth["verdict"];
+  readonly authDomain: string | null;
+  readonly reports: readonly string[];
+  readonly rawKept: boolean;
+}
+
+/** A received report in lists. */
+export interface ReceivedReport {
+  readonly id: string;
+  readonly mailId: string;
+  readonly kind: ReportKind;
+  readonly orgName: string;
+  readonly reportId: string;
+  readonly policyDomain: string | null;
+  readonly begin: number;
+  readonly end: number;
+  readonly records: number;
+  readonly messages: number;
+  readonly passMessages: number | null;
+  readonly receivedAt: number;
+  readonly auth: CarrierAuth["verdict"];
+  readonly authDomain: string | null;
+  readonly foreign: boolean;
+  readonly warnings: readonly WarningCount[];
+}
+
+export type ReportDetail = ReceivedReport & {
+  readonly head: DmarcHead | TlsHead | FeedbackReport | DsnReport;
+};
+
+export interface StoredRecord extends DmarcRecord {
+  readonly reportId: string;
+  readonly org: string;
+  readonly begin: number;
+  readonly end: number;
+  readonly policyDomain: string;
+}
+
+export interface DomainSummary {
+  readonly domain: string;
+  readonly policy: string | null;
+  readonly messages: number;
+  readonly pass: number;
+  readonly fail: number;
+  readonly unknown: number;
+  readonly reports: number;
+  readonly reporters: number;
+  readonly lastReportAt: number | null;
+  readonly tlsSessions: number;
+  readonly tlsFailures: number;
+}
+
+export interface SourceSummary {
+  readonly source: string;
+  readonly messages: number;
+  readonly pass: number;
+  readonly dkimPass: number;
+  readonly spfPass: number;
+  readonly fail: number;
+  readonly none: number;
+  readonly quarantine: number;
+  readonly reject: number;
+  /** Begin of the first and end of the last report that names it, within the window. */
+  readonly first: number;
+  readonly last: number;
+  readonly domains: number;
+}
+
+export interface ReporterSummary {
+  readonly org: string;
+  readonly reports: number;
+  readonly messages: number;
+  readonly last: number;
+  readonly warnings: readonly WarningCount[];
+}
+
+export interface DayFigures {
+  /** Begin of the UTC day. */
+  readonly day: number;
+  readonly messages: number;
+  readonly pass: number;
+  readonly fail: number;
+}
+
+/** Questions about the archive. Every method may be slow: never call one on the main thread. */
+export interface ArchiveReader {
+  received(filter: ArchiveFilter, page: ArchivePage): Promise<ArchivePaged<ReceivedMail>>;
+  receivedMail(id: string): Promise<ReceivedMail | undefined>;
+  rawMail(id: string): Promise<Uint8Array | undefined>;
+  reports(filter: ArchiveFilter, page: ArchivePage): Promise<ArchivePaged<ReceivedReport>>;
+  report(id: string): Promise<ReportDetail | undefined>;
+  records(
+    filter: ArchiveFilter & { readonly reportId?: string },
+    page: ArchivePage,
+  ): Promise<ArchivePaged<StoredRecord>>;
+  tlsPolicies(reportId: string): Promise<readonly TlsPolicyResult[]>;
+  domains(filter: ArchiveFilter): Promise<readonly DomainSummary[]>;
+  sources(filter: ArchiveFilter, limit: number): Promise<readonly SourceSummary[]>;
+  reporters(filter: ArchiveFilter): Promise<readonly ReporterSummary[]>;
+  days(filter: ArchiveFilter): Promise<readonly DayFigures[]>;
+  /** Counters for `show stats`: `archive.report.dmarc`, `archive.record`, `archive.message.pass`… */
+  stats(): Promise<Record<string, number>>;
+  close(): Promise<void>;
+}
+
+export type { ReportFigures };

@@ -1,0 +1,176 @@
+/**
+ * The queue store: what we owe. Written by the main thread in short transactions, local to each node; so its methods
+ * are synchronous, and each that writes is one transaction: after it returns, its effect survives a power cut.
+ * Errors: MailreportError `store.busy` (lock held elsewhere for over 50 ms), `store.full`, `store.io`, `store.corrupt`.
+ */
+import type { FeedEvent } from "../model/evaluation.ts";
+import type {
+  DropReason,
+  OutgoingKind,
+  OutgoingPolicy,
+  OutgoingReport,
+  OutgoingState,
+  TallyRow,
+} from "../model/outgoing.ts";
+import type {
+  AttemptOutcome,
+  ChangeResult,
+  Envelope,
+  EnvelopeSelection,
+  EnvelopeState,
+  Pause,
+  QueueMessage,
+  Subsystem,
+  Suppression,
+} from "../model/queue.ts";
+
+/** Where an event is counted: computed by report/, stored here. */
+export interface CountedEvent {
+  readonly event: FeedEvent;
+  readonly period: {
+    readonly kind: OutgoingKind;
+    readonly policyDomain: string;
+    readonly policyHash: string;
+    readonly begin: number;
+    readonly end: number;
+    readonly due: number;
+    readonly policy: OutgoingPolicy;
+  };
+  /** The event's time lies in a period that was closed before. */
+  readonly late: boolean;
+}
+
+export interface CountResult {
+  readonly counted: number;
+  /** Events whose (feed, id) was counted before. */
+  readonly repeated: number;
+  readonly opened: readonly string[];
+}
+
+/** A message ready for the queue. */
+export interface NewMessage {
+  readonly message: QueueMessage;
+  readonly raw: Uint8Array;
+  readonly envelopes: readonly {
+    readonly id: string;
+    readonly rcpt: string;
+    readonly transport: "smtp" | "https";
+    readonly destination: string;
+    readonly nextAt: number;
+    readonly expiresAt: number;
+  }[];
+}
+
+export interface OutgoingSelection {
+  readonly ids?: readonly string[];
+  readonly kind?: OutgoingKind;
+  readonly domain?: string;
+  readonly states?: readonly OutgoingState[];
+}
+
+export interface Page {
+  readonly limit: number;
+  /** Opaque key of the last row of the page before. */
+  readonly after?: string;
+}
+
+export interface Paged<T> {
+  readonly items: readonly T[];
+  readonly next: string | null;
+}
+
+export interface AttemptRecord {
+  readonly at: number;
+  readonly durationMs: number;
+  readonly result: "delivered" | "temporary" | "permanent";
+  readonly host: string | null;
+  readonly ip: string | null;
+  readonly tls: string | null;
+  readonly code: number | null;
+  readonly enhanced: string | null;
+  readonly text: string;
+}
+
+export interface QueueStore {
+  // ---- counting (feed) ----
+  /** Counts a batch in one transaction. With ids, an event counts once per (feed, id). */
+  count(feed: string, events: readonly CountedEvent[], now: number): CountResult;
+  /** The end of the newest period of this key that was closed (composed or cut short), so that a later event goes on from there. */
+  closedUntil(kind: OutgoingKind, policyDomain: string, policyHash: string, at: number): number | undefined;
+
+  // ---- outgoing reports ----
+  /** Epoch seconds of the next open outgoing report's due time. */
+  nextOutgoingDue(): number | undefined;
+  dueOutgoing(now: number, limit: number): OutgoingReport[];
+  outgoing(id: string): OutgoingReport | undefined;
+  /** Finds by a typed id whose hash or begin may be left out; newest first. */
+  findOutgoing(
+    kind: OutgoingKind,
+    domain: string,
+    policyHash: string | null,
+    begin: number | null,
+  ): OutgoingReport[];
+  listOutgoing(selection: OutgoingSelection, page: Page): Paged<OutgoingReport>;
+  outgoingPolicy(id: string): OutgoingPolicy | undefined;
+  /** Rows in a stable order (by canonical form). */
+  tallies(id: string): TallyRow[];
+  /** Cuts an open period: it now ends at `end`; what comes later belongs to a period that begins at end + 1. */
+  closeOutgoing(id: string, end: number, due: number): OutgoingReport;
+  deferOutgoing(id: string, due: number, error: string): void;
+  setOutgoingDue(id: string, due: number): boolean;
+  holdOutgoing(id: string, held: boolean): boolean;
+  dropOutgoing(id: string, reason: DropReason, now: number): void;
+  /** Message and envelopes in, tallies out, report `composed`: one transaction. */
+  compose(id: string, messages: readonly NewMessage[], now: number, note: string | null): void;
+
+  // ---- messages and envelopes ----
+  nextEnvelopeDue(): number | undefined;
+  /** Leases due envelopes (`pending` → `inflight`), skipping paused destinations. */
+  leaseEnvelopes(now: number, limit: number, skipDestinations: ReadonlySet<string>): Envelope[];
+  /** `inflight` → `pending`, at start; returns how many. The attempt stays counted. */
+  recoverInflight(now: number): number;
+  /** Puts leased envelopes back untouched (shutdown, pause). */
+  releaseEnvelopes(ids: readonly string[]): void;
+  /** Settles one attempt: delivered, failed, expired, or pending again at `nextAt`. */
+  settle(
+    id: string,
+    outcome: AttemptOutcome,
+    next: { readonly state: EnvelopeState; readonly nextAt: number },
+    now: number,
+  ): void;
+  message(id: string): QueueMessage | undefined;
+  rawMessage(id: string): Uint8Array | undefined;
+  envelope(id: string): Envelope | undefined;
+  envelopesOf(messageId: string): Envelope[];
+  attempts(envelopeId: string): AttemptRecord[];
+  /** In the order of id; states default to pending, inflight, held. */
+  listEnvelopes(selection: EnvelopeSelection, page: Page): Paged<Envelope>;
+  countEnvelopes(selection: EnvelopeSelection): number;
+  scheduleEnvelopes(selection: EnvelopeSelection, at: number): ChangeResult;
+  holdEnvelopes(selection: EnvelopeSelection, held: boolean, now: number): ChangeResult;
+  removeEnvelopes(selection: EnvelopeSelection, now: number): ChangeResult;
+  /** Deletes final envelopes settled before `before` and messages without envelopes; returns deleted envelopes. */
+  prune(before: number, limit: number): number;
+
+  // ---- steering that survives a restart ----
+  pauses(): Pause[];
+  pause(pause: Pause): boolean;
+  resume(subsystem: Subsystem, destination: string | null): boolean;
+  suppressions(): Suppression[];
+  suppression(target: string, now: number): Suppression | undefined;
+  suppress(entry: Suppression): void;
+  unsuppress(target: string): boolean;
+  audit(entry: {
+    readonly at: number;
+    readonly who: string;
+    readonly command: string;
+    readonly detail: string;
+  }): void;
+  /** A secret of this instance (32 bytes, made once), for jitter, ids and return-path tokens. */
+  instanceSecret(make: () => Uint8Array): Uint8Array;
+
+  /** Counters for `show stats`: `outgoing.open`, `outgoing.tally`, `queue.envelope.pending`, `queue.delivered`… */
+  stats(): Record<string, number>;
+  checkpoint(): void;
+  close(): void;
+}

@@ -1,0 +1,19 @@
+/** Waits until `check` returns something truthy, looking every 20 ms; throws after `ms` with the last error. */
+export async function until<T>(
+  what: string,
+  check: () => T | Promise<T>,
+  ms = 20_000,
+): Promise<NonNullable<T>> {
+  const end = performance.now() + ms;
+  let last: unknown;
+  for (;;) {
+    try {
+      const value = await check();
+      if (value) return value as NonNullable<T>;
+    } catch (error) {
+      last = error;
+    }
+    if (performance.now() > end) throw new Error(`waited ${ms} ms in vain for ${what}`, { cause: last });
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
