@@ -21,7 +21,11 @@ export class FakeClock implements Clock {
   after(ms: number, fn: () => void): Timer {
     const timer = { at: this.#mono + Math.max(0, ms), fn };
     this.#timers.push(timer);
-    return { cancel: () => void (this.#timers = this.#timers.filter((t) => t !== timer)) };
+    return {
+      cancel: () => {
+        this.#timers = this.#timers.filter((t) => t !== timer);
+      },
+    };
   }
 
   get pendingTimers(): number {
