@@ -1,0 +1,146 @@
+#!/usr/bin/env node
+/** The daemon's program: arguments, signals, exit codes, nothing else. */
+
+// Before anything else is imported: without a handler SIGUSR1 opens Node's debugger port to every local user.
+let onReopen: () => void = () => {};
+process.on("SIGUSR1", () => onReopen());
+
+const { parseArgs } = await import("node:util");
+const { randomBytes } = await import("node:crypto");
+const { systemClock } = await import("../lib/clock.ts");
+const { errorText, MailreportError } = await import("../lib/errors.ts");
+const { EXIT } = await import("../lib/exit.ts");
+const { cleanShort } = await import("../lib/text.ts");
+const { openLog } = await import("../lib/pino-log.ts");
+const { SUBSYSTEMS } = await import("../model/queue.ts");
+const { findConfig } = await import("../config/find.ts");
+const { printConfig } = await import("../config/print.ts");
+const { environment, startDaemon, VERSION } = await import("../daemon.ts");
+
+const USAGE = `usage: mailreportd [-dFhnv] [-f file] [-P subsystem] [--version]
+  -f file       configuration (default /etc/mailreportd/mailreportd.conf; without one, a try-out)
+  -F            log JSON lines to standard output (default)
+  -d            log for people to standard error
+  -v            log debug lines too
+  -n            check the configuration and exit
+  -nv           check it and print what is in force, secrets masked
+  -P subsystem  start with it paused: ${SUBSYSTEMS.join(", ")}
+  --version     print the version and exit
+`;
+
+function say(text: string): void {
+  process.stderr.write(`mailreportd: ${cleanShort(text, 2000)}\n`);
+}
+
+/** The exit code; undefined when the daemon runs. */
+async function main(): Promise<number | undefined> {
+  let args: ReturnType<typeof parseArguments>;
+  try {
+    args = parseArguments();
+  } catch (error) {
+    process.stderr.write(`mailreportd: ${errorText(error)}\n${USAGE}`);
+    return EXIT.USAGE;
+  }
+  if (args.help) {
+    process.stdout.write(USAGE);
+    return EXIT.OK;
+  }
+  if (args.version) {
+    process.stdout.write(`mailreportd ${VERSION}\n`);
+    return EXIT.OK;
+  }
+  const found = findConfig(args.file, environment());
+  if (!found.ok) {
+    for (const line of found.lines) process.stderr.write(`${line}\n`);
+    return found.exit;
+  }
+  if (args.check) {
+    if (args.verbose) process.stdout.write(printConfig(found.config));
+    process.stderr.write("configuration OK\n");
+    return EXIT.OK;
+  }
+  const sink = openLog({
+    form: args.human ? "human" : "json",
+    level: args.verbose ? "debug" : found.config.log.level,
+    ...(found.config.log.file === undefined ? {} : { file: found.config.log.file }),
+    descriptor: args.human ? 2 : 1,
+    journal: process.env.JOURNAL_STREAM !== undefined && !args.human,
+    colour: args.human && process.stderr.isTTY === true && process.env.NO_COLOR === undefined,
+  });
+  onReopen = () => sink.reopen();
+
+  const die = (error: unknown): void => {
+    sink.log.error("daemon.bug", {
+      error: errorText(error),
+      stack: error instanceof Error ? error.stack : undefined,
+    });
+    process.exit(EXIT.SOFTWARE); // all state is on disk; the supervisor restarts us
+  };
+  process.on("uncaughtException", die);
+  process.on("unhandledRejection", die);
+
+  const daemon = await startDaemon({
+    config: found.config,
+    tryOut: found.tryOut,
+    reloadConfig: () => findConfig(args.file, environment()),
+    sink,
+    clock: systemClock,
+    random: (size) => randomBytes(size),
+    paused: args.paused,
+  });
+  let signals = 0;
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.on(signal, () => {
+      signals++;
+      if (signals > 1) process.exit(EXIT.NOTHING); // the second one: at once
+      void daemon.stop(signal);
+    });
+  }
+  process.on("SIGHUP", () => void daemon.reload("SIGHUP"));
+  process.on("SIGUSR2", () => daemon.logStatus());
+  await daemon.stopped;
+  sink.flush();
+  return EXIT.OK;
+}
+
+function parseArguments() {
+  const { values, positionals } = parseArgs({
+    options: {
+      d: { type: "boolean", short: "d" },
+      F: { type: "boolean", short: "F" },
+      f: { type: "string", short: "f" },
+      h: { type: "boolean", short: "h" },
+      help: { type: "boolean" },
+      n: { type: "boolean", short: "n" },
+      P: { type: "string", short: "P", multiple: true },
+      v: { type: "boolean", short: "v" },
+      version: { type: "boolean" },
+    },
+    allowPositionals: true,
+  });
+  if (positionals.length > 0) throw new Error(`unexpected argument: ${positionals[0]}`);
+  if (values.d && values.F) throw new Error("-d and -F exclude each other");
+  const paused = (values.P ?? []).map((name) => {
+    const subsystem = SUBSYSTEMS.find((s) => s === name);
+    if (!subsystem) throw new Error(`-P ${name}: not one of ${SUBSYSTEMS.join(", ")}`);
+    return subsystem;
+  });
+  return {
+    human: values.d === true,
+    file: values.f ?? null,
+    help: values.h === true || values.help === true,
+    check: values.n === true,
+    paused,
+    verbose: values.v === true,
+    version: values.version === true,
+  };
+}
+
+try {
+  const code = await main();
+  if (code !== undefined) process.exit(code);
+} catch (error) {
+  if (!(error instanceof MailreportError)) throw error;
+  say(`${error.message} (${error.code})`);
+  process.exit(error.exitCode);
+}
