@@ -30,4 +30,6 @@ const server = new SMTPServer({
     });
   },
 });
-server.listen(port, "127.0.0.1", () => console.log(`sink on 127.0.0.1:${server.server.address().port}, mails go to ${folder}`));
+server.listen(port, "127.0.0.1", () =>
+  console.log(`sink on 127.0.0.1:${server.server.address().port}, mails go to ${folder}`),
+);
