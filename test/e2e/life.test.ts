@@ -1,0 +1,170 @@
+/** The life of the built daemon: start, signals, second daemon, mistakes in the configuration. */
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
+import { join } from "node:path";
+import { afterEach, describe, expect, it } from "vitest";
+import { MAILREPORTCTL, MAILREPORTD, newStateFolder, TestDaemon } from "../support/daemon.ts";
+import { SmtpClient } from "../support/smtp-client.js";
+import { until } from "../support/wait.ts";
+
+const run = (program: string, args: string[], cwd: string) => {
+  const ran = spawnSync(process.execPath, [program, ...args], { cwd, encoding: "utf8", timeout: 30_000 });
+  return { code: ran.status, stdout: ran.stdout, stderr: ran.stderr };
+};
+
+describe("the daemon's life", () => {
+  const daemons: TestDaemon[] = [];
+  const daemon = (options?: ConstructorParameters<typeof TestDaemon>[0]) => {
+    const made = new TestDaemon(options);
+    daemons.push(made);
+    return made;
+  };
+  afterEach(async ({ task }) => {
+    for (const d of daemons.splice(0)) {
+      await d.stop("SIGKILL");
+      if (task.result?.state !== "fail") d.remove();
+    }
+  });
+
+  it("starts, says that it is ready, answers, and drains on SIGTERM with exit code 0", async () => {
+    const d = await daemon().start();
+    const status = d.ctl("show", "status");
+    expect(status.code).toBe(0);
+    expect(status.stdout).toMatch(/SMTP running/i);
+    expect(d.ctl("show", "stats").stdout).toMatch(/^uptime=\d+$/m);
+    expect(await d.stop("SIGTERM")).toBe(0);
+    expect(d.events("daemon.stopped")).toHaveLength(1);
+    expect(existsSync(d.socket)).toBe(false);
+    expect(d.ctl("show", "status").code).toBe(69);
+  });
+
+  it("keeps its databases and socket away from others", async () => {
+    const d = await daemon().start();
+    for (const name of ["archive.db", "queue.db"]) {
+      expect(statSync(join(d.dir, "var", name)).mode & 0o007, name).toBe(0);
+    }
+    expect(statSync(d.socket).mode & 0o777).toBe(0o660);
+  });
+
+  it("a second daemon on the same state refuses with 69 and harms nothing", async () => {
+    const first = await daemon().start();
+    const second = run(MAILREPORTD, ["-F", "-f", first.configFile], first.dir);
+    expect(second.code).toBe(69);
+    expect(second.stderr).toContain("another daemon uses this state directory");
+    expect(first.ctl("show", "status").code).toBe(0);
+    const client = await SmtpClient.open(first.smtpPort);
+    expect(await client.command("NOOP")).toMatch(/^250/);
+    await client.quit();
+  });
+
+  it("an address in use is refused with 69 and named", async () => {
+    const first = await daemon().start();
+    const port = first.smtpPort;
+    const second = daemon({
+      whole: readFileSync(first.configFile, "utf8").replace('"127.0.0.1:0"', `"127.0.0.1:${port}"`),
+    });
+    const ran = run(MAILREPORTD, ["-F", "-f", second.configFile], second.dir);
+    expect(ran.code).toBe(69);
+    expect(ran.stderr).toContain(`127.0.0.1:${port}`);
+  });
+
+  it("ends at once on a second signal", async () => {
+    const d = await daemon().start();
+    // a session in DATA holds the drain open
+    const client = await SmtpClient.open(d.smtpPort);
+    await client.command("MAIL FROM:<a@b.example>");
+    await client.command("RCPT TO:<dmarc@example.org>");
+    expect(await client.command("DATA")).toMatch(/^354/);
+    d.signal("SIGTERM");
+    await until("the drain to begin", () => d.events("daemon.stopping").length === 1);
+    d.signal("SIGTERM");
+    expect(await d.ended()).toBe(1);
+    client.destroy();
+  });
+
+  it("every mistake of the configuration is told at once, with its place, and exit code 78", () => {
+    const dir = newStateFolder();
+    mkdirSync(dir, { recursive: true });
+    const file = join(dir, "bad.conf");
+    writeFileSync(
+      file,
+      'hostname = "x.example"\n[smtp]\nlisen = ["127.0.0.1:0"]\nmax_recipients = "many"\n[report]\ntls_jitter = "soon"\n',
+    );
+    const checked = run(MAILREPORTD, ["-n", "-f", file], dir);
+    expect(checked.code).toBe(78);
+    expect(checked.stderr).toMatch(/bad\.conf:3:1: smtp\.lisen: .*did you mean "listen"/);
+    expect(checked.stderr).toMatch(/bad\.conf:4:\d+: smtp\.max_recipients: /);
+    expect(checked.stderr).toMatch(/bad\.conf:6:\d+: report\.tls_jitter: /);
+    expect(run(MAILREPORTD, ["-F", "-f", file], dir).code).toBe(78);
+    expect(run(MAILREPORTD, ["-n", "-f", join(dir, "none.conf")], dir).code).toBe(66);
+  });
+
+  it("reload applies a good configuration and keeps the old one beside a bad one", async () => {
+    const d = await daemon().start();
+    const good = readFileSync(d.configFile, "utf8");
+    const rcpt = async (address: string) => {
+      const client = await SmtpClient.open(d.smtpPort);
+      await client.command("MAIL FROM:<a@b.example>");
+      const reply = await client.command(`RCPT TO:<${address}>`);
+      await client.quit();
+      return reply;
+    };
+    expect(await rcpt("new@else.example")).toMatch(/^550 5\.1\.1/);
+    writeFileSync(d.configFile, `${good}\n[[recipient]]\naddress = "new@else.example"\n`);
+    const reloaded = d.ctl("reload");
+    expect(reloaded.code, reloaded.stderr).toBe(0);
+    expect(await rcpt("new@else.example")).toMatch(/^250/);
+    writeFileSync(d.configFile, `${good}\nnonsense = 1\n`);
+    const refused = d.ctl("reload");
+    expect(refused.code).toBe(78);
+    expect(refused.stderr).toContain("nonsense");
+    expect(await rcpt("new@else.example")).toMatch(/^250/);
+    writeFileSync(d.configFile, good);
+    d.signal("SIGHUP");
+    await until("the reload by signal", async () => (await rcpt("new@else.example")).startsWith("550"));
+  });
+
+  it("never opens the debugger, however early SIGUSR1 comes", async () => {
+    const d = daemon();
+    const starting = d.start();
+    for (let i = 0; i < 50; i++) {
+      if (d.pid) d.signal("SIGUSR1");
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    await starting;
+    d.signal("SIGUSR1");
+    const open = await new Promise<boolean>((resolve) => {
+      const socket = connect(9229, "127.0.0.1");
+      socket.once("connect", () => {
+        socket.destroy();
+        resolve(true);
+      });
+      socket.once("error", () => resolve(false));
+    });
+    expect(open).toBe(false);
+    expect(d.stderr).not.toContain("Debugger listening");
+  });
+
+  it("mailreportctl stop ends it", async () => {
+    const d = await daemon().start();
+    expect(d.ctl("stop").code).toBe(0);
+    expect(await d.ended()).toBe(0);
+  });
+
+  it("without a daemon the client says so and exits with 69; a wrong command is 64", () => {
+    const dir = newStateFolder();
+    const none = run(MAILREPORTCTL, ["-S", join(dir, "no.sock"), "show", "queue"], dir);
+    expect(none.code).toBe(69);
+    expect(none.stderr).toContain("mailreportd is not running");
+    expect(run(MAILREPORTCTL, ["shwo"], dir).code).toBe(64);
+  });
+
+  it("the version is the package's", () => {
+    const version = run(MAILREPORTD, ["--version"], "/");
+    expect(version).toMatchObject({ code: 0 });
+    expect(version.stdout.trim()).toBe(
+      `mailreportd ${(JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string }).version}`,
+    );
+  });
+});
