@@ -123,3 +123,17 @@ export function partyOf(ip: string): string {
   if (address === undefined || isIPv4(address)) return address ?? ip;
   return `${format6([...groups(address)!.slice(0, 4), 0, 0, 0, 0])}/64`;
 }
+
+/** A canonical address as 4 or 16 bytes, for compact keys. */
+export function packIp(ip: string): Uint8Array {
+  if (isIPv4(ip)) return Uint8Array.from(ip.split(".").map(Number));
+  const g = groups(ip);
+  if (!g) throw new TypeError("not a canonical address");
+  return Uint8Array.from(g.flatMap((n) => [n >> 8, n & 255]));
+}
+
+/** The canonical text of 4 or 16 bytes. */
+export function unpackIp(bytes: Uint8Array): string {
+  if (bytes.length === 4) return bytes.join(".");
+  return format6(Array.from({ length: 8 }, (_, i) => (bytes[2 * i]! << 8) | bytes[2 * i + 1]!));
+}

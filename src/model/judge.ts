@@ -13,7 +13,7 @@ export interface Verdict {
  * claims to be a report is `not-a-report`; one whose reports are all unusable is `invalid` with the first reason.
  */
 export function judge(reading: MailReading): Verdict {
-  const good = reading.items.filter((item) => item.ok);
+  const good = reading.items.filter((item) => item.ok).filter((item) => item.kept !== "refused");
   const bad = reading.items.filter((item) => !item.ok);
   if (good.length === 0) {
     const first = bad[0];

@@ -44,6 +44,7 @@ export const REASONS = {
   conflict: "the key of a stored report with other content",
   duplicate: "a copy of a stored report",
   unauthenticated: "the carrying mail is not authenticated and the policy says reject",
+  "wrong-kind": "a kind of report that the recipient address does not take",
   timeout: "reading took too long",
   oom: "reading took too much memory",
   internal: "reading failed by an error of ours",

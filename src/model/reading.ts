@@ -14,8 +14,8 @@ import type {
   TlsPolicyResult,
 } from "./report.ts";
 
-/** What a sink made of a complete report. */
-export type Kept = "new" | "duplicate" | "conflict";
+/** What a sink made of a complete report; `refused`: by the recipient's kinds or the trust policy. */
+export type Kept = "new" | "duplicate" | "conflict" | "refused";
 
 /** Receives one report. After `open`, exactly one of `close` and `abort` is called. */
 export interface ReportWriter {

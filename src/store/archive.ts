@@ -44,6 +44,16 @@ export interface Intake {
   readonly kinds: readonly ReportKind[];
 }
 
+/** Which reports are kept and counted; from the configuration. */
+export interface ReceivePolicy {
+  /** Our policy domains; empty: all are ours. */
+  readonly domains: readonly string[];
+  readonly requireAuth: Readonly<Record<ReportKind, "off" | "flag" | "reject">>;
+  readonly countUnverified: boolean;
+  /** Carrying mails are verified (by us or a trusted server), so that `none` means a failure to authenticate. */
+  readonly verifies: boolean;
+}
+
 /** What became of one intake; the wire form of `import --json` derives from it. */
 export interface IntakeResult {
   /** Number of the mail in the archive (`m42`). */
@@ -62,6 +72,8 @@ export interface IntakeResult {
 export type ReadMail = (raw: Uint8Array, hints: ReadHints, sink: ReportSink) => MailReading;
 
 export interface ArchiveWriter {
+  /** From now on. */
+  setPolicy(policy: ReceivePolicy): void;
   /** Reads and stores a batch in one transaction, a savepoint per mail; returns after the commit. */
   intake(batch: readonly Intake[], read: ReadMail): Promise<IntakeResult[]>;
   /** Stores the raw mail only, state `spooled`, for reading later; returns mail ids after the commit. */

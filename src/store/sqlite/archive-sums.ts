@@ -1,0 +1,92 @@
+/** Day sums and running counters of the archive: kept in the transaction that changes what they count. */
+import { isPass, spreadOverDays } from "../../model/figures.ts";
+import type { Sqlite } from "./open.ts";
+
+/** Messages by packed evaluation, of one report. */
+export type Evaluations = Map<number, number>;
+
+export interface Sums {
+  /** Adds (sign 1) or takes back (sign -1) a DMARC report. */
+  dmarc(
+    report: {
+      readonly domainId: number;
+      readonly orgId: number;
+      readonly begin: number;
+      readonly end: number;
+    },
+    evaluations: Evaluations,
+    records: number,
+    sign: 1 | -1,
+  ): void;
+  tls(
+    report: { readonly orgId: number; readonly begin: number; readonly end: number },
+    domainId: number,
+    successes: number,
+    failures: number,
+    sign: 1 | -1,
+  ): void;
+  count(name: string, by: number): void;
+  /** Writes what `count` gathered; call it inside the transaction. */
+  flush(): void;
+  /** State to come back to when a savepoint is rolled back. */
+  mark(): ReadonlyMap<string, number>;
+  restore(mark: ReadonlyMap<string, number>): void;
+}
+
+export function makeSums(database: Sqlite): Sums {
+  const daily = database.prepare(
+    `INSERT INTO daily (domain_id, day, org_id, ev, messages) VALUES (?, ?, ?, ?, ?)
+     ON CONFLICT DO UPDATE SET messages = messages + excluded.messages`,
+  );
+  const total = database.prepare(
+    `INSERT INTO daily_total (domain_id, day, ev, messages) VALUES (?, ?, ?, ?)
+     ON CONFLICT DO UPDATE SET messages = messages + excluded.messages`,
+  );
+  const tlsDaily = database.prepare(
+    `INSERT INTO tls_daily (domain_id, day, org_id, successes, failures) VALUES (?, ?, ?, ?, ?)
+     ON CONFLICT DO UPDATE SET successes = successes + excluded.successes, failures = failures + excluded.failures`,
+  );
+  const add = database.prepare(
+    "INSERT INTO counter (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
+  );
+  let gathered = new Map<string, number>();
+  const count = (name: string, by: number): void => {
+    if (by !== 0) gathered.set(name, (gathered.get(name) ?? 0) + by);
+  };
+  return {
+    count,
+    dmarc({ domainId, orgId, begin, end }, evaluations, records, sign) {
+      let messages = 0;
+      let pass = 0;
+      for (const [ev, n] of evaluations) {
+        messages += n;
+        if (isPass(ev)) pass += n;
+        for (const [day, part] of spreadOverDays(begin, end, n)) {
+          daily.run(domainId, day, orgId, ev, sign * part);
+          total.run(domainId, day, ev, sign * part);
+        }
+      }
+      count("archive.record", sign * records);
+      count("archive.message", sign * messages);
+      count("archive.message.pass", sign * pass);
+    },
+    tls({ orgId, begin, end }, domainId, successes, failures, sign) {
+      const failed = new Map(spreadOverDays(begin, end, failures));
+      for (const [day, part] of spreadOverDays(begin, end, successes)) {
+        tlsDaily.run(domainId, day, orgId, sign * part, sign * (failed.get(day) ?? 0));
+        failed.delete(day);
+      }
+      for (const [day, part] of failed) tlsDaily.run(domainId, day, orgId, 0, sign * part);
+      count("archive.tls.session", sign * (successes + failures));
+      count("archive.tls.failure", sign * failures);
+    },
+    flush() {
+      for (const [name, by] of gathered) add.run(name, by);
+      gathered = new Map();
+    },
+    mark: () => new Map(gathered),
+    restore(mark) {
+      gathered = new Map(mark);
+    },
+  };
+}
