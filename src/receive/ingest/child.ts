@@ -1,0 +1,132 @@
+/**
+ * The ingest process: the only reader of hostile bytes and the only writer of archive.db. It has no environment and
+ * uses no network; it lives as long as the pipe to the daemon (descriptor 3) is open.
+ */
+import { Socket } from "node:net";
+import type { IngestLimits } from "../../config/schema.ts";
+import { readMail } from "../../format/read-mail.ts";
+import { errorText, MailreportError } from "../../lib/errors.ts";
+import type { ArchiveWriter, ReadMail } from "../../store/archive.ts";
+import { openArchiveWriter } from "../../store/sqlite/archive-writer.ts";
+import { type Frame, frameReader, writeFrame } from "./frames.ts";
+import { joinIntakes, type Notice, type Reply, type RequestFrame } from "./protocol.ts";
+
+// the daemon decides when we end
+for (const signal of ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"] as const) process.on(signal, () => {});
+
+const pipe = new Socket({ fd: 3, readable: true, writable: true });
+const queue: Frame[] = [];
+let archive: ArchiveWriter | undefined;
+let limits: IngestLimits | undefined;
+let reading = true;
+let running = false;
+/** Spooled mail may be waiting. */
+let spooled = true;
+
+const read: ReadMail = (raw, hints, sink) => readMail(raw, hints, limits!, () => performance.now(), sink);
+
+pipe.on(
+  "data",
+  frameReader((frame) => {
+    queue.push(frame);
+    if (!running) {
+      running = true;
+      setImmediate(work);
+    }
+  }),
+);
+pipe.on("end", leave);
+pipe.on("error", leave);
+
+function leave(): void {
+  archive?.close();
+  process.exit(0);
+}
+
+function tell(message: Reply | Notice): void {
+  writeFrame(pipe, message);
+}
+
+/** One request, or one spooled mail when there is none; then the loop turns, so that new mail is seen. */
+async function work(): Promise<void> {
+  const frame = queue.shift();
+  if (frame) await answer(frame);
+  else if (spooled && reading && archive) await readOneSpooled(archive);
+  if (queue.length > 0 || (spooled && reading && archive)) setImmediate(work);
+  else {
+    running = false;
+    archive?.checkpoint();
+  }
+}
+
+async function readOneSpooled(writer: ArchiveWriter): Promise<void> {
+  tell({ notice: "reading" });
+  try {
+    const results = await writer.readSpooled(read, 1);
+    if (results.length === 0) spooled = false;
+    tell({ notice: "read", results });
+  } catch (error) {
+    spooled = false; // looked at again with the next request
+    const { code, detail } = named(error);
+    tell({ notice: "read-failed", code, detail });
+  }
+}
+
+async function answer(frame: Frame): Promise<void> {
+  const request = frame.header as RequestFrame;
+  try {
+    tell({ id: request.id, ok: true, value: (await perform(request, frame.body)) ?? null });
+  } catch (error) {
+    tell({ id: request.id, ok: false, ...named(error) });
+  }
+}
+
+function named(error: unknown): { code: MailreportError["code"]; detail: string } {
+  return error instanceof MailreportError
+    ? { code: error.code, detail: error.detail ?? error.message }
+    : { code: "daemon.bug", detail: errorText(error) };
+}
+
+async function perform(request: RequestFrame, body: Uint8Array): Promise<unknown> {
+  if (request.op === "open") {
+    limits = request.limits;
+    reading = request.reading;
+    archive = openArchiveWriter(request.path, request.policy);
+    return null;
+  }
+  if (!archive) throw new MailreportError("ingest.unavailable");
+  switch (request.op) {
+    case "configure":
+      limits = request.limits;
+      return archive.setPolicy(request.policy);
+    case "intake":
+      return archive.intake(joinIntakes(request.heads, body), read);
+    case "spool": {
+      const ids = await archive.spool(joinIntakes(request.heads, body));
+      spooled = true;
+      return ids;
+    }
+    case "quarantine":
+      return archive.quarantine(joinIntakes(request.heads, body)[0]!, request.reason, request.detail);
+    case "reparse":
+      return archive.reparse(request.mailIds, read);
+    case "expire":
+      return archive.expire(request.now, request.policy, request.rows);
+    case "deleteReport":
+      return archive.deleteReport(request.reportId);
+    case "backup":
+      return archive.backup(request.path);
+    case "vacuum":
+      return archive.vacuum();
+    case "integrity":
+      return archive.integrity();
+    case "reading":
+      reading = request.on;
+      spooled = true;
+      return null;
+    case "close":
+      archive.close();
+      archive = undefined;
+      return null;
+  }
+}

@@ -1,0 +1,60 @@
+/** What the daemon and the ingest process say to each other. */
+import type { IngestLimits } from "../../config/schema.ts";
+import type { ErrorCode } from "../../lib/errors.ts";
+import type { Reason } from "../../model/outcome.ts";
+import type { Intake, IntakeResult, ReceivePolicy, RetentionPolicy } from "../../store/archive.ts";
+
+/** An intake without its bytes, which follow in the body of the frame. */
+export type IntakeHead = Omit<Intake, "raw"> & { readonly size: number };
+
+export type Request =
+  | {
+      readonly op: "open";
+      readonly path: string;
+      readonly limits: IngestLimits;
+      readonly policy: ReceivePolicy;
+      readonly reading: boolean;
+    }
+  | { readonly op: "configure"; readonly limits: IngestLimits; readonly policy: ReceivePolicy }
+  | { readonly op: "intake"; readonly heads: readonly IntakeHead[] }
+  | { readonly op: "spool"; readonly heads: readonly IntakeHead[] }
+  | {
+      readonly op: "quarantine";
+      readonly heads: readonly IntakeHead[];
+      readonly reason: Reason;
+      readonly detail: string;
+    }
+  | { readonly op: "reparse"; readonly mailIds: readonly number[] }
+  | { readonly op: "expire"; readonly now: number; readonly policy: RetentionPolicy; readonly rows: number }
+  | { readonly op: "deleteReport"; readonly reportId: number }
+  | { readonly op: "backup"; readonly path: string }
+  | { readonly op: "vacuum" }
+  | { readonly op: "integrity" }
+  | { readonly op: "reading"; readonly on: boolean }
+  | { readonly op: "close" };
+
+export type RequestFrame = Request & { readonly id: number };
+
+export type Reply =
+  | { readonly id: number; readonly ok: true; readonly value: unknown }
+  | { readonly id: number; readonly ok: false; readonly code: ErrorCode; readonly detail: string };
+
+/** Sent by the ingest process on its own: a spooled mail is being read, or was. */
+export type Notice =
+  | { readonly notice: "reading" }
+  | { readonly notice: "read"; readonly results: readonly IntakeResult[] }
+  | { readonly notice: "read-failed"; readonly code: ErrorCode; readonly detail: string };
+
+/** Puts the bytes back to their heads. */
+export function joinIntakes(heads: readonly IntakeHead[], body: Uint8Array): Intake[] {
+  let at = 0;
+  return heads.map(({ size, ...head }) => {
+    const raw = body.subarray(at, at + size);
+    at += size;
+    return { ...head, raw };
+  });
+}
+
+export function headOf({ raw, ...head }: Intake): IntakeHead {
+  return { ...head, size: raw.byteLength };
+}

@@ -1,0 +1,400 @@
+/**
+ * Keeps an ingest process running and feeds it: while a batch commits new mail queues, and the next batch takes all
+ * of it (group commit by draining). When the process dies, unanswered mails are handed to the next one, one by one;
+ * the one that kills again is stored raw with the reason. Nobody else notices.
+ */
+import type { Config } from "../../config/schema.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { errorText, MailreportError } from "../../lib/errors.ts";
+import type { Log } from "../../lib/log.ts";
+import type { Reason } from "../../model/outcome.ts";
+import type { Intake, IntakeResult, ReceivePolicy } from "../../store/archive.ts";
+import type { Accepted, IngestPort } from "../port.ts";
+import { IngestDied, type IngestProcess, spawnIngest } from "./process.ts";
+import { headOf, type Notice, type Request } from "./protocol.ts";
+
+/** One batch: enough for a good commit, short enough that it does not keep others waiting. */
+const BATCH_MAILS = 64;
+const BATCH_BYTES = 4 << 20;
+/** Batches with the process at once: one is read while the next one is on its way. */
+const BATCHES = 2;
+/** Waiting beyond this is refused with a temporary error. */
+const WAITING_MAILS = 5000;
+const WAITING_BYTES = 256 << 20;
+/** On top of the reading time that the limits allow. */
+const GRACE_MS = 5000;
+const JOB_LIMIT_MS = 3_600_000;
+const RESTART_WAIT_MS = 1000;
+
+interface Waiting {
+  readonly intake: Intake;
+  /** Stored raw first and read afterwards. */
+  readonly spool: boolean;
+  readonly resolve: (accepted: Accepted) => void;
+  readonly reject: (error: Error) => void;
+}
+
+export interface IngestOptions {
+  readonly config: Config;
+  /** Path of archive.db. */
+  readonly archive: string;
+  readonly log: Log;
+  readonly clock: Clock;
+  /** What was read from spooled mail, after the fact. */
+  readonly onRead?: (result: IntakeResult) => void;
+  /** The program of the process; default: the built one. */
+  readonly program?: string;
+}
+
+export interface Ingest extends IngestPort {
+  reload(config: Config): void;
+}
+
+/** The receive policy that a configuration asks for. */
+export function receivePolicy(config: Config): ReceivePolicy {
+  return {
+    domains: config.receive.domains,
+    requireAuth: config.receive.require_auth,
+    countUnverified: config.receive.count_unverified,
+    verifies: config.receive.verify || config.receive.authserv_ids.length > 0,
+  };
+}
+
+/** Starts the ingest process. Errors: MailreportError `store.*` when the archive cannot be opened. */
+export async function startIngest(options: IngestOptions): Promise<Ingest> {
+  const supervisor = new Supervisor(options);
+  await supervisor.start();
+  return supervisor;
+}
+
+class Supervisor implements Ingest {
+  readonly #options: IngestOptions;
+  #config: Config;
+  #process: IngestProcess | undefined;
+  #starting: Promise<IngestProcess> | undefined;
+  #queue: Waiting[] = [];
+  #queuedBytes = 0;
+  #outstanding = 0;
+  #pumping = false;
+  #reading = true;
+  #stopping = false;
+  #readWatch: { cancel(): void } | undefined;
+  readonly #count = { restarts: 0, batches: 0, mails: 0, quarantined: 0 };
+
+  constructor(options: IngestOptions) {
+    this.#options = options;
+    this.#config = options.config;
+  }
+
+  async start(): Promise<void> {
+    await this.#running();
+  }
+
+  // ---- the process -----------------------------------------------------------
+
+  #running(): Promise<IngestProcess> {
+    if (this.#process) return Promise.resolve(this.#process);
+    this.#starting ??= this.#launch().finally(() => {
+      this.#starting = undefined;
+    });
+    return this.#starting;
+  }
+
+  async #launch(): Promise<IngestProcess> {
+    const { clock, program, archive, log } = this.#options;
+    const launched = spawnIngest({
+      clock,
+      memory: this.#config.limits.ingest_memory,
+      onNotice: (notice) => this.#noticed(launched, notice),
+      ...(program === undefined ? {} : { program }),
+    });
+    const open: Request = {
+      op: "open",
+      path: archive,
+      limits: this.#config.limits,
+      policy: receivePolicy(this.#config),
+      reading: this.#reading,
+    };
+    try {
+      await launched.ask(open, [], 60_000);
+    } catch (error) {
+      launched.kill("died");
+      if (error instanceof IngestDied) throw new MailreportError("ingest.unavailable", { cause: error });
+      throw error;
+    }
+    this.#process = launched;
+    log.info("ingest.started", { pid: launched.pid });
+    void launched.ended.then((died) => this.#died(launched, died));
+    return launched;
+  }
+
+  #died(launched: IngestProcess, died: IngestDied): void {
+    if (this.#process === launched) this.#process = undefined;
+    this.#readWatch?.cancel();
+    if (this.#stopping) return;
+    this.#count.restarts++;
+    this.#options.log.warn("ingest.died", { pid: launched.pid, why: died.why });
+    this.#restart();
+  }
+
+  /** Starts it again; when that fails, every second. */
+  #restart(): void {
+    this.#running().then(
+      () => this.#pump(),
+      (error) => {
+        this.#options.log.error("store.problem", { what: "archive", error: errorText(error) });
+        this.#failQueue(error instanceof MailreportError ? error : new MailreportError("ingest.unavailable"));
+        if (!this.#stopping) this.#options.clock.after(RESTART_WAIT_MS, () => this.#restart());
+      },
+    );
+  }
+
+  #failQueue(error: Error): void {
+    for (const { reject } of this.#queue.splice(0)) reject(error);
+    this.#queuedBytes = 0;
+  }
+
+  #noticed(from: IngestProcess, notice: Notice): void {
+    this.#readWatch?.cancel();
+    if (notice.notice === "reading") {
+      this.#readWatch = this.#options.clock.after(this.#limit(1), () => from.kill("timeout"));
+    } else if (notice.notice === "read") {
+      for (const result of notice.results) {
+        this.#logged(result);
+        this.#options.onRead?.(result);
+      }
+    } else {
+      this.#options.log.warn("store.problem", { what: "spool", code: notice.code, detail: notice.detail });
+    }
+  }
+
+  /** How long reading so many mails may take before the process counts as hung. */
+  #limit(mails: number): number {
+    return this.#config.limits.read_timeout * Math.min(mails, 3) + GRACE_MS;
+  }
+
+  // ---- intake ----------------------------------------------------------------
+
+  get waiting(): { readonly mails: number; readonly bytes: number } {
+    return { mails: this.#queue.length, bytes: this.#queuedBytes };
+  }
+
+  accept(intake: Intake): Promise<Accepted> {
+    const spool = !this.#reading || intake.raw.byteLength > this.#config.limits.spool_threshold;
+    return this.#enqueue(intake, spool);
+  }
+
+  async acceptAndRead(intake: Intake): Promise<IntakeResult> {
+    const accepted = await this.#enqueue(intake, false);
+    if (accepted.spooled)
+      throw new MailreportError("daemon.bug", { detail: "a mail to be read was spooled" });
+    return accepted.result;
+  }
+
+  #enqueue(intake: Intake, spool: boolean): Promise<Accepted> {
+    if (this.#stopping) return Promise.reject(new MailreportError("daemon.stopping"));
+    const bytes = this.#queuedBytes + intake.raw.byteLength;
+    if (this.#queue.length >= WAITING_MAILS || (this.#queue.length > 0 && bytes > WAITING_BYTES)) {
+      return Promise.reject(new MailreportError("ingest.busy"));
+    }
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ intake, spool, resolve, reject });
+      this.#queuedBytes = bytes;
+      this.#pump();
+    });
+  }
+
+  /** Sends what waits, once the callbacks of this turn have all added theirs. */
+  #pump(): void {
+    if (this.#pumping) return;
+    this.#pumping = true;
+    setImmediate(() => {
+      this.#pumping = false;
+      while (this.#queue.length > 0 && this.#outstanding < BATCHES && this.#process) {
+        this.#outstanding++;
+        void this.#send(this.#process, this.#takeBatch());
+      }
+    });
+  }
+
+  /** The next mails of one manner (read, or spooled), as many as fit. */
+  #takeBatch(): Waiting[] {
+    const spool = this.#queue[0]!.spool;
+    let bytes = 0;
+    let n = 0;
+    while (n < this.#queue.length && n < BATCH_MAILS && this.#queue[n]!.spool === spool) {
+      bytes += this.#queue[n]!.intake.raw.byteLength;
+      if (n > 0 && bytes > BATCH_BYTES) break;
+      n++;
+    }
+    const batch = this.#queue.splice(0, n);
+    this.#queuedBytes -= batch.reduce((sum, { intake }) => sum + intake.raw.byteLength, 0);
+    return batch;
+  }
+
+  async #send(process: IngestProcess, batch: readonly Waiting[]): Promise<void> {
+    this.#count.batches++;
+    this.#count.mails += batch.length;
+    try {
+      this.#settle(batch, await this.#ask(process, batch));
+    } catch (error) {
+      if (error instanceof IngestDied) await this.#oneByOne(batch);
+      else for (const { reject } of batch) reject(error as Error);
+    } finally {
+      this.#outstanding--;
+      this.#pump();
+    }
+  }
+
+  #ask(process: IngestProcess, batch: readonly Waiting[]): Promise<unknown[]> {
+    return process.ask<unknown[]>(
+      { op: batch[0]!.spool ? "spool" : "intake", heads: batch.map(({ intake }) => headOf(intake)) },
+      batch.map(({ intake }) => intake.raw),
+      this.#limit(batch.length),
+    );
+  }
+
+  #settle(batch: readonly Waiting[], values: readonly unknown[]): void {
+    for (const [i, { spool, resolve }] of batch.entries()) {
+      if (spool) resolve({ spooled: true, mailId: values[i] as number });
+      else {
+        const result = values[i] as IntakeResult;
+        this.#logged(result);
+        resolve({ spooled: false, result });
+      }
+    }
+  }
+
+  /** After a death: each mail alone, so that the one that kills is known; it may kill once more. */
+  async #oneByOne(batch: readonly Waiting[]): Promise<void> {
+    for (const waiting of batch) {
+      try {
+        this.#settle([waiting], await this.#ask(await this.#running(), [waiting]));
+      } catch (error) {
+        if (error instanceof IngestDied)
+          await this.#quarantine(waiting, error.why === "died" ? "internal" : error.why);
+        else waiting.reject(error as Error);
+      }
+    }
+  }
+
+  async #quarantine({ intake, resolve, reject }: Waiting, reason: Reason): Promise<void> {
+    const detail = "reading it ended the ingest process twice";
+    try {
+      const process = await this.#running();
+      const request: Request = { op: "quarantine", heads: [headOf(intake)], reason, detail };
+      const mailId = await process.ask<number>(request, [intake.raw], this.#limit(1));
+      this.#count.quarantined++;
+      this.#options.log.error("ingest.quarantined", { mail: `m${mailId}`, reason });
+      resolve({
+        spooled: false,
+        result: { mailId, outcome: "invalid", reason, detail, items: [], reportIds: [], dsns: [] },
+      });
+    } catch (error) {
+      reject(error instanceof IngestDied ? new MailreportError("ingest.unavailable") : (error as Error));
+    }
+  }
+
+  #logged(result: IntakeResult): void {
+    let fresh = 0;
+    for (const item of result.items) {
+      if (!item.ok) {
+        const { kind, reason, detail } = item;
+        this.#options.log.warn("report.invalid", { mail: `m${result.mailId}`, kind, reason, detail });
+        continue;
+      }
+      const { kind, orgName, reportId, policyDomain, records, messages } = item.figures;
+      const fields = {
+        mail: `m${result.mailId}`,
+        kind,
+        org: orgName,
+        report_id: reportId,
+        domain: policyDomain,
+      };
+      if (item.kept === "new") {
+        const id = result.reportIds[fresh++];
+        this.#options.log.info("report.stored", { id: `r${id}`, ...fields, records, messages });
+      } else if (item.kept !== "refused") {
+        this.#options.log.info("report.duplicate", { ...fields, conflict: item.kept === "conflict" });
+      }
+    }
+  }
+
+  // ---- jobs ------------------------------------------------------------------
+
+  async #job<T>(request: Request, limitMs = JOB_LIMIT_MS): Promise<T> {
+    try {
+      return await (await this.#running()).ask<T>(request, [], limitMs);
+    } catch (error) {
+      if (error instanceof IngestDied) throw new MailreportError("ingest.unavailable", { cause: error });
+      throw error;
+    }
+  }
+
+  reparse(mailIds: readonly number[]): Promise<IntakeResult[]> {
+    return this.#job({ op: "reparse", mailIds });
+  }
+
+  expire(now: number, policy: Parameters<IngestPort["expire"]>[1], rows: number): Promise<number> {
+    return this.#job({ op: "expire", now, policy, rows });
+  }
+
+  deleteReport(reportId: number): Promise<boolean> {
+    return this.#job({ op: "deleteReport", reportId });
+  }
+
+  backup(path: string): Promise<{ readonly bytes: number }> {
+    return this.#job({ op: "backup", path });
+  }
+
+  vacuum(): Promise<void> {
+    return this.#job({ op: "vacuum" });
+  }
+
+  integrity(): Promise<readonly string[]> {
+    return this.#job({ op: "integrity" });
+  }
+
+  pauseReading(paused: boolean): void {
+    this.#reading = !paused;
+    void this.#job({ op: "reading", on: !paused }).catch((error) => {
+      this.#options.log.warn("store.problem", { what: "archive", error: errorText(error) });
+    });
+  }
+
+  reload(config: Config): void {
+    this.#config = config;
+    void this.#job({ op: "configure", limits: config.limits, policy: receivePolicy(config) }).catch(
+      (error) => {
+        this.#options.log.warn("store.problem", { what: "archive", error: errorText(error) });
+      },
+    );
+  }
+
+  stats(): Record<string, number> {
+    const { restarts, batches, mails, quarantined } = this.#count;
+    return {
+      "ingest.restarts": restarts,
+      "ingest.batches": batches,
+      "ingest.mails": mails,
+      "ingest.quarantined": quarantined,
+      "ingest.waiting": this.#queue.length,
+      "ingest.pid": this.#process?.pid ?? 0,
+    };
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    this.#failQueue(new MailreportError("daemon.stopping"));
+    this.#readWatch?.cancel();
+    const process = this.#process;
+    if (!process) return;
+    try {
+      await process.ask({ op: "close" }, [], 10_000);
+    } catch (error) {
+      this.#options.log.warn("store.problem", { what: "archive", error: errorText(error) });
+    }
+    process.kill("died");
+    await process.ended;
+  }
+}
