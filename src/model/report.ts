@@ -231,7 +231,7 @@ export interface ReportFigures {
   /** arf, failure: User-Agent; dsn: Reporting-MTA. */
   readonly orgName: string | null;
   readonly reportId: string | null;
-  /** tls: the first policy's domain; arf, failure: Reported-Domain list joined by commas. */
+  /** tls: the policies' domains, arf, failure: the Reported-Domain list; joined by commas. */
   readonly policyDomain: string | null;
   readonly begin: number | null;
   readonly end: number | null;

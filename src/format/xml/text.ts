@@ -71,7 +71,6 @@ export class XmlText {
   }
 
   #repair(text: string, cdata: boolean): string {
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is dropped
     const clean = text.replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]/g, "");
     if (clean.length !== text.length) this.#warnings.add("control-characters");
     return clean.includes("&") && !cdata ? this.#references(clean) : clean;

@@ -1,0 +1,26 @@
+/** Reads a file without keeping anything: what `mailreportctl check` does, with no daemon and no network. */
+import type { IngestLimits } from "../config/schema.ts";
+import { judge } from "../model/judge.ts";
+import type { ReportSink, ReportWriter } from "../model/reading.ts";
+import { type WireFile, wireReports } from "../model/wire-report.ts";
+import { readMail } from "./read-mail.ts";
+
+const countingWriter: ReportWriter = { record() {}, policy() {}, close: () => "new", abort() {} };
+const countingSink: ReportSink = { open: () => countingWriter, whole: () => "new" };
+
+/**
+ * The outcome and figures of one file; each file by itself, so none is a duplicate.
+ * @param now epoch seconds
+ */
+export function checkFile(
+  raw: Uint8Array,
+  file: string,
+  limits: IngestLimits,
+  now: number,
+  monotonic: () => number,
+): WireFile & { readonly detail: string | null } {
+  const fileName = file.slice(file.lastIndexOf("/") + 1);
+  const reading = readMail(raw, { form: "file", fileName, receivedAt: now }, limits, monotonic, countingSink);
+  const { outcome, reason, detail } = judge(reading);
+  return { file, outcome, reason, reports: wireReports(reading.items), detail };
+}

@@ -1,0 +1,109 @@
+/** Inflates gzip, zlib and raw deflate in slices, bounded while it inflates; keeps what a damaged stream still gives. */
+import { Z_BUF_ERROR, Z_NO_FLUSH, Z_OK, Z_STREAM_END, ZStream, zlibInflate, zlibInflateInit2 } from "pako";
+import type { WarningList } from "../../model/outcome.ts";
+import { type ByteSource, ReadStop } from "../context.ts";
+import type { Budget } from "./budget.ts";
+
+export type Wrapping = "gzip" | "zlib" | "raw";
+
+const WINDOW: Readonly<Record<Wrapping, number>> = { gzip: 31, zlib: 15, raw: -15 };
+const SLICE = 65_536;
+
+export interface InflateOptions {
+  readonly wrapping: Wrapping;
+  readonly budget: Budget;
+  readonly warnings: WarningList;
+  /** Members of one gzip stream. */
+  readonly members: number;
+}
+
+/** A source of the inflated bytes. Reading throws ReadStop: too-large, truncated, bad-crc, too-many-entries. */
+export function inflated(source: ByteSource, options: InflateOptions): ByteSource {
+  const meter = options.budget.meter();
+  return {
+    *open() {
+      meter.begin();
+      yield* inflateMembers(source.open(), options, meter);
+    },
+  };
+}
+
+function* inflateMembers(
+  chunks: Iterable<Uint8Array>,
+  { wrapping, warnings, members }: InflateOptions,
+  meter: ReturnType<Budget["meter"]>,
+): Generator<Uint8Array> {
+  let stream = begin(wrapping);
+  let member = 1;
+  let carried = 0;
+  /** The member before has ended; what follows is another one or garbage. */
+  let between = false;
+  let head: Uint8Array = new Uint8Array(0);
+  for (const chunk of chunks) {
+    carried += chunk.length;
+    let input = chunk;
+    if (between) {
+      input = head.length > 0 ? Buffer.concat([head, chunk]) : chunk;
+      if (input.length < 3) {
+        head = input;
+        continue;
+      }
+    }
+    for (;;) {
+      if (between) {
+        if (!isGzip(input)) {
+          if (input.some((byte) => byte !== 0)) warnings.add("gzip-trailing-garbage");
+          return;
+        }
+        if (++member > members) throw new ReadStop("too-many-entries", "gzip members");
+        warnings.add("gzip-members");
+        stream = begin(wrapping);
+        between = false;
+        head = new Uint8Array(0);
+      }
+      stream.input = input;
+      stream.next_in = 0;
+      stream.avail_in = input.length;
+      let status: number = Z_OK;
+      do {
+        stream.output = new Uint8Array(SLICE);
+        stream.next_out = 0;
+        stream.avail_out = SLICE;
+        status = zlibInflate(stream, Z_NO_FLUSH);
+        if (stream.next_out > 0) {
+          meter.take(stream.next_out, carried);
+          yield stream.output.subarray(0, stream.next_out);
+        }
+        if (status === Z_BUF_ERROR) break; // wants more input
+        if (status !== Z_OK && status !== Z_STREAM_END) throw damaged(stream);
+      } while (status !== Z_STREAM_END && (stream.avail_in > 0 || stream.avail_out === 0));
+      if (status !== Z_STREAM_END) break;
+      between = true;
+      if (wrapping !== "gzip") return;
+      input = input.subarray(input.length - stream.avail_in);
+      if (input.length < 3) {
+        head = Uint8Array.from(input);
+        break;
+      }
+    }
+  }
+  if (!between) throw new ReadStop("truncated", "the compressed stream ends early");
+  if (head.some((byte) => byte !== 0)) warnings.add("gzip-trailing-garbage");
+}
+
+function begin(wrapping: Wrapping): ZStream {
+  const stream = new ZStream();
+  if (zlibInflateInit2(stream, WINDOW[wrapping]) !== Z_OK)
+    throw new ReadStop("internal", "inflate does not begin");
+  return stream;
+}
+
+function isGzip(bytes: Uint8Array): boolean {
+  return bytes[0] === 0x1f && bytes[1] === 0x8b && bytes[2] === 8;
+}
+
+/** A wrong checksum or length comes after all the content; anything else means that content is missing. */
+function damaged(stream: ZStream): ReadStop {
+  const checksum = stream.msg === "incorrect data check" || stream.msg === "incorrect length check";
+  return new ReadStop(checksum ? "bad-crc" : "truncated", stream.msg || "damaged");
+}
