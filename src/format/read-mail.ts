@@ -248,6 +248,7 @@ class MailReader {
       case "json":
         this.#json(candidate);
         return;
+      case "markup":
       case "html":
         if (claims(candidate))
           this.#items.push(

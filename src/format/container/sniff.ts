@@ -1,7 +1,7 @@
 /** What some bytes are, by their content; labels only break ties. */
 import { isTar } from "./tar.ts";
 
-export type Content = "empty" | "gzip" | "zip" | "zlib" | "tar" | "xml" | "json" | "html" | "mail" | "other";
+export type Content = "empty" | "gzip" | "zip" | "zlib" | "tar" | "xml" | "markup" | "json" | "html" | "mail" | "other";
 
 /** Bytes that `sniff` wants to see. */
 export const SNIFFED = 4096;
@@ -32,7 +32,8 @@ function readable(head: Buffer): string {
 function sniffText(text: string): Content {
   const trimmed = text.replace(/^(?:\u00ef\u00bb\u00bf|\ufeff)?\s+|^(?:\u00ef\u00bb\u00bf|\ufeff)/, "");
   if (/^<(?:!doctype\s+html|html[\s>])/i.test(trimmed)) return "html";
-  if (/^<(?:\?xml|[\w.-]{1,40}:?feedback[\s>]|feedback[\s>]|!--|!doctype|[a-z])/i.test(trimmed)) return "xml";
+  if (/^<(?:\?xml|[\w.-]{1,40}:?feedback[\s>]|feedback[\s>]|!--|!doctype)/i.test(trimmed)) return "xml";
+  if (/^<[a-z]/i.test(trimmed)) return "markup";
   if (trimmed.startsWith("{")) return "json";
   if (
     /^(?:From [^\n]*\r?\n)?[!-9;-~]{1,100}:[ \t\r\n]/.test(text) &&
