@@ -1,7 +1,18 @@
 /** What some bytes are, by their content; labels only break ties. */
 import { isTar } from "./tar.ts";
 
-export type Content = "empty" | "gzip" | "zip" | "zlib" | "tar" | "xml" | "markup" | "json" | "html" | "mail" | "other";
+export type Content =
+  | "empty"
+  | "gzip"
+  | "zip"
+  | "zlib"
+  | "tar"
+  | "xml"
+  | "markup"
+  | "json"
+  | "html"
+  | "mail"
+  | "other";
 
 /** Bytes that `sniff` wants to see. */
 export const SNIFFED = 4096;
