@@ -47,6 +47,8 @@ export interface OutgoingReport {
   readonly messages: number;
   /** Of these, counted by non-optional evaluations. */
   readonly reportable: number;
+  /** Of the reportable, those that are not spam that passed DMARC. */
+  readonly wanted: number;
   readonly lateEvents: number;
   readonly createdAt: number;
   readonly composedAt: number | null;

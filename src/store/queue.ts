@@ -95,8 +95,17 @@ export interface QueueStore {
   // ---- counting (feed) ----
   /** Counts a batch in one transaction. With ids, an event counts once per (feed, id). */
   count(feed: string, events: readonly CountedEvent[], now: number): CountResult;
-  /** The end of the newest period of this key that was closed (composed or cut short), so that a later event goes on from there. */
-  closedUntil(kind: OutgoingKind, policyDomain: string, policyHash: string, at: number): number | undefined;
+  /**
+   * The last second of [begin, end] that is closed for this key: composed, dropped, or cut short. Undefined when the
+   * whole period is open.
+   */
+  closedUntil(
+    kind: OutgoingKind,
+    policyDomain: string,
+    policyHash: string,
+    begin: number,
+    end: number,
+  ): number | undefined;
 
   // ---- outgoing reports ----
   /** Epoch seconds of the next open outgoing report's due time. */

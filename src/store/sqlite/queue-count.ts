@@ -1,0 +1,252 @@
+/** Counting: events of a batch into tallies, each event once. */
+import { hash } from "node:crypto";
+import { dmarcRowText, tlsDetailText, tlsPolicyText } from "../../model/canonical.ts";
+import type { DmarcEvaluation, FeedEvent, TlsSessions } from "../../model/evaluation.ts";
+import { outgoingId } from "../../model/outgoing.ts";
+import { coarserDmarc, coarserTls } from "../../model/tally-merge.ts";
+import type { CountedEvent, CountResult } from "../queue.ts";
+import type { Sqlite } from "./open.ts";
+import { makeMerger } from "./queue-merge.ts";
+import type { QueueTransaction } from "./queue-transaction.ts";
+
+/** How long (feed, id) is remembered, days. */
+const ID_DAYS = 3;
+const DAY = 86_400;
+/** Open reports whose row numbers are remembered; some 20 MB at the most. */
+const PLACES = 50_000;
+
+/** An outgoing report that counts, as far as it is remembered between batches. */
+export interface Place {
+  readonly no: number;
+  readonly id: string;
+  /** As stored last; a feed may bring a newer rua. */
+  policy: string;
+  mergeAt: number;
+  mergeStep: number;
+  rows: number;
+}
+
+/** What one batch brings for one report. */
+interface Gathered {
+  readonly place: Place;
+  readonly rows: Map<string, number>;
+  readonly policies: Map<string, { success: number; failure: number; details: Map<string, number> }>;
+  messages: number;
+  reportable: number;
+  wanted: number;
+  late: number;
+}
+
+/** The key of a canonical text. */
+export function keyOf(text: string): Buffer {
+  return hash("sha256", text, "buffer").subarray(0, 16);
+}
+
+export interface Counting {
+  count(feed: string, events: readonly CountedEvent[], now: number, rejected: number): CountResult;
+  /** Forgets what is remembered of a report that changed. */
+  forget(id: string): void;
+}
+
+export function makeCounting(database: Sqlite, transaction: QueueTransaction, maxRows: number): Counting {
+  const sql = prepare(database);
+  const merger = makeMerger(database, maxRows);
+  const { counters } = transaction;
+  const places = new Map<string, Place>();
+  let oldestDay: number | undefined;
+  transaction.onRollback(() => {
+    places.clear();
+    oldestDay = undefined;
+  });
+
+  function placeOf(period: CountedEvent["period"], now: number, opened: string[]): Place {
+    const id = outgoingId(period.kind, period.policyDomain, period.policyHash, period.begin);
+    let place = places.get(id);
+    const policy = JSON.stringify(period.policy);
+    if (place?.policy === policy) return place;
+    if (!place) {
+      const row = sql.find.get(id);
+      if (row && row.closed === 1) throw new TypeError(`${id} is closed: it counts no more`);
+      place = row && { ...row, id };
+      if (!place) {
+        const added = sql.open.run({ ...period, id, policy, now, mergeAt: maxRows });
+        place = { no: Number(added.lastInsertRowid), id, policy, mergeAt: maxRows, mergeStep: 0, rows: 0 };
+        counters.add("outgoing.open", 1);
+        opened.push(id);
+      }
+      if (places.size >= PLACES) places.clear();
+      places.set(id, place);
+    }
+    if (place.policy !== policy) {
+      sql.setPolicy.run(policy, place.no);
+      place.policy = policy;
+    }
+    return place;
+  }
+
+  /** Deletes ids that are older than three days, oldest first, about as fast as new ones come. */
+  function forgetIds(today: number, most: number): void {
+    oldestDay ??= sql.oldestId.get() ?? today;
+    if (oldestDay >= today - ID_DAYS) return;
+    sql.deleteIds.run(most, today - ID_DAYS);
+    oldestDay = sql.oldestId.get() ?? today;
+  }
+
+  function countBatch(
+    feed: string,
+    events: readonly CountedEvent[],
+    now: number,
+    rejected: number,
+  ): CountResult {
+    const today = Math.floor(now / DAY);
+    const opened: string[] = [];
+    const batch = new Map<string, Gathered>();
+    const gathered = new Map<CountedEvent["period"], Gathered>();
+    let repeated = 0;
+    for (const { event, period, late } of events) {
+      if (event.id !== null && sql.addId.run(feed, event.id, today).changes === 0) {
+        repeated++;
+        continue;
+      }
+      let into = gathered.get(period);
+      if (!into) {
+        const place = placeOf(period, now, opened);
+        into = batch.get(place.id) ?? emptyOf(place);
+        batch.set(place.id, into);
+        gathered.set(period, into);
+      }
+      gather(into, event, late);
+    }
+    for (const into of batch.values()) store(into);
+    counters.add("feed.accepted", events.length);
+    counters.add("feed.repeated", repeated);
+    counters.add("feed.rejected", rejected);
+    forgetIds(today, events.length * 2 + 100);
+    return { counted: events.length - repeated, repeated, opened };
+  }
+
+  function store(into: Gathered): void {
+    const { place } = into;
+    let added = 0;
+    for (const [text, n] of into.rows) added += sql.addTally(place.no, text, n);
+    for (const [text, n] of into.policies) {
+      const policy = keyOf(text);
+      added += sql.addPolicy(place.no, policy, text, n.success, n.failure);
+      for (const [detail, count] of n.details) added += sql.addDetail(place.no, policy, detail, count);
+    }
+    place.rows += added;
+    if (place.rows > place.mergeAt) added += merger.merge(place);
+    sql.sum.run({ ...into, ...place, added });
+    counters.add("outgoing.tally", added);
+    counters.add("outgoing.message", into.messages);
+    counters.add("feed.late", into.late);
+  }
+
+  return {
+    count: (feed, events, now, rejected) => transaction.run(() => countBatch(feed, events, now, rejected)),
+    forget: (id) => void places.delete(id),
+  };
+}
+
+function emptyOf(place: Place): Gathered {
+  return {
+    place,
+    rows: new Map(),
+    policies: new Map(),
+    messages: 0,
+    reportable: 0,
+    wanted: 0,
+    late: 0,
+  };
+}
+
+function gather(into: Gathered, event: FeedEvent, late: boolean): void {
+  const n = event.kind === "dmarc" ? gatherDmarc(into, event) : gatherTls(into, event);
+  into.messages += n;
+  if (late) into.late += 1;
+  if (event.optional) return;
+  into.reportable += n;
+  const spamThatPassed =
+    event.kind === "dmarc" && event.spam && (event.row.dkimAligned || event.row.spfAligned);
+  if (!spamThatPassed) into.wanted += n;
+}
+
+function gatherDmarc(into: Gathered, event: DmarcEvaluation): number {
+  const text = dmarcRowText(coarserDmarc(event.row, into.place.mergeStep));
+  into.rows.set(text, (into.rows.get(text) ?? 0) + event.count);
+  return event.count;
+}
+
+function gatherTls(into: Gathered, event: TlsSessions): number {
+  let sessions = 0;
+  for (const { policy, success, failure, details } of event.policies) {
+    const text = tlsPolicyText(policy);
+    let sums = into.policies.get(text);
+    if (!sums) {
+      sums = { success: 0, failure: 0, details: new Map() };
+      into.policies.set(text, sums);
+    }
+    sums.success += success;
+    sums.failure += failure;
+    sessions += success + failure;
+    for (const each of details) {
+      const detail = tlsDetailText(coarserTls(each.detail, into.place.mergeStep));
+      sums.details.set(detail, (sums.details.get(detail) ?? 0) + each.count);
+    }
+  }
+  return sessions;
+}
+
+function prepare(database: Sqlite) {
+  const updateTally = database.prepare(
+    "UPDATE tally SET count = count + ? WHERE outgoing = ? AND key = ?",
+  );
+  const insertTally = database.prepare("INSERT INTO tally (outgoing, key, row, count) VALUES (?, ?, ?, ?)");
+  const upsertPolicy = database.prepare(
+    `UPDATE tls_tally SET success = success + ?, failure = failure + ? WHERE outgoing = ? AND key = ?`,
+  );
+  const insertPolicy = database.prepare(
+    "INSERT INTO tls_tally (outgoing, key, row, success, failure) VALUES (?, ?, ?, ?, ?)",
+  );
+  const updateDetail = database.prepare(
+    "UPDATE tls_detail SET count = count + ? WHERE outgoing = ? AND policy = ? AND key = ?",
+  );
+  const insertDetail = database.prepare(
+    "INSERT INTO tls_detail (outgoing, policy, key, row, count) VALUES (?, ?, ?, ?, ?)",
+  );
+  return {
+    addId: database.prepare("INSERT OR IGNORE INTO event_id (feed, id, day) VALUES (?, ?, ?)"),
+    oldestId: database.prepare<[], number>("SELECT day FROM event_id ORDER BY no LIMIT 1").pluck(),
+    deleteIds: database.prepare(
+      "DELETE FROM event_id WHERE no IN (SELECT no FROM event_id ORDER BY no LIMIT ?) AND day < ?",
+    ),
+    find: database.prepare<[string], Omit<Place, "id"> & { closed: number }>(
+      `SELECT no, policy, rows, closed, merge_at AS mergeAt, merge_step AS mergeStep FROM outgoing WHERE id = ?`,
+    ),
+    open: database.prepare(
+      `INSERT INTO outgoing (id, kind, domain, policy_hash, begin, end, due, state, merge_at, policy, created_at)
+       VALUES (@id, @kind, @policyDomain, @policyHash, @begin, @end, @due, 'open', @mergeAt, @policy, @now)`,
+    ),
+    setPolicy: database.prepare("UPDATE outgoing SET policy = ? WHERE no = ?"),
+    sum: database.prepare(
+      `UPDATE outgoing SET rows = rows + @added, messages = messages + @messages,
+         reportable = reportable + @reportable, wanted = wanted + @wanted, late_events = late_events + @late,
+         merge_at = @mergeAt, merge_step = @mergeStep WHERE no = @no`,
+    ),
+    /** Each returns 1 when a tally began, 0 when one grew. */
+    addTally(no: number, text: string, count: number): number {
+      const key = keyOf(text);
+      if (updateTally.run(count, no, key).changes === 1) return 0;
+      return insertTally.run(no, key, text, count).changes;
+    },
+    addPolicy(no: number, key: Buffer, text: string, success: number, failure: number): number {
+      if (upsertPolicy.run(success, failure, no, key).changes === 1) return 0;
+      return insertPolicy.run(no, key, text, success, failure).changes;
+    },
+    addDetail(no: number, policy: Buffer, text: string, count: number): number {
+      const key = keyOf(text);
+      if (updateDetail.run(count, no, policy, key).changes === 1) return 0;
+      return insertDetail.run(no, policy, key, text, count).changes;
+    },
+  };
+}
