@@ -47,8 +47,10 @@ export interface OutgoingReport {
   readonly messages: number;
   /** Of these, counted by non-optional evaluations. */
   readonly reportable: number;
-  /** Of the reportable, those that are not spam that passed DMARC. */
+  /** Of the reportable, not spam that passed DMARC. */
   readonly wanted: number;
+  /** Counts no more: cut short, composed or dropped. */
+  readonly closed: boolean;
   readonly lateEvents: number;
   readonly createdAt: number;
   readonly composedAt: number | null;

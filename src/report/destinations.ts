@@ -1,0 +1,104 @@
+/** Where an outgoing report goes: looked up when it is due, agreed to, and not suppressed (RFC 9990 3.5, 4). */
+import { authorizeDestinations } from "../dns/authorization.ts";
+import { policyAt } from "../dns/policy.ts";
+import type { Resolver } from "../dns/resolver.ts";
+import { parseTlsrptRecord, tlsrptAt } from "../dns/tlsrpt.ts";
+import { type ReportUri, readUris } from "../dns/uri.ts";
+import type { DropReason, OutgoingPolicy, OutgoingReport } from "../model/outgoing.ts";
+import type { QueueStore } from "../store/queue.ts";
+
+/** One check on the way to a destination, for `report explain`. */
+export interface Gate {
+  readonly gate: string;
+  readonly ok: boolean;
+  readonly detail: string;
+}
+
+export type Destinations =
+  | { readonly result: "send"; readonly uris: readonly ReportUri[]; readonly gates: readonly Gate[]; readonly note: string | null }
+  | { readonly result: "drop"; readonly reason: DropReason; readonly gates: readonly Gate[] }
+  | { readonly result: "wait"; readonly detail: string; readonly gates: readonly Gate[] };
+
+export interface DestinationOptions {
+  readonly resolver: Resolver;
+  readonly store: QueueStore;
+  /** Epoch seconds. */
+  readonly now: number;
+  /** After waiting for DNS in vain: use the addresses as last seen. */
+  readonly lastResort: boolean;
+}
+
+export async function resolveDestinations(
+  report: OutgoingReport,
+  policy: OutgoingPolicy,
+  options: DestinationOptions,
+): Promise<Destinations> {
+  const gates: Gate[] = [];
+  const published = await publishedUris(report, policy, options, gates);
+  if (!Array.isArray(published)) return published as Destinations;
+  const { usable, refused } = readUris(published as string[], report.kind === "tls");
+  for (const { uri, why } of refused) gates.push({ gate: `address ${uri}`, ok: false, detail: why });
+  if (usable.length === 0) return { result: "drop", reason: published.length === 0 ? "no-rua" : "no-usable-rua", gates };
+  const agreed = report.kind === "dmarc" ? await agreedUris(report, usable, options, gates) : { uris: usable, temporary: null };
+  const free = agreed.uris.filter((uri) => !isSuppressed(report, uri, options, gates));
+  if (free.length > 0) {
+    return { result: "send", uris: free, gates, note: agreed.temporary === null ? null : `temporary DNS error: ${agreed.temporary}` };
+  }
+  if (agreed.temporary !== null && !options.lastResort) return { result: "wait", detail: agreed.temporary, gates };
+  if (agreed.uris.length > 0) return { result: "drop", reason: "suppressed", gates };
+  return { result: "drop", reason: agreed.temporary === null ? "unauthorised" : "dns", gates };
+}
+
+/** The URIs of the record as it is now. A TLS report keeps those of the record that it was counted under. */
+async function publishedUris(
+  report: OutgoingReport,
+  policy: OutgoingPolicy,
+  { resolver, lastResort }: DestinationOptions,
+  gates: Gate[],
+): Promise<readonly string[] | Destinations> {
+  const name = report.kind === "dmarc" ? `_dmarc.${report.policyDomain}` : `_smtp._tls.${report.policyDomain}`;
+  const at = report.kind === "dmarc" ? await policyAt(resolver, report.policyDomain) : await tlsrptAt(resolver, report.policyDomain);
+  if (at.found) {
+    const counted = policy.kind === "tls" && policy.record !== null ? parseTlsrptRecord(policy.record) : undefined;
+    const rua = counted ?? (typeof at.record === "string" ? ("rua" in at ? at.rua : []) : at.record.rua);
+    gates.push({ gate: `record at ${name}`, ok: rua.length > 0, detail: rua.length > 0 ? `rua=${rua.join(",")}` : "no rua" });
+    return rua;
+  }
+  if (at.failure === null) {
+    gates.push({ gate: `record at ${name}`, ok: false, detail: "there is none" });
+    return { result: "drop", reason: "no-rua", gates };
+  }
+  gates.push({ gate: `record at ${name}`, ok: false, detail: at.failure.detail });
+  if (!lastResort) return { result: "wait", detail: at.failure.detail, gates };
+  const seen = policy.kind === "dmarc" ? policy.rua : (parseTlsrptRecord(policy.record ?? "") ?? []);
+  return seen.length > 0 ? seen : { result: "drop", reason: "dns", gates };
+}
+
+async function agreedUris(
+  report: OutgoingReport,
+  usable: readonly ReportUri[],
+  { resolver }: DestinationOptions,
+  gates: Gate[],
+): Promise<{ readonly uris: readonly ReportUri[]; readonly temporary: string | null }> {
+  const checked = await authorizeDestinations(resolver, report.policyDomain, usable);
+  const uris = new Map<string, ReportUri>();
+  let temporary: string | null = null;
+  for (const { uri, verdict, detail, send } of checked) {
+    gates.push({ gate: `destination ${uri.uri}`, ok: send.length > 0, detail: `${verdict}: ${detail}` });
+    if (verdict === "temporary") temporary ??= detail;
+    for (const target of send) uris.set(target.uri, target);
+  }
+  return { uris: [...uris.values()], temporary };
+}
+
+function isSuppressed(report: OutgoingReport, uri: ReportUri, { store, now }: DestinationOptions, gates: Gate[]): boolean {
+  const address = uri.scheme === "mailto" ? uri.address : uri.uri;
+  for (const target of [address.toLowerCase(), `@${uri.host}`, report.policyDomain]) {
+    const entry = store.suppression(target, now);
+    if (!entry) continue;
+    const until = entry.until === null ? "" : ` until ${new Date(entry.until * 1000).toISOString()}`;
+    gates.push({ gate: `suppression ${target}`, ok: false, detail: `${entry.reason}${until}` });
+    return true;
+  }
+  return false;
+}
