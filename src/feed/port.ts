@@ -17,10 +17,14 @@ export interface FeedReply {
   readonly errors: readonly RejectedLine[];
 }
 
-/** Counts normalised events into tallies of outgoing reports; one transaction. Implemented in report/, handed to feeds. */
+/**
+ * Counts normalised events into tallies of outgoing reports; one transaction. Implemented in report/, handed to feeds.
+ * `rejected` is the number of lines of the batch that were no events, for the counters.
+ */
 export type CountEvents = (
   feed: string,
   events: readonly FeedEvent[],
+  rejected?: number,
 ) => {
   readonly counted: number;
   readonly repeated: number;

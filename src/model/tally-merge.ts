@@ -19,6 +19,9 @@ export interface Merged<T> {
 /** The steps of leaving out; each includes those before it. */
 export const COARSEST = 4;
 
+/** Share of the rows, the rarest first, that lose details. */
+const SHARES = [0.5, 0.8, 0.95, 1];
+
 const NOTE = { type: "other", comment: "details merged" } as const;
 
 /**
@@ -95,21 +98,28 @@ function merge<T>(
   const sorted = rows
     .map((each) => ({ ...each, text: textOf(each.row) }))
     .sort((a, b) => a.count - b.count || (a.text < b.text ? -1 : 1));
-  let result: Counted<T>[] = [];
-  for (const share of [0.5, 1]) {
-    const cut = Math.ceil(sorted.length * share);
-    for (let step = 1; step <= COARSEST; step++) {
-      const combined = new Map<string, { row: T; count: number }>();
-      for (const [i, each] of sorted.entries()) {
-        const row = i < cut ? coarser(each.row, step) : each.row;
-        const text = i < cut ? textOf(row) : each.text;
-        const same = combined.get(text);
-        if (same) same.count += each.count;
-        else combined.set(text, { row, count: each.count });
-      }
-      result = [...combined.values()];
-      if (result.length <= target) return { rows: result, exhausted: false };
+  const leaveOut = (cut: number, step: number): Counted<T>[] => {
+    const combined = new Map<string, { row: T; count: number }>();
+    for (const [i, each] of sorted.entries()) {
+      const row = i < cut ? coarser(each.row, step) : each.row;
+      const text = i < cut ? textOf(row) : each.text;
+      const same = combined.get(text);
+      if (same) same.count += each.count;
+      else combined.set(text, { row, count: each.count });
     }
+    return [...combined.values()];
+  };
+  let coarsest: Counted<T>[] = [];
+  for (const share of SHARES) {
+    const cut = Math.ceil(sorted.length * share);
+    // when even the last step does not lead there, more rows must lose details
+    coarsest = leaveOut(cut, COARSEST);
+    if (coarsest.length > target) continue;
+    for (let step = 1; step < COARSEST; step++) {
+      const merged = leaveOut(cut, step);
+      if (merged.length <= target) return { rows: merged, exhausted: false };
+    }
+    return { rows: coarsest, exhausted: false };
   }
-  return { rows: result, exhausted: true };
+  return { rows: coarsest, exhausted: true };
 }

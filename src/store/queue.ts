@@ -93,8 +93,11 @@ export interface AttemptRecord {
 
 export interface QueueStore {
   // ---- counting (feed) ----
-  /** Counts a batch in one transaction. With ids, an event counts once per (feed, id). */
-  count(feed: string, events: readonly CountedEvent[], now: number): CountResult;
+  /**
+   * Counts a batch in one transaction. With ids, an event counts once per (feed, id).
+   * @param rejected lines that came with the batch and could not be counted; only for the counters
+   */
+  count(feed: string, events: readonly CountedEvent[], now: number, rejected?: number): CountResult;
   /**
    * The last second of [begin, end] that is closed for this key: composed, dropped, or cut short. Undefined when the
    * whole period is open.
@@ -132,8 +135,12 @@ export interface QueueStore {
   /** Message and envelopes in, tallies out, report `composed`: one transaction. */
   compose(id: string, messages: readonly NewMessage[], now: number, note: string | null): void;
 
+  /** Deletes outgoing reports composed or dropped before `before`; returns how many. */
+  pruneOutgoing(before: number, limit: number): number;
+
   // ---- messages and envelopes ----
-  nextEnvelopeDue(): number | undefined;
+  /** Epoch seconds; destinations in `skipDestinations` are left out. */
+  nextEnvelopeDue(skipDestinations?: ReadonlySet<string>): number | undefined;
   /** Leases due envelopes (`pending` → `inflight`), skipping paused destinations. */
   leaseEnvelopes(now: number, limit: number, skipDestinations: ReadonlySet<string>): Envelope[];
   /** `inflight` → `pending`, at start; returns how many. The attempt stays counted. */

@@ -1,12 +1,11 @@
 /** Counting: events of a batch into tallies, each event once. */
-import { hash } from "node:crypto";
 import { dmarcRowText, tlsDetailText, tlsPolicyText } from "../../model/canonical.ts";
 import type { DmarcEvaluation, FeedEvent, TlsSessions } from "../../model/evaluation.ts";
 import { outgoingId } from "../../model/outgoing.ts";
 import { coarserDmarc, coarserTls } from "../../model/tally-merge.ts";
 import type { CountedEvent, CountResult } from "../queue.ts";
 import type { Sqlite } from "./open.ts";
-import { makeMerger } from "./queue-merge.ts";
+import { keyOf, makeMerger } from "./queue-merge.ts";
 import type { QueueTransaction } from "./queue-transaction.ts";
 
 /** How long (feed, id) is remembered, days. */
@@ -35,11 +34,6 @@ interface Gathered {
   reportable: number;
   wanted: number;
   late: number;
-}
-
-/** The key of a canonical text. */
-export function keyOf(text: string): Buffer {
-  return hash("sha256", text, "buffer").subarray(0, 16);
 }
 
 export interface Counting {
@@ -198,9 +192,7 @@ function gatherTls(into: Gathered, event: TlsSessions): number {
 }
 
 function prepare(database: Sqlite) {
-  const updateTally = database.prepare(
-    "UPDATE tally SET count = count + ? WHERE outgoing = ? AND key = ?",
-  );
+  const updateTally = database.prepare("UPDATE tally SET count = count + ? WHERE outgoing = ? AND key = ?");
   const insertTally = database.prepare("INSERT INTO tally (outgoing, key, row, count) VALUES (?, ?, ?, ?)");
   const upsertPolicy = database.prepare(
     `UPDATE tls_tally SET success = success + ?, failure = failure + ? WHERE outgoing = ? AND key = ?`,

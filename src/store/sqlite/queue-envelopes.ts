@@ -1,22 +1,35 @@
-/** Messages and envelopes of the queue. */
-import type { AttemptOutcome, ChangeResult, Envelope, EnvelopeSelection, EnvelopeState, LastReply, QueueMessage } from "../../model/queue.ts";
-import type { AttemptRecord, NewMessage, Page, Paged } from "../queue.ts";
+/** Messages and envelopes of queue.db: leases, outcomes, lists, and what operators do to them. */
+import type {
+  Envelope,
+  EnvelopeSelection,
+  EnvelopeState,
+  LastReply,
+  QueueMessage,
+} from "../../model/queue.ts";
+import type { AttemptRecord, NewMessage, QueueStore } from "../queue.ts";
 import type { Sqlite } from "./open.ts";
+import { changeEnvelopes } from "./queue-change.ts";
+import { Conditions, pageOf } from "./queue-select.ts";
+import type { QueueTransaction } from "./queue-transaction.ts";
 
+/** Attempts of an envelope that are remembered. */
 const KEPT_ATTEMPTS = 20;
-const LIVE: readonly EnvelopeState[] = ["pending", "inflight", "held"];
-const FINAL = new Set<EnvelopeState>(["delivered", "failed", "expired", "removed"]);
+
+/** Literally the condition of the index `envelope_active`. */
+const ACTIVE = "envelope.state IN ('pending', 'inflight', 'held')";
+
+const COLUMNS = `envelope.id, envelope.message, kind, outgoing_id, policy_domain, sender, rcpt, transport, destination,
+  state, attempts, envelope.created_at, next_at, expires_at, last, size`;
 
 interface EnvelopeRow {
   readonly id: string;
   readonly message: string;
-  readonly kind: QueueMessage["kind"];
+  readonly kind: Envelope["kind"];
   readonly outgoing_id: string;
   readonly policy_domain: string;
   readonly sender: string;
-  readonly size: number;
   readonly rcpt: string;
-  readonly transport: "smtp" | "https";
+  readonly transport: Envelope["transport"];
   readonly destination: string;
   readonly state: EnvelopeState;
   readonly attempts: number;
@@ -24,213 +37,273 @@ interface EnvelopeRow {
   readonly next_at: number;
   readonly expires_at: number;
   readonly last: string | null;
+  readonly size: number;
 }
 
-const SELECT = `SELECT envelope.*, kind, outgoing_id, policy_domain, sender, size
-  FROM envelope JOIN message ON message.id = envelope.message`;
-
-const toEnvelope = (row: EnvelopeRow): Envelope => ({
-  id: row.id,
-  messageId: row.message,
-  kind: row.kind,
-  outgoingId: row.outgoing_id,
-  policyDomain: row.policy_domain,
-  sender: row.sender,
-  rcpt: row.rcpt,
-  transport: row.transport,
-  destination: row.destination,
-  state: row.state,
-  attempts: row.attempts,
-  createdAt: row.created_at,
-  nextAt: row.next_at,
-  expiresAt: row.expires_at,
-  last: row.last === null ? null : (JSON.parse(row.last) as LastReply),
-  size: row.size,
-});
-
-/** A selection as SQL; every given member must match. */
-function where(selection: EnvelopeSelection, defaults: readonly EnvelopeState[]): { sql: string; values: unknown[] } {
-  const terms: string[] = [];
-  const values: unknown[] = [];
-  const term = (sql: string, ...more: unknown[]): void => {
-    terms.push(sql);
-    values.push(...more);
-  };
-  const list = (items: readonly unknown[]): string => `(${items.map(() => "?").join(", ")})`;
-  if (selection.ids) term(`(envelope.id IN ${list(selection.ids)} OR message IN ${list(selection.ids)})`, ...selection.ids, ...selection.ids);
-  const states = selection.states ?? defaults;
-  if (states.length > 0) term(`state IN ${list(states)}`, ...states);
-  if (selection.kind) term("kind = ?", selection.kind);
-  if (selection.domain?.startsWith("*.")) term("policy_domain LIKE ? ESCAPE '\\'", `%.${like(selection.domain.slice(2))}`);
-  else if (selection.domain) term("policy_domain = ?", selection.domain);
-  for (const [column, value] of [["rcpt", selection.rcpt], ["sender", selection.sender]] as const) {
-    if (value?.startsWith("@")) term(`${column} LIKE ? ESCAPE '\\'`, `%${like(value)}`);
-    else if (value) term(`${column} = ? COLLATE NOCASE`, value);
-  }
-  if (selection.error) term("json_extract(last, '$.text') LIKE ? ESCAPE '\\'", `%${like(selection.error)}%`);
-  if (selection.dueBefore !== undefined) term("next_at < ?", selection.dueBefore);
-  if (selection.dueAfter !== undefined) term("next_at > ?", selection.dueAfter);
-  return { sql: terms.length > 0 ? terms.join(" AND ") : "1", values };
+interface MessageRow {
+  readonly id: string;
+  readonly kind: QueueMessage["kind"];
+  readonly outgoing_id: string;
+  readonly policy_domain: string;
+  readonly report_id: string;
+  readonly message_id: string;
+  readonly file_name: string;
+  readonly sender: string;
+  readonly size: number;
+  readonly created_at: number;
 }
 
-const like = (text: string): string => text.replace(/[\\%_]/g, "\\$&");
+export type EnvelopePart = Pick<
+  QueueStore,
+  | "nextEnvelopeDue"
+  | "leaseEnvelopes"
+  | "recoverInflight"
+  | "releaseEnvelopes"
+  | "settle"
+  | "message"
+  | "rawMessage"
+  | "envelope"
+  | "envelopesOf"
+  | "attempts"
+  | "listEnvelopes"
+  | "countEnvelopes"
+  | "scheduleEnvelopes"
+  | "holdEnvelopes"
+  | "removeEnvelopes"
+  | "prune"
+> & {
+  /** Within a transaction: one message with its envelopes. */
+  insertMessage(message: NewMessage, now: number): void;
+};
 
-export type Envelopes = ReturnType<typeof makeEnvelopes>;
+export function makeEnvelopes(database: Sqlite, transaction: QueueTransaction): EnvelopePart {
+  const sql = prepare(database);
+  const { counters } = transaction;
 
-export function makeEnvelopes(database: Sqlite, count: (name: string, by: number) => void) {
-  const insertMessage = database.prepare(
-    `INSERT INTO message (id, kind, outgoing_id, policy_domain, report_id, message_id, file_name, sender, size, created_at, raw)
-     VALUES (@id, @kind, @outgoingId, @policyDomain, @reportId, @messageId, @fileName, @sender, @size, @createdAt, @raw)`,
-  );
-  const insertEnvelope = database.prepare(
-    `INSERT INTO envelope (id, message, rcpt, transport, destination, state, created_at, next_at, expires_at)
-     VALUES (?, ?, ?, ?, ?, 'pending', ?, ?, ?)`,
-  );
-  const nextDue = database.prepare<[], number | null>("SELECT min(next_at) FROM envelope WHERE state = 'pending'").pluck();
-  const due = database.prepare<[number, number], EnvelopeRow>(`${SELECT} WHERE state = 'pending' AND next_at <= ? ORDER BY next_at LIMIT ?`);
-  const byId = database.prepare<[string], EnvelopeRow>(`${SELECT} WHERE envelope.id = ?`);
-  const ofMessage = database.prepare<[string], EnvelopeRow>(`${SELECT} WHERE message = ? ORDER BY envelope.id`);
-  const lease = database.prepare("UPDATE envelope SET state = 'inflight', attempts = attempts + 1 WHERE id = ? AND state = 'pending'");
-  const unlease = database.prepare("UPDATE envelope SET state = 'pending', attempts = attempts - 1 WHERE id = ? AND state = 'inflight'");
-  const recover = database.prepare("UPDATE envelope SET state = 'pending', next_at = ? WHERE state = 'inflight'");
-  const settle = database.prepare(
-    "UPDATE envelope SET state = ?, next_at = ?, last = ?, settled_at = ? WHERE id = ? AND state = 'inflight'",
-  );
-  const insertAttempt = database.prepare("INSERT OR REPLACE INTO attempt (envelope, n, body) VALUES (?, ?, ?)");
-  const trimAttempts = database.prepare("DELETE FROM attempt WHERE envelope = ? AND n <= ?");
-  const attempts = database.prepare<[string], string>("SELECT body FROM attempt WHERE envelope = ? ORDER BY n").pluck();
-  const message = database.prepare<[string], Record<string, never>>(
-    `SELECT id, kind, outgoing_id AS outgoingId, policy_domain AS policyDomain, report_id AS reportId, message_id AS messageId,
-       file_name AS fileName, sender, size, created_at AS createdAt FROM message WHERE id = ?`,
-  );
-  const raw = database.prepare<[string], Buffer>("SELECT raw FROM message WHERE id = ?").pluck();
-  const messagesOf = database.prepare<[string], string>("SELECT id FROM message WHERE outgoing_id = ? ORDER BY id").pluck();
-  const oldEnvelopes = database.prepare<[number, number], string>("SELECT id FROM envelope WHERE settled_at < ? ORDER BY settled_at LIMIT ?").pluck();
-  const deleteEnvelope = database.prepare("DELETE FROM envelope WHERE id = ?");
-  const deleteAttempts = database.prepare("DELETE FROM attempt WHERE envelope = ?");
-  const orphans = database.prepare("DELETE FROM message WHERE NOT EXISTS (SELECT 1 FROM envelope WHERE message = message.id) AND created_at < ?");
-
-  const moved = (from: EnvelopeState, to: EnvelopeState): void => {
-    for (const [state, by] of [[from, -1], [to, 1]] as const) {
-      count(FINAL.has(state) ? `queue.${state}` : `queue.envelope.${state}`, by);
-    }
-  };
-
-  /** Changes selected envelopes in one go. */
-  function change(
-    selection: EnvelopeSelection,
-    states: readonly EnvelopeState[],
-    apply: (row: EnvelopeRow) => EnvelopeState | null,
-  ): ChangeResult {
-    const { sql, values } = where({ ...selection, states: selection.states ?? LIVE }, LIVE);
-    const rows = database.prepare<unknown[], EnvelopeRow>(`${SELECT} WHERE ${sql}`).all(...values);
-    const skipped: { id: string; code: string }[] = [];
-    let changed = 0;
-    for (const row of rows) {
-      if (!states.includes(row.state)) {
-        skipped.push({ id: row.id, code: row.state });
-        continue;
-      }
-      const to = apply(row);
-      if (to === null) continue;
-      if (to !== row.state) moved(row.state, to);
-      changed++;
-    }
-    return { matched: rows.length, changed, skipped: skipped.slice(0, 1000) };
+  function moved(from: EnvelopeState, to: EnvelopeState): void {
+    if (from === to) return;
+    counters.add(counterOf(from), -1);
+    counters.add(counterOf(to), 1);
   }
-
-  const setState = database.prepare("UPDATE envelope SET state = ?, settled_at = ? WHERE id = ?");
-  const setNext = database.prepare("UPDATE envelope SET state = 'pending', next_at = ?, expires_at = max(expires_at, ?) WHERE id = ?");
 
   return {
-    add({ message: head, raw: bytes, envelopes }: NewMessage): void {
-      insertMessage.run({ ...head, raw: bytes });
-      count("queue.message", 1);
-      for (const e of envelopes) {
-        insertEnvelope.run(e.id, head.id, e.rcpt, e.transport, e.destination, head.createdAt, e.nextAt, e.expiresAt);
-        count("queue.envelope.pending", 1);
+    insertMessage({ message, raw, envelopes }, now) {
+      sql.insertMessage.run(message);
+      sql.insertRaw.run(message.id, raw);
+      counters.add("queue.message", 1);
+      for (const each of envelopes) {
+        sql.insertEnvelope.run({ ...each, message: message.id, now });
+        counters.add("queue.envelope.pending", 1);
       }
     },
-    nextDue: (): number | undefined => nextDue.get() ?? undefined,
-    lease(now: number, limit: number, skip: ReadonlySet<string>): Envelope[] {
-      const leased: Envelope[] = [];
-      for (const row of due.all(now, limit + skip.size * 100)) {
-        if (leased.length >= limit) break;
-        if (skip.has(row.destination)) continue;
-        lease.run(row.id);
-        moved("pending", "inflight");
-        leased.push(toEnvelope({ ...row, state: "inflight", attempts: row.attempts + 1 }));
-      }
-      return leased;
+    nextEnvelopeDue(skip) {
+      const due = skip?.size ? sql.nextDueBut.get(JSON.stringify([...skip])) : sql.nextDue.get();
+      return due ?? undefined;
     },
-    recover(now: number): number {
-      const { changes } = recover.run(now);
-      count("queue.envelope.pending", changes);
-      count("queue.envelope.inflight", -changes);
-      return changes;
+    leaseEnvelopes: (now, limit, skip) =>
+      transaction.run(() => {
+        const rows =
+          skip.size > 0 ? sql.dueBut.all(now, JSON.stringify([...skip]), limit) : sql.due.all(now, limit);
+        for (const { id } of rows) {
+          sql.lease.run(id);
+          moved("pending", "inflight");
+        }
+        return rows.map((row) => envelopeOf({ ...row, state: "inflight", attempts: row.attempts + 1 }));
+      }),
+    recoverInflight: (now) =>
+      transaction.run(() => {
+        const { changes } = sql.recover.run(now);
+        counters.add("queue.envelope.inflight", -changes);
+        counters.add("queue.envelope.pending", changes);
+        return changes;
+      }),
+    releaseEnvelopes: (ids) =>
+      transaction.run(() => {
+        for (const id of ids) if (sql.release.run(id).changes === 1) moved("inflight", "pending");
+      }),
+    settle: (id, { result, reply, durationMs }, next, now) =>
+      transaction.run(() => {
+        const row = sql.one.get(id);
+        if (row?.state !== "inflight") return;
+        const last = JSON.stringify(reply);
+        const settledAt = isFinal(next.state) ? now : null;
+        sql.settle.run({ id, state: next.state, nextAt: next.nextAt, settledAt, last });
+        const n = (sql.lastAttempt.get(id) ?? 0) + 1;
+        sql.addAttempt.run(id, n, result, Math.round(durationMs), last);
+        sql.dropAttempts.run(id, n - KEPT_ATTEMPTS);
+        moved(row.state, next.state);
+      }),
+    message(id) {
+      const row = sql.message.get(id);
+      return row && messageOf(row);
     },
-    release(ids: readonly string[]): void {
-      for (const id of ids) if (unlease.run(id).changes > 0) moved("inflight", "pending");
+    rawMessage: (id) => sql.raw.get(id),
+    envelope(id) {
+      const row = sql.one.get(id);
+      return row && envelopeOf(row);
     },
-    settle(id: string, outcome: AttemptOutcome, next: { state: EnvelopeState; nextAt: number }, now: number): void {
-      const row = byId.get(id);
-      if (!row) return;
-      const { reply, result, durationMs } = outcome;
-      const body = JSON.stringify({ ...reply, result, durationMs } satisfies AttemptRecord);
-      insertAttempt.run(id, row.attempts, body);
-      trimAttempts.run(id, row.attempts - KEPT_ATTEMPTS);
-      const final = FINAL.has(next.state);
-      if (settle.run(next.state, next.nextAt, JSON.stringify(reply), final ? now : null, id).changes > 0) moved("inflight", next.state);
-    },
-    message: (id: string): QueueMessage | undefined => message.get(id) as unknown as QueueMessage | undefined,
-    raw: (id: string): Uint8Array | undefined => raw.get(id),
-    messagesOf: (outgoingId: string): string[] => messagesOf.all(outgoingId),
-    envelope(id: string): Envelope | undefined {
-      const row = byId.get(id);
-      return row && toEnvelope(row);
-    },
-    of: (messageId: string): Envelope[] => ofMessage.all(messageId).map(toEnvelope),
-    attempts: (id: string): AttemptRecord[] => attempts.all(id).map((body) => JSON.parse(body) as AttemptRecord),
-    list(selection: EnvelopeSelection, page: Page): Paged<Envelope> {
-      const { sql, values } = where(selection, LIVE);
+    envelopesOf: (messageId) => sql.ofMessage.all(messageId).map(envelopeOf),
+    attempts: (envelopeId) => sql.attempts.all(envelopeId).map(attemptOf),
+    listEnvelopes(selection, page) {
+      const where = conditionsOf(selection, true);
+      if (page.after !== undefined) where.add("envelope.id > ?", page.after);
       const rows = database
-        .prepare<unknown[], EnvelopeRow>(`${SELECT} WHERE ${sql} AND envelope.id > ? ORDER BY envelope.id LIMIT ?`)
-        .all(...values, page.after ?? "", page.limit + 1);
-      const items = rows.slice(0, page.limit).map(toEnvelope);
-      return { items, next: rows.length > page.limit ? items.at(-1)!.id : null };
+        .prepare(
+          `SELECT ${COLUMNS} FROM envelope JOIN message ON message.id = message ${where} ORDER BY envelope.id LIMIT ?`,
+        )
+        .all(...where.values, page.limit + 1) as EnvelopeRow[];
+      return pageOf(rows, page.limit, (row) => row.id, envelopeOf);
     },
-    count(selection: EnvelopeSelection): number {
-      const { sql, values } = where(selection, LIVE);
+    countEnvelopes(selection) {
+      const where = conditionsOf(selection, true);
       return database
-        .prepare<unknown[], number>(`SELECT count(*) FROM envelope JOIN message ON message.id = envelope.message WHERE ${sql}`)
+        .prepare(`SELECT count(*) FROM envelope JOIN message ON message.id = message ${where}`)
         .pluck()
-        .get(...values)!;
+        .get(...where.values) as number;
     },
-    /** Due at `at`; the expiry is never shortened, and leaves room for the attempt. */
-    schedule: (selection: EnvelopeSelection, at: number): ChangeResult =>
-      change(selection, ["pending", "held"], (row) => {
-        setNext.run(at, at + 3600, row.id);
-        return "pending";
+    ...changeEnvelopes(database, transaction, conditionsOf),
+    prune: (before, limit) =>
+      transaction.run(() => {
+        const old = sql.settledBefore.all(before, limit);
+        for (const { id, message } of old) {
+          sql.deleteEnvelope.run(id);
+          if (sql.deleteMessage.run(message).changes === 1) counters.add("queue.message", -1);
+        }
+        return old.length;
       }),
-    hold: (selection: EnvelopeSelection, held: boolean): ChangeResult =>
-      change(selection, held ? ["pending"] : ["held"], (row) => {
-        const to = held ? "held" : "pending";
-        setState.run(to, null, row.id);
-        return to;
-      }),
-    remove: (selection: EnvelopeSelection, now: number): ChangeResult =>
-      change(selection, ["pending", "held"], (row) => {
-        setState.run("removed", now, row.id);
-        return "removed";
-      }),
-    prune(before: number, limit: number): number {
-      const ids = oldEnvelopes.all(before, limit);
-      for (const id of ids) {
-        deleteAttempts.run(id);
-        deleteEnvelope.run(id);
-      }
-      if (ids.length > 0) orphans.run(before);
-      return ids.length;
-    },
   };
+}
+
+export function isFinal(state: EnvelopeState): boolean {
+  return state !== "pending" && state !== "inflight" && state !== "held";
+}
+
+export function counterOf(state: EnvelopeState): string {
+  return isFinal(state) ? `queue.${state}` : `queue.envelope.${state}`;
+}
+
+/** What a selection says, as conditions on envelope and message. */
+function conditionsOf(selection: EnvelopeSelection, activeByDefault: boolean): Conditions {
+  const where = new Conditions();
+  if (selection.states) where.oneOf("envelope.state", selection.states);
+  else if (activeByDefault) where.add(ACTIVE);
+  if (selection.ids) {
+    const ids = JSON.stringify(selection.ids);
+    where.add(
+      "(envelope.id IN (SELECT value FROM json_each(?)) OR envelope.message IN (SELECT value FROM json_each(?)))",
+      ids,
+      ids,
+    );
+  }
+  if (selection.kind) where.add("message.kind = ?", selection.kind);
+  if (selection.domain) where.domain("policy_domain", selection.domain);
+  if (selection.rcpt) address(where, "rcpt", selection.rcpt);
+  if (selection.sender) address(where, "sender", selection.sender);
+  if (selection.error) {
+    where.add("instr(lower(json_extract(last, '$.text')), ?) > 0", selection.error.toLowerCase());
+  }
+  if (selection.dueBefore !== undefined) where.add("next_at < ?", selection.dueBefore);
+  if (selection.dueAfter !== undefined) where.add("next_at > ?", selection.dueAfter);
+  return where;
+}
+
+/** A whole address, or `@domain`. */
+function address(where: Conditions, column: string, text: string): void {
+  if (text.startsWith("@")) where.endsWith(column, text);
+  else where.add(`${column} = ?`, text);
+}
+
+function prepare(database: Sqlite) {
+  const select = `SELECT ${COLUMNS} FROM envelope JOIN message ON message.id = message`;
+  const due = `${select} WHERE state = 'pending' AND next_at <= ?`;
+  const but = "destination NOT IN (SELECT value FROM json_each(?))";
+  const nextDue = "SELECT next_at FROM envelope WHERE state = 'pending'";
+  return {
+    insertMessage: database.prepare(
+      `INSERT INTO message (id, kind, outgoing_id, policy_domain, report_id, message_id, file_name, sender, size, created_at)
+       VALUES (@id, @kind, @outgoingId, @policyDomain, @reportId, @messageId, @fileName, @sender, @size, @createdAt)`,
+    ),
+    insertRaw: database.prepare("INSERT INTO raw (message, body) VALUES (?, ?)"),
+    insertEnvelope: database.prepare(
+      `INSERT INTO envelope (id, message, rcpt, transport, destination, state, created_at, next_at, expires_at)
+       VALUES (@id, @message, @rcpt, @transport, @destination, 'pending', @now, @nextAt, @expiresAt)`,
+    ),
+    nextDue: database.prepare<[], number>(`${nextDue} ORDER BY next_at LIMIT 1`).pluck(),
+    nextDueBut: database.prepare<[string], number>(`${nextDue} AND ${but} ORDER BY next_at LIMIT 1`).pluck(),
+    due: database.prepare<[number, number], EnvelopeRow>(`${due} ORDER BY next_at LIMIT ?`),
+    dueBut: database.prepare<[number, string, number], EnvelopeRow>(
+      `${due} AND ${but} ORDER BY next_at LIMIT ?`,
+    ),
+    lease: database.prepare("UPDATE envelope SET state = 'inflight', attempts = attempts + 1 WHERE id = ?"),
+    recover: database.prepare(
+      "UPDATE envelope SET state = 'pending', next_at = min(next_at, ?) WHERE state = 'inflight'",
+    ),
+    release: database.prepare(
+      "UPDATE envelope SET state = 'pending', attempts = max(0, attempts - 1) WHERE id = ? AND state = 'inflight'",
+    ),
+    settle: database.prepare(
+      `UPDATE envelope SET state = @state, next_at = @nextAt, settled_at = @settledAt, last = @last
+       WHERE id = @id AND state = 'inflight'`,
+    ),
+    lastAttempt: database.prepare<[string], number>("SELECT max(n) FROM attempt WHERE envelope = ?").pluck(),
+    addAttempt: database.prepare(
+      "INSERT INTO attempt (envelope, n, result, duration_ms, reply) VALUES (?, ?, ?, ?, ?)",
+    ),
+    dropAttempts: database.prepare("DELETE FROM attempt WHERE envelope = ? AND n <= ?"),
+    attempts: database.prepare<[string], { result: string; duration_ms: number; reply: string }>(
+      "SELECT result, duration_ms, reply FROM attempt WHERE envelope = ? ORDER BY n",
+    ),
+    message: database.prepare<[string], MessageRow>("SELECT * FROM message WHERE id = ?"),
+    raw: database.prepare<[string], Buffer>("SELECT body FROM raw WHERE message = ?").pluck(),
+    one: database.prepare<[string], EnvelopeRow>(`${select} WHERE envelope.id = ?`),
+    ofMessage: database.prepare<[string], EnvelopeRow>(`${select} WHERE message = ? ORDER BY envelope.id`),
+    settledBefore: database.prepare<[number, number], { id: string; message: string }>(
+      "SELECT id, message FROM envelope WHERE settled_at < ? ORDER BY settled_at LIMIT ?",
+    ),
+    deleteEnvelope: database.prepare("DELETE FROM envelope WHERE id = ?"),
+    deleteMessage: database.prepare(
+      "DELETE FROM message WHERE id = ? AND NOT EXISTS (SELECT 1 FROM envelope WHERE message = message.id)",
+    ),
+  };
+}
+
+function envelopeOf(row: EnvelopeRow): Envelope {
+  return {
+    id: row.id,
+    messageId: row.message,
+    kind: row.kind,
+    outgoingId: row.outgoing_id,
+    policyDomain: row.policy_domain,
+    sender: row.sender,
+    rcpt: row.rcpt,
+    transport: row.transport,
+    destination: row.destination,
+    state: row.state,
+    attempts: row.attempts,
+    createdAt: row.created_at,
+    nextAt: row.next_at,
+    expiresAt: row.expires_at,
+    last: row.last === null ? null : (JSON.parse(row.last) as LastReply),
+    size: row.size,
+  };
+}
+
+function messageOf(row: MessageRow): QueueMessage {
+  return {
+    id: row.id,
+    kind: row.kind,
+    outgoingId: row.outgoing_id,
+    policyDomain: row.policy_domain,
+    reportId: row.report_id,
+    messageId: row.message_id,
+    fileName: row.file_name,
+    sender: row.sender,
+    size: row.size,
+    createdAt: row.created_at,
+  };
+}
+
+function attemptOf(row: { result: string; duration_ms: number; reply: string }): AttemptRecord {
+  const reply = JSON.parse(row.reply) as LastReply;
+  return { ...reply, result: row.result as AttemptRecord["result"], durationMs: row.duration_ms };
 }

@@ -1,8 +1,14 @@
 /** Keeps a report within its greatest number of rows by leaving details out; no count is ever lost. */
+import { hash } from "node:crypto";
 import { dmarcRowOf, dmarcRowText, tlsDetailOf, tlsDetailText } from "../../model/canonical.ts";
 import { COARSEST, type Counted, mergeDmarc, mergeTls } from "../../model/tally-merge.ts";
 import type { Sqlite } from "./open.ts";
-import { keyOf, type Place } from "./queue-count.ts";
+import type { Place } from "./queue-count.ts";
+
+/** The key of a canonical text. */
+export function keyOf(text: string): Buffer {
+  return hash("sha256", text, "buffer").subarray(0, 16);
+}
 
 /** A merge makes this much room, so that the next one is not due with the next row. */
 const ROOM = 0.9;

@@ -1,0 +1,488 @@
+/** The queue store on real SQLite: counting, states, leases, lists, and what survives a new start. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { MailreportError } from "../../src/lib/errors.ts";
+import { outgoingId, type TallyRow } from "../../src/model/outgoing.ts";
+import type { LastReply } from "../../src/model/queue.ts";
+import type { QueueStore } from "../../src/store/queue.ts";
+import { openQueueStore } from "../../src/store/sqlite/queue-store.ts";
+import { counted, DAY, evaluation, HASH, newMessage, OUTGOING, row, sessions } from "../support/owed.ts";
+
+const NOW = DAY + 7200;
+const NONE: ReadonlySet<string> = new Set();
+
+let dir: string;
+let store: QueueStore;
+
+const open = (maxRows?: number): QueueStore =>
+  openQueueStore(join(dir, "queue.db"), maxRows === undefined ? {} : { maxRows });
+
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), "queue-"));
+  store = open();
+});
+
+afterEach(() => {
+  store.close();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+function reopen(maxRows?: number): void {
+  store.close();
+  store = open(maxRows);
+}
+
+function sumOf(rows: readonly TallyRow[]): number {
+  return rows.reduce(
+    (sum, each) => sum + (each.kind === "dmarc" ? each.count : each.success + each.failure),
+    0,
+  );
+}
+
+function reply(more: Partial<LastReply> = {}): LastReply {
+  return {
+    at: NOW,
+    host: "mx.example.com",
+    ip: "192.0.2.1",
+    tls: "TLSv1.3",
+    code: 250,
+    enhanced: "2.0.0",
+    text: "ok",
+    ...more,
+  };
+}
+
+/** Puts one composed message with envelopes into the queue. */
+function queue(id: string, rcpts: readonly string[], nextAt = NOW): void {
+  store.count("f", [counted(evaluation(), { policyHash: id.padStart(16, "0") })], NOW);
+  const outgoing = outgoingId("dmarc", "example.com", id.padStart(16, "0"), DAY);
+  store.compose(outgoing, [newMessage(id, rcpts, nextAt, outgoing)], NOW, null);
+}
+
+describe("counting", () => {
+  it("adds equal evaluations up in one row and keeps different ones apart", () => {
+    const other = evaluation({ row: { headerFrom: "news.example.com" }, count: 3 });
+    const result = store.count(
+      "f",
+      [evaluation(), evaluation({ count: 4 }), other].map((e) => counted(e)),
+      NOW,
+    );
+    expect(result).toEqual({ counted: 3, repeated: 0, opened: [OUTGOING] });
+    expect(store.tallies(OUTGOING)).toEqual([
+      { kind: "dmarc", row: row(), count: 5 },
+      { kind: "dmarc", row: row({ headerFrom: "news.example.com" }), count: 3 },
+    ]);
+    expect(store.outgoing(OUTGOING)).toMatchObject({
+      state: "open",
+      rows: 2,
+      messages: 8,
+      reportable: 8,
+      wanted: 8,
+    });
+  });
+
+  it("counts an event once per feed and id, also after a restart, and forgets ids after three days", () => {
+    const event = counted(evaluation({ id: "mx1/1" }));
+    expect(store.count("f", [event, event], NOW)).toMatchObject({ counted: 1, repeated: 1 });
+    reopen();
+    expect(store.count("f", [event], NOW + 86_400)).toMatchObject({ counted: 0, repeated: 1 });
+    expect(store.count("g", [event], NOW)).toMatchObject({ counted: 1, repeated: 0 });
+    store.count("f", [counted(evaluation({ id: "other" }))], NOW + 4 * 86_400);
+    expect(store.count("f", [event], NOW + 4 * 86_400)).toMatchObject({ counted: 1, repeated: 0 });
+  });
+
+  it("counts sessions by policy and failure detail", () => {
+    store.count("f", [counted(sessions()), counted(sessions())], NOW);
+    const id = outgoingId("tls", "example.com", HASH, DAY);
+    const [first] = store.tallies(id);
+    expect(first).toMatchObject({ success: 4, failure: 2, details: [{ count: 2 }] });
+    expect(store.outgoing(id)).toMatchObject({ rows: 2, messages: 6 });
+  });
+
+  it("tells optional mail, spam that passed, and late events apart", () => {
+    store.count(
+      "f",
+      [
+        counted(evaluation({ optional: true, count: 10 })),
+        counted(evaluation({ spam: true, count: 5 })),
+        counted(evaluation({ spam: true, row: { dkimAligned: false } })),
+        counted(evaluation(), { late: true }),
+      ],
+      NOW,
+      2,
+    );
+    expect(store.outgoing(OUTGOING)).toMatchObject({ messages: 17, reportable: 7, wanted: 2, lateEvents: 1 });
+    expect(store.stats()).toMatchObject({ "feed.accepted": 4, "feed.rejected": 2, "feed.late": 1 });
+  });
+
+  it("keeps the rua that was seen last", () => {
+    store.count("f", [counted(evaluation())], NOW);
+    store.count("f", [counted(evaluation({ rua: ["mailto:new@example.com"] }))], NOW);
+    expect(store.outgoingPolicy(OUTGOING)).toMatchObject({ rua: ["mailto:new@example.com"] });
+  });
+
+  it("leaves nothing of a batch that fails", () => {
+    store.count("f", [counted(evaluation({ id: "a" }))], NOW);
+    store.dropOutgoing(OUTGOING, "cancelled", NOW);
+    const before = store.stats();
+    const next = counted(evaluation({ id: "b" }), { begin: DAY + 86_400 });
+    expect(() => store.count("f", [next, counted(evaluation({ id: "c" }))], NOW)).toThrow(/closed/);
+    expect(store.stats()).toEqual(before);
+    expect(store.count("f", [next], NOW)).toMatchObject({ counted: 1, repeated: 0 });
+  });
+
+  it("never loses a count when rows are merged", () => {
+    const words = fc.constantFrom("a.example", "b.example", "c.example", "d.example", "e.example");
+    const events = fc.array(
+      fc.record({
+        ip: fc.integer({ min: 1, max: 6 }),
+        from: words,
+        to: words,
+        selector: fc.integer({ min: 1, max: 30 }),
+        count: fc.integer({ min: 1, max: 1000 }),
+      }),
+      { minLength: 1, maxLength: 120 },
+    );
+    let hash = 0;
+    reopen(10);
+    fc.assert(
+      fc.property(events, (list) => {
+        const policyHash = String(++hash).padStart(16, "0");
+        const batch = list.map(({ ip, from, to, selector, count }) =>
+          counted(
+            evaluation({
+              count,
+              row: {
+                sourceIp: `192.0.2.${ip}`,
+                envelopeFrom: from,
+                envelopeTo: to,
+                dkim: [
+                  { domain: "example.com", selector: `s${selector}`, result: "pass", humanResult: null },
+                ],
+              },
+            }),
+            { policyHash },
+          ),
+        );
+        for (let i = 0; i < batch.length; i += 7) store.count("f", batch.slice(i, i + 7), NOW);
+        const id = outgoingId("dmarc", "example.com", policyHash, DAY);
+        const rows = store.tallies(id);
+        const sum = list.reduce((total, each) => total + each.count, 0);
+        expect(sumOf(rows)).toBe(sum);
+        expect(store.outgoing(id)).toMatchObject({ messages: sum, rows: rows.length });
+        expect(new Set(rows.map((each) => JSON.stringify(each.kind === "dmarc" && each.row))).size).toBe(
+          rows.length,
+        );
+      }),
+      { numRuns: 60 },
+    );
+    const tallies = store.listOutgoing({}, { limit: 1000 }).items.reduce((sum, each) => sum + each.rows, 0);
+    expect(store.stats()["outgoing.tally"]).toBe(tallies);
+  });
+
+  it("says in a merged row that details are gone, and keeps big rows as they are", () => {
+    reopen(10);
+    const big = counted(evaluation({ count: 1000 }));
+    const small = Array.from({ length: 20 }, (_, i) =>
+      counted(evaluation({ row: { sourceIp: "192.0.2.99", envelopeTo: `d${i}.example` } })),
+    );
+    store.count("f", [big, ...small], NOW);
+    const rows = store.tallies(OUTGOING);
+    expect(rows.length).toBeLessThanOrEqual(10);
+    expect(rows).toContainEqual({ kind: "dmarc", row: row(), count: 1000 });
+    expect(JSON.stringify(rows)).toContain("details merged");
+  });
+
+  it("merges failure details of sessions, not the sessions", () => {
+    reopen(10);
+    const [policy] = sessions().policies;
+    for (let i = 0; i < 30; i++) {
+      const detail = {
+        ...policy!.details[0]!.detail,
+        receivingIp: `198.51.100.${i}`,
+        additionalInformation: `n${i}`,
+      };
+      store.count(
+        "f",
+        [counted(sessions({ policies: [{ ...policy!, details: [{ detail, count: 1 }] }] }))],
+        NOW,
+      );
+    }
+    const [tally] = store.tallies(outgoingId("tls", "example.com", HASH, DAY));
+    expect(tally).toMatchObject({ success: 60, failure: 30 });
+    const details = tally?.kind === "tls" ? tally.details : [];
+    expect(details.reduce((sum, each) => sum + each.count, 0)).toBe(30);
+    expect(details.length).toBeLessThanOrEqual(10);
+  });
+});
+
+describe("outgoing reports", () => {
+  beforeEach(() => void store.count("f", [counted(evaluation({ count: 2 }))], NOW));
+
+  it("are due in order, and a held one is not", () => {
+    expect(store.nextOutgoingDue()).toBe(DAY + 86_700);
+    expect(store.dueOutgoing(DAY + 86_699, 10)).toEqual([]);
+    expect(store.dueOutgoing(DAY + 86_700, 10).map((each) => each.id)).toEqual([OUTGOING]);
+    expect(store.holdOutgoing(OUTGOING, true)).toBe(true);
+    expect(store.holdOutgoing(OUTGOING, true)).toBe(false);
+    expect(store.nextOutgoingDue()).toBeUndefined();
+    expect(store.stats()).toMatchObject({ "outgoing.open": 0, "outgoing.held": 1 });
+  });
+
+  it("wait longer when DNS fails", () => {
+    store.deferOutgoing(OUTGOING, DAY + 90_000, "SERVFAIL");
+    expect(store.outgoing(OUTGOING)).toMatchObject({
+      due: DAY + 90_000,
+      resolveAttempts: 1,
+      lastError: "SERVFAIL",
+    });
+  });
+
+  it("tell up to where a period is closed", () => {
+    const until = () => store.closedUntil("dmarc", "example.com", HASH, DAY, DAY + 86_399);
+    expect(until()).toBeUndefined();
+    expect(store.closeOutgoing(OUTGOING, DAY + 5000, DAY + 5000)).toMatchObject({
+      end: DAY + 5000,
+      closed: true,
+    });
+    expect(until()).toBe(DAY + 5000);
+    expect(store.closedUntil("dmarc", "example.com", HASH, DAY + 86_400, DAY + 172_799)).toBeUndefined();
+    expect(store.closedUntil("dmarc", "example.com", "ffffffffffffffff", DAY, DAY + 86_399)).toBeUndefined();
+    expect(store.closedUntil("dmarc", "example.com", HASH, DAY, DAY + 3599)).toBe(DAY + 3599);
+    store.dropOutgoing(OUTGOING, "no-rua", NOW);
+    expect(until()).toBe(DAY + 5000);
+  });
+
+  it("become messages and lose their tallies in one step, once", () => {
+    store.compose(OUTGOING, [newMessage("0a0a0a0a", ["r@example.com"], NOW)], NOW, "a note");
+    expect(store.tallies(OUTGOING)).toEqual([]);
+    expect(store.outgoing(OUTGOING)).toMatchObject({
+      state: "composed",
+      composedAt: NOW,
+      messageIds: ["0a0a0a0a"],
+      messages: 2,
+    });
+    expect(store.rawMessage("0a0a0a0a")).toEqual(Buffer.from("bytes"));
+    expect(store.message("0a0a0a0a")).toEqual(newMessage("0a0a0a0a", [], NOW).message);
+    expect(() => store.compose(OUTGOING, [], NOW, null)).toThrow(MailreportError);
+    expect(store.stats()).toMatchObject({
+      "outgoing.open": 0,
+      "outgoing.composed": 1,
+      "outgoing.tally": 0,
+      "outgoing.message": 0,
+      "outgoing.message.composed": 2,
+      "queue.message": 1,
+      "queue.envelope.pending": 1,
+    });
+  });
+
+  it("stay whole when composing fails half-way", () => {
+    const messages = [
+      newMessage("0a0a0a0a", ["r@example.com"], NOW),
+      newMessage("0a0a0a0a", ["s@example.com"], NOW),
+    ];
+    expect(() => store.compose(OUTGOING, messages, NOW, null)).toThrow(MailreportError);
+    expect(store.outgoing(OUTGOING)).toMatchObject({ state: "open", rows: 1 });
+    expect(store.tallies(OUTGOING)).toHaveLength(1);
+    expect(store.message("0a0a0a0a")).toBeUndefined();
+    expect(store.stats()).toMatchObject({ "queue.message": 0, "outgoing.open": 1 });
+  });
+
+  it("are listed by page, and found by a part of their id", () => {
+    for (let i = 0; i < 5; i++) {
+      store.count(
+        "f",
+        [counted(evaluation({ policy: { ...evaluation().policy, domain: `d${i}.example.org` } }))],
+        NOW,
+      );
+    }
+    const first = store.listOutgoing({}, { limit: 4 });
+    const second = store.listOutgoing({}, { limit: 4, after: first.next! });
+    expect([...first.items, ...second.items]).toHaveLength(6);
+    expect(second.next).toBeNull();
+    const below = store.listOutgoing({ domain: "*.example.org" }, { limit: 100 });
+    expect(below.items).toHaveLength(5);
+    expect(store.listOutgoing({ states: ["held"] }, { limit: 100 }).items).toEqual([]);
+    expect(store.findOutgoing("dmarc", "example.com", null, null).map((each) => each.id)).toEqual([OUTGOING]);
+    expect(store.findOutgoing("dmarc", "example.com", HASH, DAY + 1)).toEqual([]);
+  });
+
+  it("are deleted some time after they ended", () => {
+    store.dropOutgoing(OUTGOING, "no-rua", NOW);
+    expect(store.pruneOutgoing(NOW, 100)).toBe(0);
+    expect(store.pruneOutgoing(NOW + 1, 100)).toBe(1);
+    expect(store.outgoing(OUTGOING)).toBeUndefined();
+  });
+});
+
+describe("envelopes", () => {
+  it("are leased when due, past destinations that are skipped, and settled once", () => {
+    queue("0a0a0a0a", ["a@one.example", "b@two.example"], NOW);
+    queue("0b0b0b0b", ["c@one.example"], NOW + 100);
+    expect(store.nextEnvelopeDue()).toBe(NOW);
+    expect(store.nextEnvelopeDue(new Set(["one.example"]))).toBe(NOW);
+    expect(store.nextEnvelopeDue(new Set(["one.example", "two.example"]))).toBeUndefined();
+    const leased = store.leaseEnvelopes(NOW, 10, new Set(["one.example"]));
+    expect(leased).toMatchObject([
+      { rcpt: "b@two.example", state: "inflight", attempts: 1, messageId: "0a0a0a0a" },
+    ]);
+    expect(store.leaseEnvelopes(NOW, 10, new Set(["one.example"]))).toEqual([]);
+    const outcome = { result: "delivered", reply: reply(), durationMs: 12 } as const;
+    store.settle(leased[0]!.id, outcome, { state: "delivered", nextAt: NOW }, NOW);
+    store.settle(leased[0]!.id, outcome, { state: "failed", nextAt: NOW }, NOW);
+    expect(store.envelope(leased[0]!.id)).toMatchObject({ state: "delivered", last: reply() });
+    expect(store.attempts(leased[0]!.id)).toEqual([{ ...reply(), result: "delivered", durationMs: 12 }]);
+    expect(store.stats()).toMatchObject({
+      "queue.delivered": 1,
+      "queue.failed": 0,
+      "queue.envelope.pending": 2,
+    });
+  });
+
+  it("that were in flight are pending after a restart, with their attempt counted", () => {
+    queue("0a0a0a0a", ["a@one.example"]);
+    store.leaseEnvelopes(NOW, 10, NONE);
+    reopen();
+    expect(store.stats()).toMatchObject({ "queue.envelope.inflight": 1 });
+    expect(store.recoverInflight(NOW)).toBe(1);
+    expect(store.listEnvelopes({}, { limit: 10 }).items).toMatchObject([{ state: "pending", attempts: 1 }]);
+    expect(store.stats()).toMatchObject({ "queue.envelope.inflight": 0, "queue.envelope.pending": 1 });
+  });
+
+  it("go back untouched when they are released", () => {
+    queue("0a0a0a0a", ["a@one.example"]);
+    const [leased] = store.leaseEnvelopes(NOW, 10, NONE);
+    store.releaseEnvelopes([leased!.id, "ffffffffffffffff"]);
+    expect(store.envelope(leased!.id)).toMatchObject({ state: "pending", attempts: 0 });
+  });
+
+  it("remember their last twenty attempts", () => {
+    queue("0a0a0a0a", ["a@one.example"]);
+    for (let i = 1; i <= 25; i++) {
+      const [leased] = store.leaseEnvelopes(NOW, 10, NONE);
+      const outcome = {
+        result: "temporary",
+        reply: reply({ code: 450, text: `try ${i}` }),
+        durationMs: 1,
+      } as const;
+      store.settle(leased!.id, outcome, { state: "pending", nextAt: NOW }, NOW);
+    }
+    const attempts = store.attempts("0a0a0a0a00000001");
+    expect(attempts).toHaveLength(20);
+    expect(attempts.at(-1)?.text).toBe("try 25");
+  });
+
+  const SELECTIONS = [
+    ["by message id", { ids: ["0a0a0a0a"] }, 2],
+    ["by envelope id", { ids: ["0a0a0a0a00000002"] }, 1],
+    ["by address", { rcpt: "a@one.example" }, 1],
+    ["by the address's domain, not its look-alikes", { rcpt: "@one.example" }, 2],
+    ["by policy domain", { domain: "example.com" }, 4],
+    ["by domains below", { domain: "*.com" }, 4],
+    ["by another domain", { domain: "xample.com" }, 0],
+    ["by due time", { dueBefore: NOW + 1 }, 2],
+    ["by later due time", { dueAfter: NOW + 1 }, 2],
+    ["by kind", { kind: "tls" }, 0],
+    ["by state", { states: ["held"] }, 0],
+    ["by text that looks like SQL", { rcpt: "' OR 1=1 --" }, 0],
+  ] as const;
+  it.each(SELECTIONS)("are selected %s", (_, selection, n) => {
+    queue("0a0a0a0a", ["a@one.example", "b@two.example"], NOW);
+    queue("0b0b0b0b", ["c@one.example", "d@notone.example"], NOW + 100);
+    expect(store.countEnvelopes(selection)).toBe(n);
+    expect(store.listEnvelopes(selection, { limit: 100 }).items).toHaveLength(n);
+  });
+
+  it("are held, released, scheduled and removed by selection, in flight ones are skipped", () => {
+    queue("0a0a0a0a", ["a@one.example", "b@two.example"], NOW);
+    queue("0b0b0b0b", ["c@one.example"], NOW + 100);
+    const [leased] = store.leaseEnvelopes(NOW, 1, NONE);
+    const held = store.holdEnvelopes({}, true, NOW);
+    expect(held).toEqual({ matched: 3, changed: 2, skipped: [{ id: leased!.id, code: "inflight" }] });
+    expect(store.stats()).toMatchObject({ "queue.envelope.held": 2, "queue.envelope.pending": 0 });
+    expect(store.holdEnvelopes({ ids: ["0b0b0b0b"] }, false, NOW)).toMatchObject({ matched: 1, changed: 1 });
+    expect(store.scheduleEnvelopes({ ids: ["0b0b0b0b"] }, NOW + 5)).toMatchObject({ changed: 1 });
+    expect(store.envelope("0b0b0b0b00000001")).toMatchObject({ nextAt: NOW + 5, state: "pending" });
+    expect(store.removeEnvelopes({}, NOW)).toMatchObject({ matched: 3, changed: 2 });
+    const again = store.removeEnvelopes({ ids: ["0b0b0b0b00000001"] }, NOW);
+    expect(again).toEqual({ matched: 1, changed: 0, skipped: [{ id: "0b0b0b0b00000001", code: "removed" }] });
+    expect(store.stats()).toMatchObject({
+      "queue.removed": 2,
+      "queue.envelope.held": 0,
+      "queue.envelope.pending": 0,
+      "queue.envelope.inflight": 1,
+    });
+  });
+
+  it("are deleted with their messages some time after they are settled", () => {
+    queue("0a0a0a0a", ["a@one.example", "b@two.example"]);
+    for (const { id } of store.leaseEnvelopes(NOW, 1, NONE)) {
+      store.settle(
+        id,
+        { result: "delivered", reply: reply(), durationMs: 1 },
+        { state: "delivered", nextAt: NOW },
+        NOW,
+      );
+    }
+    expect(store.prune(NOW + 10, 100)).toBe(1);
+    expect(store.rawMessage("0a0a0a0a")).toBeDefined();
+    store.removeEnvelopes({}, NOW);
+    expect(store.prune(NOW + 10, 100)).toBe(1);
+    expect(store.message("0a0a0a0a")).toBeUndefined();
+    expect(store.rawMessage("0a0a0a0a")).toBeUndefined();
+    expect(store.stats()["queue.message"]).toBe(0);
+  });
+});
+
+describe("steering", () => {
+  it("keeps pauses, suppressions and the secret over a restart", () => {
+    const pause = {
+      subsystem: "mta",
+      destination: null,
+      since: NOW,
+      until: null,
+      who: "op",
+      reason: null,
+    } as const;
+    expect(store.pause(pause)).toBe(true);
+    expect(store.pause(pause)).toBe(false);
+    expect(store.pause({ ...pause, destination: "slow.example" })).toBe(true);
+    const entry = {
+      target: "A@Example.com",
+      until: NOW + 10,
+      reason: "5.1.1",
+      author: "automatic",
+      createdAt: NOW,
+      step: 1,
+    } as const;
+    store.suppress(entry);
+    const secret = store.instanceSecret(() => Buffer.alloc(32, 7));
+    reopen();
+    expect(store.pauses()).toHaveLength(2);
+    expect(store.resume("mta", "slow.example")).toBe(true);
+    expect(store.resume("mta", "slow.example")).toBe(false);
+    expect(store.pauses()).toEqual([pause]);
+    expect(store.suppression("a@example.com", NOW)).toEqual({ ...entry, target: "a@example.com" });
+    expect(store.suppression("a@example.com", NOW + 10)).toBeUndefined();
+    expect(store.unsuppress("A@example.com")).toBe(true);
+    expect(store.instanceSecret(() => Buffer.alloc(32, 8))).toEqual(secret);
+    store.audit({ at: NOW, who: "op", command: "remove", detail: "{}" });
+  });
+
+  it("shows the same counters after a restart", () => {
+    store.count("f", [counted(evaluation({ id: "x" })), counted(sessions())], NOW);
+    queue("0a0a0a0a", ["a@one.example"]);
+    const before = store.stats();
+    reopen();
+    expect(store.stats()).toEqual(before);
+    expect(before).toMatchObject({
+      "outgoing.open": 2,
+      "outgoing.tally": 3,
+      "feed.accepted": 3,
+      "queue.delivered": 0,
+    });
+  });
+});
