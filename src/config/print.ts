@@ -7,7 +7,6 @@ const NEEDS_RESTART = [
   /^state_directory$/,
   /^smtp\.listen$/,
   /^lmtp\.listen$/,
-  /^smtp\.trusted_proxies$/,
   /^control\./,
   /^feed/,
   /^log\.file$/,

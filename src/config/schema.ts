@@ -94,11 +94,6 @@ const smtp = z.strictObject({
     .optional()
     .describe("PEM certificate chain; with tls_key it switches STARTTLS on."),
   tls_key: z.string().min(1).optional().describe("PEM private key; must not be readable by others."),
-  trusted_proxies: z
-    .array(z.string())
-    .max(64)
-    .default([])
-    .describe("Addresses or networks whose PROXY protocol header (v1, v2) is required and believed."),
   ...listener,
 });
 

@@ -1,0 +1,438 @@
+/**
+ * The SMTP and LMTP listeners: smtp-server behind a gate of our own. The reply to DATA comes after the archive has
+ * committed the mail; this side never sends mail, not even a bounce.
+ */
+import { readFileSync } from "node:fs";
+import { createServer, type Server, type Socket } from "node:net";
+import { SMTPServer, type SMTPServerDataStream, type SMTPServerSession } from "smtp-server";
+import type { Config } from "../../config/schema.ts";
+import { type Clock, epochSeconds } from "../../lib/clock.ts";
+import { errorText, MailreportError } from "../../lib/errors.ts";
+import type { Log } from "../../lib/log.ts";
+import { cleanShort } from "../../lib/text.ts";
+import type { ReportKind } from "../../model/report.ts";
+import type { CarrierAuth, Intake } from "../../store/archive.ts";
+import type { Accepted, IngestPort } from "../port.ts";
+import { type RecipientTable, recipientTable } from "../recipients.ts";
+import { inspect, readData } from "./data.ts";
+import { Gate, type Guest, type Refusal } from "./gate.ts";
+import { receivedField } from "./received.ts";
+
+export interface SmtpOptions {
+  readonly config: Config;
+  readonly ingest: IngestPort;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Verifies the carrying mail before it is stored. */
+  readonly verify: (raw: Buffer, facts: SessionFacts) => Promise<CarrierAuth>;
+  /** One of our own return paths: bounces of our reports come home. */
+  readonly isReturnPath: (address: string) => boolean;
+  readonly onAccepted: (accepted: Accepted, intake: Intake) => void;
+}
+
+export interface SessionFacts {
+  readonly remoteIp: string | null;
+  readonly helo: string | null;
+  readonly envelopeFrom: string;
+}
+
+export interface Listening {
+  readonly protocol: "smtp" | "lmtp";
+  readonly address: string;
+  readonly port: number | null;
+}
+
+const MOST_HOPS = 50;
+const MOST_BAD_RECIPIENTS = 20;
+const MOST_COMMANDS = 100;
+/** A handler that has no answer by then gives a temporary one. */
+const ANSWER_MS = 120_000;
+/** Mail in memory, of all sessions together. */
+const BUFFERED_BYTES = 256 << 20;
+
+interface SessionState {
+  readonly guest: Guest;
+  badRecipients: number;
+  kinds: Map<string, readonly ReportKind[]>;
+}
+
+/** An error that smtp-server turns into a reply. */
+function reply(code: number, text: string): Error {
+  return Object.assign(new Error(text), { responseCode: code });
+}
+
+const REFUSALS: Readonly<Record<Refusal, string>> = {
+  "too-many": "421 4.3.2 Too many sessions, come back later",
+  "too-many-from-address": "421 4.7.0 Too many sessions from your address",
+  "too-fast": "421 4.7.0 Too many connections from your address, slow down",
+  paused: "421 4.3.2 Not taking mail now, come back later",
+};
+
+/** Opens all listeners. Errors: `daemon.port_in_use`, `daemon.no_permission`, naming the address. */
+export async function startSmtp(options: SmtpOptions): Promise<SmtpListeners> {
+  const listeners = new SmtpListeners(options);
+  await listeners.start();
+  return listeners;
+}
+
+export class SmtpListeners {
+  readonly #options: SmtpOptions;
+  #config: Config;
+  #recipients: RecipientTable;
+  readonly #gate: Gate;
+  readonly #servers: Server[] = [];
+  #smtp: SMTPServer;
+  readonly #lmtp: SMTPServer;
+  readonly #sessions = new WeakMap<object, SessionState>();
+  readonly #bySocket = new WeakMap<Socket, Guest>();
+  readonly #count: Record<string, number> = { "smtp.session": 0, "mail.accepted": 0, "mail.refused": 0, "mail.deferred": 0 };
+  #paused = false;
+  #stopping = false;
+  #buffered = 0;
+  #inData = 0;
+  readonly listening: Listening[] = [];
+
+  constructor(options: SmtpOptions) {
+    this.#options = options;
+    this.#config = options.config;
+    this.#recipients = recipientTable(options.config, options.isReturnPath);
+    this.#gate = new Gate(options.clock, options.config.smtp);
+    this.#smtp = this.#makeServer(false);
+    this.#lmtp = this.#makeServer(true);
+  }
+
+  async start(): Promise<void> {
+    try {
+      for (const address of this.#config.smtp.listen) await this.#listen(address, "smtp");
+      for (const address of this.#config.lmtp.listen) await this.#listen(address, "lmtp");
+    } catch (error) {
+      for (const server of this.#servers) server.close();
+      throw error;
+    }
+  }
+
+  async #listen(address: string, protocol: "smtp" | "lmtp"): Promise<void> {
+    const server = createServer((socket) => this.#connected(socket, protocol));
+    const path = address.startsWith("/") ? address : undefined;
+    const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d+)$/.exec(address);
+    const target = path === undefined ? { host: match?.[1] ?? match?.[2] ?? "", port: Number(match?.[3] ?? 0) } : { path };
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", (error: NodeJS.ErrnoException) => reject(listenError(error, address)));
+      server.listen(target, resolve);
+    });
+    server.on("error", (error) => this.#options.log.error("smtp.error", { address, error: errorText(error) }));
+    this.#servers.push(server);
+    const bound = server.address();
+    const port = typeof bound === "object" && bound !== null ? bound.port : null;
+    this.listening.push({ protocol, address, port });
+    this.#options.log.info("smtp.listening", { protocol, address, port });
+  }
+
+  #connected(socket: Socket, protocol: "smtp" | "lmtp"): void {
+    this.#count["smtp.session"]!++;
+    socket.setNoDelay(true);
+    const guest = this.#paused || this.#stopping ? "paused" : this.#gate.admit(socket);
+    if (typeof guest === "string") {
+      const name = `smtp.refused.${guest}`;
+      this.#count[name] = (this.#count[name] ?? 0) + 1;
+      this.#options.log.warn("smtp.refused", { address: socket.remoteAddress, reason: guest });
+      socket.on("error", () => socket.destroy());
+      socket.end(`${REFUSALS[guest]}\r\n`);
+      socket.destroySoon();
+      return;
+    }
+    this.#bySocket.set(socket, guest);
+    socket.on("data", () => {
+      guest.lastActive = this.#options.clock.monotonic();
+    });
+    const server = protocol === "smtp" ? this.#smtp : this.#lmtp;
+    server.connect(socket, {});
+    ownCodes([...server.connections].at(-1) as unknown as Connection, () => socket.destroySoon());
+  }
+
+  #makeServer(lmtp: boolean): SMTPServer {
+    const { smtp } = this.#config;
+    const secured = smtp.tls_certificate !== undefined && smtp.tls_key !== undefined && !lmtp;
+    const server = new SMTPServer({
+      name: smtp.banner,
+      banner: "mailreportd",
+      lmtp,
+      size: smtp.max_message_size,
+      authOptional: true,
+      disabledCommands: ["AUTH", "WIZ", "SHELL", "KILL", "HELP", ...(secured ? [] : ["STARTTLS"])],
+      disableReverseLookup: true,
+      hideENHANCEDSTATUSCODES: false,
+      hideDSN: true,
+      hideREQUIRETLS: true,
+      hideSMTPUTF8: true,
+      logger: false,
+      closeTimeout: 1000,
+      socketTimeout: smtp.command_timeout,
+      ...(secured
+        ? { cert: readFileSync(smtp.tls_certificate!), key: readFileSync(smtp.tls_key!), minVersion: "TLSv1.2" as const }
+        : {}),
+      onConnect: (session, callback) => {
+        this.#adopt(session);
+        callback();
+      },
+      onMailFrom: (address, session, callback) => this.#onMail(address, session, callback),
+      onRcptTo: (address, session, callback) => this.#onRcpt(address.address, session, callback),
+      onData: (stream, session, callback) => void this.#onData(stream, session, callback, lmtp),
+    });
+    server.on("error", (error) => {
+      this.#options.log.debug("smtp.error", { error: errorText(error) });
+    });
+    return server;
+  }
+
+  /** Ties a session to its guest: the newest connection of that address and port. */
+  #adopt(session: SMTPServerSession): SessionState {
+    const known = this.#sessions.get(session);
+    if (known) return known;
+    for (const guest of this.#gate.guests()) {
+      const { remotePort, remoteAddress } = guest.socket;
+      if (remotePort !== session.remotePort || !sameAddress(remoteAddress, session.remoteAddress)) continue;
+      const state = { guest, badRecipients: 0, kinds: new Map() };
+      this.#sessions.set(session, state);
+      return state;
+    }
+    throw new MailreportError("daemon.bug", { detail: "a session without a connection" });
+  }
+
+  #onMail(
+    address: { readonly address: string; readonly args: false | Record<string, string | true> },
+    session: SMTPServerSession,
+    callback: (error?: Error) => void,
+  ): void {
+    const state = this.#adopt(session);
+    state.kinds.clear();
+    state.badRecipients = 0;
+    const foreign = Object.keys(address.args || {}).find((name) => !["SIZE", "BODY"].includes(name.toUpperCase()));
+    if (foreign !== undefined) return callback(reply(555, `5.5.4 Parameter not supported: ${cleanShort(foreign, 40)}`));
+    if (this.#stopping) return callback(reply(421, "4.3.2 Going down, come back later"));
+    if (!this.#gate.mayMail(state.guest.party)) return callback(reply(451, "4.7.1 Too many mails from your address, slow down"));
+    state.guest.busy = true;
+    callback();
+  }
+
+  #onRcpt(address: string, session: SMTPServerSession, callback: (error?: Error) => void): void {
+    const state = this.#adopt(session);
+    const kinds = this.#recipients(address);
+    if (kinds === undefined) {
+      state.badRecipients++;
+      this.#options.log.info("mail.refused", { rcpt: address, remote: session.remoteAddress, reply: "550 5.1.1" });
+      this.#count["mail.refused"]!++;
+      if (state.badRecipients >= MOST_BAD_RECIPIENTS) return callback(reply(421, "4.7.0 Too many unknown recipients"));
+      return callback(reply(550, "5.1.1 No such address here"));
+    }
+    if (session.envelope.rcptTo.length >= this.#config.smtp.max_recipients) {
+      return callback(reply(452, "4.5.3 Too many recipients"));
+    }
+    state.kinds.set(address, kinds);
+    callback();
+  }
+
+  async #onData(
+    stream: SMTPServerDataStream,
+    session: SMTPServerSession,
+    callback: (error?: Error | null, message?: string) => void,
+    lmtp: boolean,
+  ): Promise<void> {
+    const { clock } = this.#options;
+    const state = this.#adopt(session);
+    let answered = false;
+    const answer = (error: Error | null, message?: string): void => {
+      if (answered) return;
+      answered = true;
+      late.cancel();
+      state.guest.busy = false;
+      if (error) callback(error);
+      else {
+        state.guest.extend();
+        callback(null, message);
+      }
+    };
+    let late = clock.after(ANSWER_MS + this.#config.smtp.session_timeout, () => answer(reply(451, "4.3.0 No answer in time")));
+    const { max_message_size, min_data_rate, data_timeout } = this.#config.smtp;
+    this.#inData++;
+    const data = await readData(
+      stream,
+      { maxSize: max_message_size, minRate: min_data_rate, timeoutMs: data_timeout },
+      clock,
+      () => state.guest.socket.destroy(),
+    );
+    this.#inData--;
+    if (!data.ok) {
+      if (data.why === "too-large") this.#refused(session, "552 5.3.4", "too-large");
+      answer(reply(data.why === "too-large" ? 552 : 451, data.why === "too-large" ? "5.3.4 The mail is too large" : "4.4.2 The mail was not complete"));
+      return;
+    }
+    late.cancel();
+    late = clock.after(ANSWER_MS, () => answer(reply(451, "4.3.0 No answer in time")));
+    try {
+      const { error, message } = await this.#take(data.raw, session, state, lmtp);
+      answer(error, message);
+    } catch (error) {
+      answer(reply(451, "4.3.0 An error of ours; come back later"));
+      throw error;
+    }
+  }
+
+  #refused(session: SMTPServerSession, code: string, reason: string): void {
+    this.#count["mail.refused"]!++;
+    this.#options.log.warn("mail.refused", { remote: session.remoteAddress, from: senderOf(session), reply: code, reason });
+  }
+
+  /** Hands a whole mail to the archive; the reply tells what became of it. */
+  async #take(
+    raw: Buffer,
+    session: SMTPServerSession,
+    state: SessionState,
+    lmtp: boolean,
+  ): Promise<{ readonly error: Error | null; readonly message?: string }> {
+    const { ingest, log, verify, onAccepted } = this.#options;
+    const { hops, smuggled } = inspect(raw);
+    if (hops > MOST_HOPS) {
+      this.#refused(session, "554 5.4.6", "loop");
+      return { error: reply(554, "5.4.6 Too many hops: a mail loop") };
+    }
+    if (smuggled) {
+      this.#refused(session, "550 5.6.11", "bare-carriage-return");
+      return { error: reply(550, "5.6.11 Bare carriage returns are not taken") };
+    }
+    if (this.#buffered + raw.length > BUFFERED_BYTES && this.#buffered > 0) {
+      return { error: reply(452, "4.3.1 Too much mail at once, come back later") };
+    }
+    this.#buffered += raw.length;
+    const from = senderOf(session);
+    try {
+      const facts = { remoteIp: session.remoteAddress || null, helo: session.hostNameAppearsAs || null, envelopeFrom: from };
+      const auth = await verify(raw, facts);
+      const intake = this.#intake(raw, session, state, auth, lmtp ? "lmtp" : "smtp");
+      const accepted = await ingest.accept(intake);
+      const outcome = accepted.spooled ? "spooled" : accepted.result.outcome;
+      const id = `m${accepted.spooled ? accepted.mailId : accepted.result.mailId}`;
+      if (outcome === "unauthenticated") {
+        this.#refused(session, "550 5.7.1", "unauthenticated");
+        return { error: reply(550, `5.7.1 The mail is not authenticated; kept as ${id} for inspection only`) };
+      }
+      this.#count["mail.accepted"]!++;
+      const reason = accepted.spooled ? null : accepted.result.reason;
+      log.info("mail.accepted", { id, from, remote: session.remoteAddress, tls: session.secure, size: raw.length, outcome, reason });
+      onAccepted(accepted, intake);
+      return { error: null, message: `2.0.0 Ok: kept as ${id} (${outcome}${reason === null ? "" : `: ${reason}`})` };
+    } catch (error) {
+      if (!(error instanceof MailreportError)) throw error;
+      this.#count["mail.deferred"]!++;
+      log.error("mail.deferred", { from, remote: session.remoteAddress, code: error.code, error: error.message });
+      const full = error.code === "store.full";
+      return { error: reply(full ? 452 : 451, full ? "4.3.1 No space left here; come back later" : "4.3.0 Cannot store mail now; come back later") };
+    } finally {
+      this.#buffered -= raw.length;
+    }
+  }
+
+  #intake(raw: Buffer, session: SMTPServerSession, state: SessionState, auth: CarrierAuth, source: "smtp" | "lmtp"): Intake {
+    const now = epochSeconds(this.#options.clock);
+    const to = session.envelope.rcptTo.map((rcpt) => rcpt.address);
+    // a mail to several addresses is taken as the one that takes most
+    const sets = to.map((address) => state.kinds.get(address) ?? []);
+    const kinds = sets.some((set) => set.length === 0) ? [] : [...new Set(sets.flat())];
+    const received = receivedField({
+      helo: session.hostNameAppearsAs || "unknown",
+      remoteIp: session.remoteAddress || null,
+      by: this.#config.smtp.banner,
+      protocol: source === "lmtp" ? "LMTP" : session.secure ? "ESMTPS" : session.openingCommand === "HELO" ? "SMTP" : "ESMTP",
+      to: to.length === 1 ? to[0]! : null,
+      time: now,
+      id: session.id,
+    });
+    return {
+      raw: Buffer.concat([Buffer.from(received, "latin1"), raw]),
+      hints: { form: "mail", fileName: null, receivedAt: now },
+      source,
+      envelopeFrom: senderOf(session),
+      envelopeTo: to,
+      remoteIp: session.remoteAddress || null,
+      remoteName: session.hostNameAppearsAs || null,
+      tls: session.secure ? "TLS" : null,
+      auth,
+      kinds,
+    };
+  }
+
+  stats(): Record<string, number> {
+    return { ...this.#count, "smtp.session.now": this.#gate.size, "smtp.buffered": this.#buffered };
+  }
+
+  /** New sessions get 421 while it is paused. */
+  pauseIntake(paused: boolean): void {
+    this.#paused = paused;
+  }
+
+  /** Takes over recipients, limits and certificates; running sessions go on under the old server. */
+  reload(config: Config): void {
+    this.#config = config;
+    this.#recipients = recipientTable(config, this.#options.isReturnPath);
+    this.#gate.setLimits(config.smtp);
+    this.#smtp = this.#makeServer(false);
+  }
+
+  /** Stops listening, says 421 to the idle, lets mails in progress end, at most `graceMs`. */
+  async stop(graceMs: number): Promise<void> {
+    this.#stopping = true;
+    for (const server of this.#servers) server.close();
+    const idle = (): void => {
+      for (const guest of this.#gate.guests()) {
+        if (!guest.busy) {
+          guest.socket.end("421 4.3.2 Going down, come back later\r\n");
+          guest.socket.destroySoon();
+        }
+      }
+    };
+    const { clock } = this.#options;
+    const until = clock.monotonic() + graceMs;
+    idle();
+    while (this.#gate.size > 0 && clock.monotonic() < until) {
+      await new Promise<void>((resolve) => clock.after(50, resolve));
+      idle();
+    }
+    for (const guest of this.#gate.guests()) guest.socket.destroy();
+  }
+}
+
+interface Connection {
+  send(code: number, data: unknown, context?: unknown): void;
+}
+
+/** Replies that bring an enhanced status code of their own keep it; after too many commands the session ends. */
+function ownCodes(connection: Connection, end: () => void): void {
+  const send = connection.send.bind(connection);
+  let idle = 0;
+  connection.send = (code, data, context) => {
+    const own = typeof data === "string" && /^[245]\.\d{1,3}\.\d{1,3} /.test(data);
+    if (context === "DATA_OK" || code === 354) idle = 0;
+    if (++idle > MOST_COMMANDS) {
+      send(421, "4.7.0 Too many commands without a mail", false);
+      end();
+      return;
+    }
+    send(code, data, own ? false : context);
+    if (code === 421) end();
+  };
+}
+
+function sameAddress(a: string | undefined, b: string | undefined): boolean {
+  const bare = (text: string | undefined): string => (text ?? "").replace(/^::ffff:/i, "").toLowerCase();
+  return bare(a) === bare(b);
+}
+
+function senderOf(session: SMTPServerSession): string {
+  return session.envelope.mailFrom ? session.envelope.mailFrom.address : "";
+}
+
+function listenError(error: NodeJS.ErrnoException, address: string): MailreportError {
+  const code =
+    error.code === "EADDRINUSE" ? "daemon.port_in_use" : error.code === "EACCES" ? "daemon.no_permission" : "daemon.state_unusable";
+  return new MailreportError(code, { detail: `${address}: ${error.message}`, cause: error });
+}
