@@ -1,27 +1,39 @@
-/** One line of a feed, checked and normalised; what is wrong is said by member and value. */
+/** One line of a feed, checked and normalised; what is wrong is said by member. */
 import type { z } from "zod";
 import { cleanShort } from "../lib/text.ts";
 import { normalizeDomain } from "../model/domain-name.ts";
-import type { DmarcEvaluation, DmarcRow, FeedEvent, ReasonWord, TlsSessions } from "../model/evaluation.ts";
+import type {
+  DmarcEvaluation,
+  DmarcRow,
+  FeedEvent,
+  ReasonWord,
+  TlsDetailRow,
+  TlsSessions,
+} from "../model/evaluation.ts";
 import { readIp } from "../model/ip.ts";
 import { type DmarcLine, dmarcLine, type TlsLine, tlsLine } from "./schema.ts";
 
-/** Longest line of a feed, bytes. */
-export const LONGEST_LINE = 65_536;
 /** Signatures of one row (RFC 9990 3.1.3). */
 const MOST_SIGNATURES = 100;
+/** Clocks of machines differ; more than this is a mistake. Seconds. */
 const FUTURE = 600;
-const OLDEST = 7 * 86_400;
 
 export interface ParseContext {
   /** Epoch seconds. */
   readonly now: number;
-  /** Mail to these domains or addresses, or from our own submitter, never causes a report. */
-  readonly isOurs: (domain: string) => boolean;
+  /** Seconds; older events would be too late for any report. */
+  readonly maxAge: number;
+  /** The host that submits our reports: mail from it never causes one. */
+  readonly submitter: string;
+  /** True for `user@domain` where reports are taken; `@domain` asks about all of a domain. */
+  readonly takesReports: (address: string) => boolean;
 }
 
-export type ParsedLine = { readonly ok: true; readonly event: FeedEvent } | { readonly ok: false; readonly reason: string };
+export type ParsedLine =
+  | { readonly ok: true; readonly event: FeedEvent }
+  | { readonly ok: false; readonly reason: string };
 
+/** Why a line is refused; caught where the line began. */
 class Refused extends Error {}
 
 /** Reads one line. */
@@ -33,12 +45,13 @@ export function parseFeedLine(line: string, context: ParseContext): ParsedLine {
     return { ok: false, reason: "not JSON" };
   }
   const kind = (value as { kind?: unknown } | null)?.kind;
-  if (kind !== "dmarc" && kind !== "tls") return { ok: false, reason: 'kind: expected "dmarc" or "tls"' };
+  if (kind !== "dmarc" && kind !== "tls") return { ok: false, reason: "kind: expected dmarc or tls" };
   const parsed = kind === "dmarc" ? dmarcLine.safeParse(value) : tlsLine.safeParse(value);
   if (!parsed.success) return { ok: false, reason: describe(parsed.error.issues[0]!) };
   try {
-    checkTime(parsed.data.time, context.now);
-    const event = parsed.data.kind === "dmarc" ? evaluation(parsed.data, context) : sessions(parsed.data);
+    checkTime(parsed.data.time, context);
+    const event =
+      parsed.data.kind === "dmarc" ? evaluation(parsed.data, context) : sessions(parsed.data, context);
     return { ok: true, event };
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
@@ -46,22 +59,40 @@ export function parseFeedLine(line: string, context: ParseContext): ParsedLine {
   }
 }
 
+/** `policy.p: expected none, quarantine or reject` */
 function describe(issue: z.core.$ZodIssue): string {
-  const at = issue.path.join(".") || "line";
-  if (issue.code === "unrecognized_keys") return `${at === "line" ? "" : `${at}: `}unknown member "${cleanShort(issue.keys[0] ?? "", 60)}"`;
-  return `${at}: ${cleanShort(issue.message.replace(/^Invalid (?:input|option): /, ""), 200)}`;
+  const at = issue.path.map(String).join(".");
+  const where = at === "" ? "" : `${cleanShort(at, 80)}: `;
+  if (issue.code === "unrecognized_keys") return `${where}unknown member "${cleanShort(issue.keys[0]!, 60)}"`;
+  if (issue.code === "invalid_value") return `${where}expected ${alternatives(issue.values.map(String))}`;
+  const text = issue.message.replace(/^Invalid input: /, "");
+  if (/received undefined$/.test(text)) return `${where}missing`;
+  return `${where}${cleanShort(text, 200)}`;
 }
 
-function checkTime(time: number, now: number): void {
+function alternatives(words: readonly string[]): string {
+  return words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} or ${words.at(-1)}`;
+}
+
+function checkTime(time: number, { now, maxAge }: ParseContext): void {
   if (time > now + FUTURE) throw new Refused("time: more than ten minutes in the future");
-  if (time < now - OLDEST) throw new Refused("time: older than seven days");
+  if (time < now - maxAge) throw new Refused(`time: older than ${Math.floor(maxAge / 86_400)} days`);
 }
 
 function domain(value: string, member: string): string {
-  const bare = value.includes("@") ? value.slice(value.lastIndexOf("@") + 1) : value;
-  const name = normalizeDomain(bare.replace(/>$/, ""));
+  const name = normalizeDomain(value);
   if (name === undefined) throw new Refused(`${member}: not a domain: ${cleanShort(value, 60)}`);
   return name;
+}
+
+/**
+ * The domain of an address or domain that the sender of the mail chose; null where it is none. A sender must not be
+ * able to stay out of reports by bad identifiers, so these never refuse a line.
+ */
+function chosen(value: string | null | undefined): string | null {
+  if (!value) return null;
+  const bare = value.replace(/^<|>$/g, "");
+  return normalizeDomain(bare.slice(bare.lastIndexOf("@") + 1)) ?? null;
 }
 
 function address(value: string, member: string): string {
@@ -70,64 +101,97 @@ function address(value: string, member: string): string {
   return ip.ip;
 }
 
-/** RFC 7489's and the words of programs, as RFC 9990 3.1.6 knows them. */
+const REASONS: readonly ReasonWord[] = [
+  "local_policy",
+  "mailing_list",
+  "other",
+  "policy_test_mode",
+  "trusted_forwarder",
+];
+
+/** Words of RFC 7489 and of programs, as RFC 9990 3.1.6 knows them. */
 function reason({ type, comment }: DmarcLine["reasons"][number]): DmarcRow["reasons"][number] {
-  const known: readonly ReasonWord[] = ["local_policy", "mailing_list", "other", "policy_test_mode", "trusted_forwarder"];
-  const word = known.find((k) => k === type);
+  const word = REASONS.find((known) => known === type);
   if (word) return { type: word, comment: comment ?? null };
   if (type === "forwarded") return { type: "trusted_forwarder", comment: comment ?? null };
-  return { type: "other", comment: comment ?? type.replace(/_/g, " ") };
+  return { type: "other", comment: comment ?? type.replaceAll("_", " ") };
 }
 
 const DKIM_RESULTS = ["none", "pass", "fail", "policy", "neutral", "temperror", "permerror"] as const;
 const SPF_RESULTS = [...DKIM_RESULTS, "softfail"] as const;
 
 function result<T extends string>(value: string, words: readonly T[], member: string): T {
-  const word = words.find((w) => w === value.toLowerCase());
-  if (!word) throw new Refused(`${member}: expected one of ${words.join(", ")}`);
+  const lower = value.toLowerCase();
+  const word = words.find((known) => known === lower);
+  if (!word) throw new Refused(`${member}: expected ${alternatives(words)}`);
   return word;
 }
 
-/** Strictly aligned passes first, then aligned, other passes, and the rest (RFC 9990 3.1.3). */
-function signatureOrder(d: DmarcRow["dkim"][number], headerFrom: string): number {
-  const aligned = d.domain === headerFrom ? 0 : headerFrom.endsWith(`.${d.domain}`) || d.domain.endsWith(`.${headerFrom}`) ? 1 : 2;
-  return d.result === "pass" ? aligned : 3;
+/** RFC 9990 3.1.3: strictly aligned passes first, then those in the same tree, other passes, and the rest. */
+function signatures(line: DmarcLine, headerFrom: string): DmarcRow["dkim"] {
+  const order = (each: DmarcRow["dkim"][number]): number => {
+    if (each.result !== "pass") return 3;
+    if (each.domain === headerFrom) return 0;
+    return headerFrom.endsWith(`.${each.domain}`) || each.domain.endsWith(`.${headerFrom}`) ? 1 : 2;
+  };
+  return line.dkim
+    .flatMap((each, i) => {
+      const name = chosen(each.domain);
+      if (name === null) return [];
+      const word = result(each.result, DKIM_RESULTS, `dkim.${i}.result`);
+      const signature = {
+        domain: name,
+        selector: each.selector,
+        result: word,
+        humanResult: each.human_result ?? null,
+      };
+      return [{ signature, order: order(signature), text: JSON.stringify(signature) }];
+    })
+    .sort((a, b) => a.order - b.order || (a.text < b.text ? -1 : a.text > b.text ? 1 : 0))
+    .slice(0, MOST_SIGNATURES)
+    .map(({ signature }) => signature);
 }
 
-function evaluation(line: DmarcLine, { isOurs }: ParseContext): DmarcEvaluation {
+function spfOf(line: DmarcLine): DmarcRow["spf"] {
+  if (line.spf?.scope !== "mfrom") return null;
+  const name = chosen(line.spf.domain);
+  const word = result(line.spf.result, SPF_RESULTS, "spf.result");
+  return name === null ? null : { domain: name, result: word, humanResult: line.spf.human_result ?? null };
+}
+
+function isNullSender(from: string | null | undefined): boolean {
+  return from === "" || from === "<>";
+}
+
+/** Mail to where reports are taken; a domain alone counts when all of it takes them. */
+function goesToReports(to: string | null | undefined, { takesReports }: ParseContext): boolean {
+  if (!to) return false;
+  const bare = to.replace(/^<|>$/g, "");
+  return takesReports(bare.includes("@") ? bare : `@${bare}`);
+}
+
+function evaluation(line: DmarcLine, context: ParseContext): DmarcEvaluation {
+  const { policy } = line;
   const headerFrom = domain(line.header_from, "header_from");
-  const nullSender = line.envelope_from === "" || line.envelope_from === "<>";
-  const envelopeTo = line.envelope_to ? domain(line.envelope_to, "envelope_to") : null;
-  const dkim = line.dkim
-    .map((d, i) => ({
-      domain: domain(d.domain, `dkim.${i}.domain`),
-      selector: d.selector,
-      result: result(d.result, DKIM_RESULTS, `dkim.${i}.result`),
-      humanResult: d.human_result ?? null,
-    }))
-    .sort((a, b) => {
-      const order = signatureOrder(a, headerFrom) - signatureOrder(b, headerFrom);
-      return order !== 0 ? order : JSON.stringify(a) < JSON.stringify(b) ? -1 : 1;
-    })
-    .slice(0, MOST_SIGNATURES);
-  const spf = line.spf && line.spf.scope === "mfrom" ? line.spf : null;
+  const nullSender = isNullSender(line.envelope_from);
+  const toReports = goesToReports(line.envelope_to, context) || goesToReports(line.recipient, context);
   return {
     kind: "dmarc",
     id: line.id ?? null,
     time: line.time,
     policy: {
-      domain: domain(line.policy.domain, "policy.domain"),
-      p: line.policy.p,
-      sp: line.policy.sp ?? null,
-      np: line.policy.np ?? null,
-      adkim: line.policy.adkim,
-      aspf: line.policy.aspf,
-      fo: line.policy.fo,
-      testing: line.policy.t,
-      psd: line.policy.psd,
-      discovery: line.policy.discovery ?? null,
+      domain: domain(policy.domain, "policy.domain"),
+      p: policy.p,
+      sp: policy.sp ?? null,
+      np: policy.np ?? null,
+      adkim: policy.adkim,
+      aspf: policy.aspf,
+      fo: policy.fo,
+      testing: policy.t,
+      psd: policy.psd,
+      discovery: policy.discovery ?? null,
     },
-    rua: line.policy.rua,
+    rua: policy.rua,
     row: {
       sourceIp: address(line.source_ip, "source_ip"),
       disposition: line.disposition,
@@ -135,21 +199,19 @@ function evaluation(line: DmarcLine, { isOurs }: ParseContext): DmarcEvaluation 
       spfAligned: line.spf_aligned,
       reasons: line.reasons.map(reason),
       headerFrom,
-      envelopeFrom: nullSender ? "" : line.envelope_from ? domain(line.envelope_from, "envelope_from") : null,
-      envelopeTo,
-      dkim,
-      spf: spf
-        ? { domain: domain(spf.domain, "spf.domain"), result: result(spf.result, SPF_RESULTS, "spf.result"), humanResult: spf.human_result ?? null }
-        : null,
+      envelopeFrom: nullSender ? "" : chosen(line.envelope_from),
+      envelopeTo: chosen(line.envelope_to),
+      dkim: signatures(line, headerFrom),
+      spf: spfOf(line),
     },
     count: line.count,
-    // bounces, mail to report addresses and our own reports must not cause reports in turn (RFC 6650 6)
-    optional: line.optional || nullSender || isOurs(headerFrom) || (envelopeTo !== null && isOurs(envelopeTo)),
+    // bounces, mail to report addresses and our own reports must not cause reports in turn
+    optional: line.optional || nullSender || toReports || headerFrom === context.submitter,
     spam: line.spam,
   };
 }
 
-function sessions(line: TlsLine): TlsSessions {
+function sessions(line: TlsLine, context: ParseContext): TlsSessions {
   const owner = domain(line.domain, "domain");
   return {
     kind: "tls",
@@ -157,28 +219,36 @@ function sessions(line: TlsLine): TlsSessions {
     time: line.time,
     domain: owner,
     record: line.record ?? null,
-    policies: line.policies.map((p, i) => ({
+    policies: line.policies.map((each, i) => ({
       policy: {
-        type: p.type,
-        domain: p.domain ? domain(p.domain, `policies.${i}.domain`) : owner,
-        strings: p.strings,
-        mxHosts: p.mx.map((mx) => mx.toLowerCase().replace(/\.$/, "")),
+        type: each.type,
+        domain: each.domain ? domain(each.domain, `policies.${i}.domain`) : owner,
+        strings: each.strings,
+        mxHosts: each.mx.map((mx) => mx.toLowerCase().replace(/\.$/, "")),
       },
-      success: p.success,
-      failure: p.failure,
-      details: p.details.map((d, k) => ({
-        detail: {
-          resultType: d.result,
-          sendingMtaIp: d.sending_ip ? address(d.sending_ip, `policies.${i}.details.${k}.sending_ip`) : null,
-          receivingMxHostname: d.mx ? domain(d.mx, `policies.${i}.details.${k}.mx`) : null,
-          receivingMxHelo: d.helo ?? null,
-          receivingIp: d.receiving_ip ? address(d.receiving_ip, `policies.${i}.details.${k}.receiving_ip`) : null,
-          additionalInformation: d.info ?? null,
-          failureReasonCode: d.reason ?? null,
-        },
-        count: d.count,
-      })),
+      success: each.success,
+      failure: each.failure,
+      details: each.details
+        .filter(({ count }) => count > 0)
+        .map((detail, k) => ({
+          detail: detailOf(detail, `policies.${i}.details.${k}`),
+          count: detail.count,
+        })),
     })),
-    optional: line.optional || line.report,
+    optional: line.optional || line.report || goesToReports(line.recipient, context),
+  };
+}
+
+function detailOf(detail: TlsLine["policies"][number]["details"][number], member: string): TlsDetailRow {
+  const ip = (value: string | null | undefined, name: string): string | null =>
+    value ? address(value, `${member}.${name}`) : null;
+  return {
+    resultType: detail.result,
+    sendingMtaIp: ip(detail.sending_ip, "sending_ip"),
+    receivingMxHostname: chosen(detail.mx),
+    receivingMxHelo: detail.helo ?? null,
+    receivingIp: ip(detail.receiving_ip, "receiving_ip"),
+    additionalInformation: detail.info ?? null,
+    failureReasonCode: detail.reason ?? null,
   };
 }

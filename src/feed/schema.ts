@@ -24,6 +24,8 @@ const common = {
   v: z.literal(1),
   id: text(256).min(1).optional(),
   time: z.number().int().min(0).max(4_102_444_800),
+  /** Where the mail went, as an address; only to see whether it is one of ours. */
+  recipient: name.nullish(),
   optional: z.boolean().default(false),
 };
 

@@ -1,112 +1,149 @@
 /**
- * A feed on a Unix stream socket: the client writes JSON lines, and gets a JSON line for each batch after its commit,
- * in order. What arrives in one turn is a batch, at most 500 lines.
+ * A feed on a Unix stream socket: the client writes JSON lines and gets a JSON line for each batch after its commit,
+ * in order. A batch is what arrived in one turn of the event loop, at most 500 lines.
  */
 import { chmodSync, lstatSync, unlinkSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { errorText, MailreportError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
-import { LONGEST_LINE } from "./parse.ts";
-import type { FeedReply } from "./port.ts";
+import { BATCH, type Feeder } from "./batch.ts";
+import { type Line, LineSplitter } from "./lines.ts";
 
-const BATCH = 500;
+/** Feeders at once. */
+const MOST_CLIENTS = 64;
 
 export interface FeedSocketOptions {
   readonly name: string;
   readonly path: string;
-  /** Counts lines; throws MailreportError when the store cannot. */
-  readonly count: (feed: string, lines: readonly string[], firstLine: number) => FeedReply;
+  readonly feeder: Feeder;
   readonly log: Log;
 }
 
 export interface FeedSocket {
+  /** Stops listening and ends all connections; lines without an answer were not counted. */
   stop(): Promise<void>;
 }
 
-/** True when something answers on the socket at `path`. */
-function answers(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const probe = connect(path);
-    probe.once("connect", () => {
-      probe.destroy();
-      resolve(true);
-    });
-    probe.once("error", () => resolve(false));
-  });
-}
-
-/** Listens. Errors: `daemon.port_in_use` when another process does, `daemon.state_unusable`. */
+/**
+ * Listens, mode 0660.
+ * Errors: `daemon.port_in_use` when another process does; `daemon.state_unusable` when the path cannot be a socket.
+ */
 export async function startFeedSocket(options: FeedSocketOptions): Promise<FeedSocket> {
   const { name, path, log } = options;
-  const there = lstatSync(path, { throwIfNoEntry: false });
-  if (there && !there.isSocket()) throw new MailreportError("daemon.state_unusable", { detail: `${path} is no socket` });
-  if (there && (await answers(path))) throw new MailreportError("daemon.port_in_use", { detail: path });
-  if (there) unlinkSync(path);
+  await removeStale(path);
   const clients = new Set<Socket>();
-  const server: Server = createServer((socket) => {
+  // half-open: a client that has said all still gets its answers
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
     clients.add(socket);
     socket.on("close", () => clients.delete(socket));
     socket.on("error", () => socket.destroy());
     serve(socket, options);
   });
-  const umask = process.umask(0o117);
-  try {
-    await new Promise<void>((resolve, reject) => {
-      server.once("error", (error) => reject(new MailreportError("daemon.state_unusable", { detail: `${path}: ${errorText(error)}` })));
-      server.listen(path, resolve);
-    });
-  } finally {
-    process.umask(umask);
-  }
-  chmodSync(path, 0o660);
+  server.maxConnections = MOST_CLIENTS;
+  await listen(server, path);
   log.info("feed.listening", { feed: name, path });
   return {
     async stop() {
-      for (const client of clients) client.destroy();
+      for (const client of clients) client.destroySoon();
       await new Promise((resolve) => server.close(resolve));
     },
   };
 }
 
-function serve(socket: Socket, { name, count, log }: FeedSocketOptions): void {
-  let rest = "";
-  let line = 1;
-  socket.setEncoding("utf8");
-  socket.on("data", (chunk: string) => {
-    const lines = (rest + chunk).split("\n");
-    rest = lines.pop()!;
-    if (rest.length > LONGEST_LINE) {
-      answer({ accepted: 0, repeated: 0, rejected: 1, errors: [{ line, reason: `longer than ${LONGEST_LINE} bytes` }] });
-      socket.end();
-      return;
-    }
-    for (let i = 0; i < lines.length; i += BATCH) if (!take(lines.slice(i, i + BATCH))) return;
+/** Removes a socket that nobody listens on any more; anything else at the path stays. */
+async function removeStale(path: string): Promise<void> {
+  const there = lstatSync(path, { throwIfNoEntry: false });
+  if (!there) return;
+  if (!there.isSocket()) {
+    throw new MailreportError("daemon.state_unusable", { detail: `${path} is there and is no socket` });
+  }
+  const answered = await new Promise<boolean>((resolve) => {
+    const probe = connect(path, () => {
+      probe.destroy();
+      resolve(true);
+    }).once("error", () => resolve(false));
   });
+  if (answered) throw new MailreportError("daemon.port_in_use", { detail: path });
+  unlinkSync(path);
+}
+
+async function listen(server: Server, path: string): Promise<void> {
+  const umask = process.umask(0o117);
+  try {
+    // binds before it returns, so the mode is right from the first moment
+    const listening = new Promise<void>((resolve, reject) => {
+      server.once("error", (error) => {
+        const detail = `${path}: ${errorText(error)}`;
+        reject(new MailreportError("daemon.state_unusable", { detail, cause: error }));
+      });
+      server.listen(path, resolve);
+    });
+    process.umask(umask);
+    await listening;
+  } finally {
+    process.umask(umask);
+  }
+  chmodSync(path, 0o660);
+}
+
+function serve(socket: Socket, { name, feeder, log }: FeedSocketOptions): void {
+  const splitter = new LineSplitter();
+  let waiting: Line[] = [];
+  let planned = false;
+  let ended = false;
+
+  socket.on("data", (chunk) => take(splitter.push(chunk)));
   socket.on("end", () => {
-    if (rest.trim() !== "") take([rest]);
-    socket.end();
+    ended = true;
+    take(splitter.end());
   });
 
-  /** One batch; false when the connection ends because the store could not take it: the feeder sends it again. */
-  function take(lines: readonly string[]): boolean {
-    try {
-      answer(count(name, lines, line));
-      line += lines.length;
-      return true;
-    } catch (error) {
-      if (!(error instanceof MailreportError)) throw error;
-      log.error("store.problem", { feed: name, error: error.message });
-      socket.end(`${JSON.stringify({ error: { code: error.code, message: error.message } })}\n`);
-      return false;
-    }
+  function take(lines: readonly Line[]): void {
+    waiting = waiting.concat(lines);
+    if (waiting.length >= BATCH) socket.pause();
+    plan();
   }
 
-  function answer(reply: FeedReply): void {
-    log.info("feed.batch", { feed: name, accepted: reply.accepted, repeated: reply.repeated, rejected: reply.rejected });
-    for (const { line: number, reason } of reply.errors.slice(0, 10)) log.warn("feed.rejected", { feed: name, line: number, reason });
-    if (!socket.write(`${JSON.stringify(reply)}\n`)) {
+  /** One batch a turn, so that a fast feeder leaves time for the rest. */
+  function plan(): void {
+    if (planned) return;
+    planned = true;
+    setImmediate(() => {
+      planned = false;
+      if (!socket.destroyed) step();
+    });
+  }
+
+  function step(): void {
+    const batch = waiting.slice(0, BATCH);
+    waiting = waiting.slice(BATCH);
+    if (batch.length > 0 && !answer(batch)) {
       socket.pause();
-      socket.once("drain", () => socket.resume());
+      socket.once("drain", goOn);
+    } else goOn();
+  }
+
+  function goOn(): void {
+    if (waiting.length > 0) plan();
+    else if (ended) socket.end();
+    else socket.resume();
+  }
+
+  /** Counts a batch and says so. False: the client must read before it gets more. */
+  function answer(batch: readonly Line[]): boolean {
+    try {
+      const reply = feeder.lines(name, batch);
+      const { accepted, repeated, rejected, errors } = reply;
+      log.debug("feed.batch", { feed: name, accepted, repeated, rejected });
+      if (rejected > 0) log.warn("feed.rejected", { feed: name, rejected, ...errors[0] });
+      return socket.write(`${JSON.stringify(reply)}\n`);
+    } catch (error) {
+      if (!(error instanceof MailreportError)) throw error;
+      // nothing of the batch was counted: the feeder sends it again when it comes back
+      log.error("store.problem", { feed: name, error: error.message });
+      waiting = [];
+      ended = true;
+      return socket.write(`${JSON.stringify({ error: { code: error.code, message: error.message } })}\n`);
     }
   }
 }
