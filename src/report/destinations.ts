@@ -15,7 +15,12 @@ export interface Gate {
 }
 
 export type Destinations =
-  | { readonly result: "send"; readonly uris: readonly ReportUri[]; readonly gates: readonly Gate[]; readonly note: string | null }
+  | {
+      readonly result: "send";
+      readonly uris: readonly ReportUri[];
+      readonly gates: readonly Gate[];
+      readonly note: string | null;
+    }
   | { readonly result: "drop"; readonly reason: DropReason; readonly gates: readonly Gate[] }
   | { readonly result: "wait"; readonly detail: string; readonly gates: readonly Gate[] };
 
@@ -26,7 +31,12 @@ export interface DestinationOptions {
   readonly now: number;
   /** After waiting for DNS in vain: use the addresses as last seen. */
   readonly lastResort: boolean;
+  /** Wait also when only a part of the addresses cannot be checked now. */
+  readonly patient: boolean;
 }
+
+/** Addresses seen longer ago than this are not used without asking. Seconds. */
+const LAST_SEEN = 48 * 3600;
 
 export async function resolveDestinations(
   report: OutgoingReport,
@@ -38,13 +48,27 @@ export async function resolveDestinations(
   if (!Array.isArray(published)) return published as Destinations;
   const { usable, refused } = readUris(published as string[], report.kind === "tls");
   for (const { uri, why } of refused) gates.push({ gate: `address ${uri}`, ok: false, detail: why });
-  if (usable.length === 0) return { result: "drop", reason: published.length === 0 ? "no-rua" : "no-usable-rua", gates };
-  const agreed = report.kind === "dmarc" ? await agreedUris(report, usable, options, gates) : { uris: usable, temporary: null };
+  if (usable.length === 0)
+    return { result: "drop", reason: published.length === 0 ? "no-rua" : "no-usable-rua", gates };
+  const agreed =
+    report.kind === "dmarc"
+      ? await agreedUris(report, usable, options, gates)
+      : { uris: usable, temporary: null };
+  // some agreed, some cannot be asked: the latter get a little time before the report goes out without them
+  if (agreed.temporary !== null && agreed.uris.length > 0 && options.patient && !options.lastResort) {
+    return { result: "wait", detail: agreed.temporary, gates };
+  }
   const free = agreed.uris.filter((uri) => !isSuppressed(report, uri, options, gates));
   if (free.length > 0) {
-    return { result: "send", uris: free, gates, note: agreed.temporary === null ? null : `temporary DNS error: ${agreed.temporary}` };
+    return {
+      result: "send",
+      uris: free,
+      gates,
+      note: agreed.temporary === null ? null : `temporary DNS error: ${agreed.temporary}`,
+    };
   }
-  if (agreed.temporary !== null && !options.lastResort) return { result: "wait", detail: agreed.temporary, gates };
+  if (agreed.temporary !== null && !options.lastResort)
+    return { result: "wait", detail: agreed.temporary, gates };
   if (agreed.uris.length > 0) return { result: "drop", reason: "suppressed", gates };
   return { result: "drop", reason: agreed.temporary === null ? "unauthorised" : "dns", gates };
 }
@@ -53,15 +77,24 @@ export async function resolveDestinations(
 async function publishedUris(
   report: OutgoingReport,
   policy: OutgoingPolicy,
-  { resolver, lastResort }: DestinationOptions,
+  { resolver, lastResort, now }: DestinationOptions,
   gates: Gate[],
 ): Promise<readonly string[] | Destinations> {
-  const name = report.kind === "dmarc" ? `_dmarc.${report.policyDomain}` : `_smtp._tls.${report.policyDomain}`;
-  const at = report.kind === "dmarc" ? await policyAt(resolver, report.policyDomain) : await tlsrptAt(resolver, report.policyDomain);
+  const name =
+    report.kind === "dmarc" ? `_dmarc.${report.policyDomain}` : `_smtp._tls.${report.policyDomain}`;
+  const at =
+    report.kind === "dmarc"
+      ? await policyAt(resolver, report.policyDomain)
+      : await tlsrptAt(resolver, report.policyDomain);
   if (at.found) {
-    const counted = policy.kind === "tls" && policy.record !== null ? parseTlsrptRecord(policy.record) : undefined;
+    const counted =
+      policy.kind === "tls" && policy.record !== null ? parseTlsrptRecord(policy.record) : undefined;
     const rua = counted ?? (typeof at.record === "string" ? ("rua" in at ? at.rua : []) : at.record.rua);
-    gates.push({ gate: `record at ${name}`, ok: rua.length > 0, detail: rua.length > 0 ? `rua=${rua.join(",")}` : "no rua" });
+    gates.push({
+      gate: `record at ${name}`,
+      ok: rua.length > 0,
+      detail: rua.length > 0 ? `rua=${rua.join(",")}` : "no rua",
+    });
     return rua;
   }
   if (at.failure === null) {
@@ -71,7 +104,7 @@ async function publishedUris(
   gates.push({ gate: `record at ${name}`, ok: false, detail: at.failure.detail });
   if (!lastResort) return { result: "wait", detail: at.failure.detail, gates };
   const seen = policy.kind === "dmarc" ? policy.rua : (parseTlsrptRecord(policy.record ?? "") ?? []);
-  return seen.length > 0 ? seen : { result: "drop", reason: "dns", gates };
+  return seen.length > 0 && now - report.end < LAST_SEEN ? seen : { result: "drop", reason: "dns", gates };
 }
 
 async function agreedUris(
@@ -91,7 +124,12 @@ async function agreedUris(
   return { uris: [...uris.values()], temporary };
 }
 
-function isSuppressed(report: OutgoingReport, uri: ReportUri, { store, now }: DestinationOptions, gates: Gate[]): boolean {
+function isSuppressed(
+  report: OutgoingReport,
+  uri: ReportUri,
+  { store, now }: DestinationOptions,
+  gates: Gate[],
+): boolean {
   const address = uri.scheme === "mailto" ? uri.address : uri.uri;
   for (const target of [address.toLowerCase(), `@${uri.host}`, report.policyDomain]) {
     const entry = store.suppression(target, now);

@@ -28,7 +28,14 @@ export function composeInput(
   const late = report.lateEvents > 0 ? `${report.lateEvents} late events` : null;
   return {
     kind: report.kind,
-    identity: { domain, submitter, orgName: org_name, from, contactInfo: contact_info ?? null, generator: `mailreportd ${version}` },
+    identity: {
+      domain,
+      submitter,
+      orgName: org_name,
+      from,
+      contactInfo: contact_info ?? null,
+      generator: `mailreportd ${version}`,
+    },
     policyDomain: report.policyDomain,
     begin: report.begin,
     end: report.end,
@@ -52,15 +59,33 @@ export function makeMessages(
   const { config, keys } = options;
   const copy = config.report.copy_to === undefined ? undefined : parseAddress(config.report.copy_to);
   const targets: ReportUri[] = copy
-    ? [...uris, { scheme: "mailto", uri: `mailto:${config.report.copy_to}`, address: `${copy.local}@${copy.domain}`, host: copy.domain }]
+    ? [
+        ...uris,
+        {
+          scheme: "mailto",
+          uri: `mailto:${config.report.copy_to}`,
+          address: `${copy.local}@${copy.domain}`,
+          host: copy.domain,
+        },
+      ]
     : [...uris];
   return composeDocuments(input).flatMap((document) =>
     targets.map((uri, i): NewMessage => {
-      const mail = composeMail(input, document, uri.scheme === "mailto" ? uri.address : config.report.from, i + 1, time, keys);
+      const mail = composeMail(
+        input,
+        document,
+        uri.scheme === "mailto" ? uri.address : config.report.from,
+        i + 1,
+        time,
+        keys,
+      );
       // an https destination is sent the compressed report itself (RFC 8460 5.4)
       const raw = uri.scheme === "mailto" ? mail.raw : document.body;
       const id = freeId(`${mail.messageId}|${uri.uri}|${report.id}`, options);
-      const { head, sender } = { head: digest(`envelope|${id}|${uri.uri}`, options).slice(0, 8), sender: returnPath(id, options) };
+      const { head, sender } = {
+        head: digest(`envelope|${id}|${uri.uri}`, options).slice(0, 8),
+        sender: returnPath(id, options),
+      };
       return {
         message: {
           id,
@@ -103,7 +128,10 @@ function freeId(text: string, options: OutboxOptions): string {
 }
 
 /** The envelope sender of a message: bounces that come home name it, and nobody else can make one up. */
-export function returnPath(messageId: string, { config, secret }: Pick<OutboxOptions, "config" | "secret">): string {
+export function returnPath(
+  messageId: string,
+  { config, secret }: Pick<OutboxOptions, "config" | "secret">,
+): string {
   const from = parseAddress(config.report.from)!;
   return `${from.local.slice(0, 40)}+${messageId}.${token(messageId, secret)}@${from.domain}`;
 }

@@ -17,6 +17,10 @@ import { composeInput, makeMessages, type OutboxOptions } from "./outbox.ts";
 
 /** Waits for DNS: then the last seen addresses are used (RFC 9990 4: a temporary error may be retried). */
 const DNS_WAITS = [900, 3600, 7200, 14_400, 28_800, 28_800];
+/** Of these, waits for the rest when some addresses can be used. */
+const PART_WAITS = 2;
+/** A report that cannot be composed by a fault of ours is tried again so much later. Seconds. */
+const FAULT_WAIT = 3600;
 const AT_ONCE = 20;
 
 export interface SchedulerOptions {
@@ -32,6 +36,8 @@ export interface SchedulerOptions {
   readonly paused: () => boolean;
   /** New envelopes are in the queue. */
   readonly onComposed: () => void;
+  /** Milliseconds between two compositions, so that a thousand due reports do not leave at once. Default: none. */
+  readonly paceMs?: number;
 }
 
 export type SendResult =
@@ -47,6 +53,7 @@ export interface Explanation {
 export class Scheduler {
   readonly #options: SchedulerOptions;
   readonly #timer: DueTimer;
+  #stopping = false;
 
   constructor(options: SchedulerOptions) {
     this.#options = options;
@@ -67,7 +74,9 @@ export class Scheduler {
     this.#timer.wake();
   }
 
+  /** Ends after the report that is being composed. */
   stop(): Promise<void> {
+    this.#stopping = true;
     return this.#timer.stop();
   }
 
@@ -75,12 +84,35 @@ export class Scheduler {
     const { store, clock, paused } = this.#options;
     for (;;) {
       const batch = store.dueOutgoing(epochSeconds(clock), AT_ONCE);
-      if (batch.length === 0 || paused()) return;
+      if (batch.length === 0) return;
       for (const report of batch) {
-        await this.#process(report, false);
-        await new Promise((resolve) => setImmediate(resolve));
+        if (paused() || this.#stopping) return;
+        await this.#processSafely(report);
+        await this.#pace();
       }
     }
+  }
+
+  /** One report that cannot be composed must not stop the others. */
+  async #processSafely(report: OutgoingReport): Promise<void> {
+    const { store, clock, log } = this.#options;
+    try {
+      await this.#process(report, false);
+    } catch (error) {
+      if (!(error instanceof MailreportError) || error.temporary) throw error;
+      const next = epochSeconds(clock) + FAULT_WAIT;
+      log.error("outgoing.deferred", { id: report.id, reason: error.message, next });
+      store.deferOutgoing(report.id, next, error.message);
+    }
+  }
+
+  /** Lets other work run between two reports, and time pass where that is asked for. */
+  #pace(): Promise<void> {
+    const { clock, paceMs = 0 } = this.#options;
+    return new Promise((resolve) => {
+      if (paceMs > 0 && !this.#stopping) clock.after(paceMs, resolve);
+      else setImmediate(resolve);
+    });
   }
 
   /** Composes, defers or drops one due report. */
@@ -92,9 +124,11 @@ export class Scheduler {
     const drop = this.#dropBefore(report, now, asked);
     if (drop) return this.#drop(report, drop);
     const lastResort = report.resolveAttempts >= DNS_WAITS.length;
+    const patient = report.resolveAttempts < PART_WAITS;
     const { resolver } = this.#options;
-    const found = await resolveDestinations(report, policy, { resolver, store, now, lastResort });
-    if (store.outgoing(report.id)?.state !== "open") return { sent: false, id: report.id, why: "it is not open any more" };
+    const found = await resolveDestinations(report, policy, { resolver, store, now, lastResort, patient });
+    if (store.outgoing(report.id)?.state !== "open")
+      return { sent: false, id: report.id, why: "it is not open any more" };
     if (found.result === "drop") return this.#drop(report, found.reason);
     if (found.result === "wait") {
       const next = now + DNS_WAITS[Math.min(report.resolveAttempts, DNS_WAITS.length - 1)]!;
@@ -108,7 +142,13 @@ export class Scheduler {
     store.compose(report.id, messages, now, found.note);
     for (const { message, envelopes } of messages) {
       const { id, reportId, size } = message;
-      log.info("outgoing.composed", { id: report.id, message: id, report_id: reportId, rcpt: envelopes.map((e) => e.rcpt).join(","), size });
+      log.info("outgoing.composed", {
+        id: report.id,
+        message: id,
+        report_id: reportId,
+        rcpt: envelopes.map((e) => e.rcpt).join(","),
+        size,
+      });
     }
     this.#options.onComposed();
     return { sent: true, id: report.id, messageIds: messages.map((m) => m.message.id) };
@@ -123,7 +163,8 @@ export class Scheduler {
   #dropBefore(report: OutgoingReport, now: number, asked: boolean): DropReason | null {
     const { report: settings, receive } = this.#options.config();
     if (!asked && report.end < now - settings.max_age / 1000) return "expired";
-    if (settings.skip_local && receive.domains.some((ours) => isWithin(report.policyDomain, ours))) return "local";
+    if (settings.skip_local && receive.domains.some((ours) => isWithin(report.policyDomain, ours)))
+      return "local";
     if (report.reportable === 0) return "optional-only";
     if (settings.skip_spam_only && report.wanted === 0) return "spam-only";
     const unsigned = this.#options.keys().length === 0;
@@ -146,12 +187,16 @@ export class Scheduler {
     const whole = store.outgoing(typed);
     if (whole) return whole;
     const parsed = parseOutgoingId(typed);
-    const found = parsed ? store.findOutgoing(parsed.kind, parsed.domain, parsed.policyHash, parsed.begin) : [];
+    const found = parsed
+      ? store.findOutgoing(parsed.kind, parsed.domain, parsed.policyHash, parsed.begin)
+      : [];
     const open = found.filter((r) => r.state === "open" || r.state === "held");
     const choice = open.length === 1 ? open : found;
     if (choice.length === 0) throw new MailreportError("outgoing.no_such_report", { detail: typed });
     if (open.length > 1) {
-      throw new MailreportError("outgoing.no_such_report", { detail: `${typed} means ${open.length} reports: ${open.map((r) => r.id).join(", ")}` });
+      throw new MailreportError("outgoing.no_such_report", {
+        detail: `${typed} means ${open.length} reports: ${open.map((r) => r.id).join(", ")}`,
+      });
     }
     return choice[0]!;
   }
@@ -160,8 +205,10 @@ export class Scheduler {
   async send(typed: string): Promise<SendResult> {
     const { store, clock } = this.#options;
     let report = this.find(typed);
-    if (report.state === "held") throw new MailreportError("outgoing.not_open", { detail: `${report.id} is held; release it first` });
-    if (report.state !== "open") throw new MailreportError("outgoing.not_open", { detail: `${report.id} is ${report.state}` });
+    if (report.state === "held")
+      throw new MailreportError("outgoing.not_open", { detail: `${report.id} is held; release it first` });
+    if (report.state !== "open")
+      throw new MailreportError("outgoing.not_open", { detail: `${report.id} is ${report.state}` });
     const now = epochSeconds(clock);
     if (report.end > now) report = store.closeOutgoing(report.id, Math.max(report.begin, now), now);
     const result = await this.#process(report, true);
@@ -183,16 +230,29 @@ export class Scheduler {
     const now = epochSeconds(clock);
     const end = Math.max(report.begin, Math.min(report.end, now));
     const outbox = this.#outbox();
-    const input = composeInput({ ...report, end }, store.outgoingPolicy(report.id)!, store.tallies(report.id), null, outbox);
+    const input = composeInput(
+      { ...report, end },
+      store.outgoingPolicy(report.id)!,
+      store.tallies(report.id),
+      null,
+      outbox,
+    );
     const explained = await this.#destinations(report, now);
-    const first = explained.result === "send" ? explained.uris.find((uri) => uri.scheme === "mailto") : undefined;
+    const first =
+      explained.result === "send" ? explained.uris.find((uri) => uri.scheme === "mailto") : undefined;
     const to = first?.scheme === "mailto" ? first.address : `postmaster@${report.policyDomain}`;
     return composeMail(input, composeDocuments(input)[0]!, to, 1, now, outbox.keys).raw;
   }
 
   #destinations(report: OutgoingReport, now: number) {
     const { store, resolver } = this.#options;
-    return resolveDestinations(report, store.outgoingPolicy(report.id)!, { resolver, store, now, lastResort: false });
+    return resolveDestinations(report, store.outgoingPolicy(report.id)!, {
+      resolver,
+      store,
+      now,
+      lastResort: false,
+      patient: false,
+    });
   }
 
   /** Every gate on the way of a report, and what would happen. */
@@ -202,8 +262,20 @@ export class Scheduler {
     const now = epochSeconds(clock);
     const before = this.#dropBefore(report, now, false);
     const gates: Gate[] = [
-      { gate: "rows that ask for a report", ok: report.reportable > 0, detail: `${report.reportable} of ${report.messages} messages` },
-      { gate: "signing key", ok: this.#options.keys().length > 0, detail: this.#options.keys().map((k) => `${k.selector}._domainkey.${k.domain}`).join(", ") || "none" },
+      {
+        gate: "rows that ask for a report",
+        ok: report.reportable > 0,
+        detail: `${report.reportable} of ${report.messages} messages`,
+      },
+      {
+        gate: "signing key",
+        ok: this.#options.keys().length > 0,
+        detail:
+          this.#options
+            .keys()
+            .map((k) => `${k.selector}._domainkey.${k.domain}`)
+            .join(", ") || "none",
+      },
     ];
     if (report.state !== "open" && report.state !== "held") {
       const why = report.dropReason === null ? "" : `: ${DROP_REASONS[report.dropReason]}`;
@@ -221,8 +293,14 @@ export class Scheduler {
     return { report, gates: [...gates, ...found.gates], verdict };
   }
 
+  /** Drops what was counted so far; what comes later in the same period begins a new report. */
   cancel(typed: string): OutgoingReport {
+    const { store, clock } = this.#options;
     const report = this.find(typed);
+    const now = epochSeconds(clock);
+    if ((report.state === "open" || report.state === "held") && report.end > now) {
+      store.closeOutgoing(report.id, now, report.due);
+    }
     this.#drop(report, "cancelled");
     return report;
   }
@@ -244,4 +322,3 @@ export class Scheduler {
 function due(seconds: number | undefined): number | undefined {
   return seconds === undefined ? undefined : seconds * 1000;
 }
-
