@@ -1,0 +1,345 @@
+/** Answers questions about archive.db over a read-only connection: pages by key, no reading held open between pages. */
+import { DAY, isPass, isUnknown, unpackEvaluation } from "../../model/figures.ts";
+import { packIp, readIp, unpackIp } from "../../model/ip.ts";
+import type { Outcome, Reason, WarningCount } from "../../model/outcome.ts";
+import type { ReportKind, TlsPolicyResult } from "../../model/report.ts";
+import type {
+  ArchiveFilter,
+  ArchiveReader,
+  CarrierAuth,
+  DomainSummary,
+  ReceivedMail,
+  ReceivedReport,
+  ReporterSummary,
+  SourceSummary,
+  StoredRecord,
+} from "../archive.ts";
+import { dayWhere, mailWhere, recordWhere, reportWhere } from "./archive-select.ts";
+import { guarded, openDatabase } from "./open.ts";
+
+interface MailRow {
+  readonly id: number;
+  readonly received_at: number;
+  readonly source: string;
+  readonly envelope_from: string | null;
+  readonly envelope_to: string;
+  readonly remote_ip: string | null;
+  readonly header_from: string | null;
+  readonly subject: string | null;
+  readonly message_id: string | null;
+  readonly file_name: string | null;
+  readonly size: number;
+  readonly state: string;
+  readonly outcome: Outcome | null;
+  readonly reason: Reason | null;
+  readonly detail: string | null;
+  readonly auth: CarrierAuth["verdict"];
+  readonly auth_domain: string | null;
+  readonly reports: string | null;
+  readonly raw_kept: number;
+}
+
+interface ReportRow {
+  readonly id: number;
+  readonly mail_id: number;
+  readonly kind: ReportKind;
+  readonly org: string;
+  readonly report_id: string;
+  readonly domains: string;
+  readonly begin: number;
+  readonly end: number;
+  readonly records: number;
+  readonly messages: number;
+  readonly pass: number | null;
+  readonly received_at: number;
+  readonly auth: CarrierAuth["verdict"];
+  readonly auth_domain: string | null;
+  readonly foreign: number;
+  readonly head: string;
+}
+
+interface RecordRow {
+  readonly domain_id: number;
+  readonly day: number;
+  readonly report_id: number;
+  readonly seq: number;
+  readonly ip: Buffer;
+  readonly ev: number;
+  readonly count: number;
+  readonly extra: string | null;
+  readonly body: string;
+  readonly org: string;
+  readonly begin: number;
+  readonly end: number;
+  readonly domain: string;
+}
+
+/** The number in `r12` or `m12`; undefined for anything else. */
+function numberOf(id: string, letter: "r" | "m"): number | undefined {
+  const match = new RegExp(`^${letter}(\\d{1,15})$`).exec(id);
+  return match ? Number(match[1]) : undefined;
+}
+
+/** Opens the archive at `path` for reading. Errors: `store.*`. */
+export function openArchiveReader(path: string): ArchiveReader {
+  const database = openDatabase(path, { readonly: true, cacheKiB: 32_768 });
+  const all = <T>(sql: string, ...values: readonly unknown[]): T[] =>
+    guarded(() => database.prepare<unknown[], T>(sql).all(...values), "archive");
+  const one = <T>(sql: string, ...values: readonly unknown[]): T | undefined =>
+    guarded(() => database.prepare<unknown[], T>(sql).get(...values), "archive");
+
+  const domainId = (name: string | undefined): number | undefined =>
+    name === undefined ? undefined : (one<{ id: number }>("SELECT id FROM domain WHERE name = ?", name.toLowerCase())?.id ?? -1);
+  const sourceId = (ip: string | undefined): number | undefined => {
+    if (ip === undefined) return undefined;
+    const address = readIp(ip)?.ip;
+    if (address === undefined) return -1;
+    return one<{ id: number }>("SELECT id FROM source WHERE ip = ?", packIp(address))?.id ?? -1;
+  };
+  const orgIds = (org: string | undefined): number[] | undefined =>
+    org === undefined ? undefined : all<{ id: number }>("SELECT id FROM org WHERE instr(key, ?) > 0 LIMIT 1000", org.toLowerCase()).map((r) => r.id);
+
+  const warningsOf = (id: number): WarningCount[] =>
+    all<WarningCount>("SELECT code, count, detail FROM warning WHERE report_id = ? ORDER BY code", id);
+
+  const toMail = (row: MailRow): ReceivedMail => ({
+    id: `m${row.id}`,
+    receivedAt: row.received_at,
+    source: row.source,
+    envelopeFrom: row.envelope_from,
+    envelopeTo: JSON.parse(row.envelope_to) as string[],
+    remoteIp: row.remote_ip,
+    from: row.header_from,
+    subject: row.subject,
+    messageId: row.message_id,
+    fileName: row.file_name,
+    size: row.size,
+    outcome: row.outcome ?? "spooled",
+    reason: row.reason,
+    detail: row.detail,
+    auth: row.auth,
+    authDomain: row.auth_domain,
+    reports: row.reports === null ? [] : row.reports.split(",").map((id) => `r${id}`),
+    rawKept: row.raw_kept === 1,
+  });
+
+  const toReport = (row: ReportRow): ReceivedReport => ({
+    id: `r${row.id}`,
+    mailId: `m${row.mail_id}`,
+    kind: row.kind,
+    orgName: row.org,
+    reportId: row.report_id,
+    policyDomain: row.domains || null,
+    begin: row.begin,
+    end: row.end,
+    records: row.records,
+    messages: row.messages,
+    passMessages: row.pass,
+    receivedAt: row.received_at,
+    auth: row.auth,
+    authDomain: row.auth_domain,
+    foreign: row.foreign === 1,
+    warnings: warningsOf(row.id),
+  });
+
+  const MAIL = `SELECT mail.*, (SELECT group_concat(id) FROM report WHERE mail_id = mail.id) AS reports,
+    EXISTS (SELECT 1 FROM raw WHERE mail_id = mail.id) AS raw_kept FROM mail`;
+  const REPORT = "SELECT report.*, org.name AS org FROM report JOIN org ON org.id = org_id";
+
+  const toRecord = (row: RecordRow): StoredRecord => {
+    const [headerFrom, envelopeFrom, envelopeTo, dkimResults, spfResults] = JSON.parse(row.body) as [
+      string,
+      string | null,
+      string | null,
+      StoredRecord["dkimResults"],
+      StoredRecord["spfResults"],
+    ];
+    const extra = row.extra === null ? {} : (JSON.parse(row.extra) as Partial<Pick<StoredRecord, "reasons" | "raw" | "extensions">>);
+    return {
+      reportId: `r${row.report_id}`,
+      org: row.org,
+      begin: row.begin,
+      end: row.end,
+      policyDomain: row.domain,
+      sourceIp: unpackIp(row.ip),
+      count: row.count,
+      ...unpackEvaluation(row.ev),
+      reasons: extra.reasons ?? [],
+      headerFrom,
+      envelopeFrom,
+      envelopeTo,
+      dkimResults,
+      spfResults,
+      extensions: extra.extensions ?? null,
+      raw: extra.raw ?? null,
+    };
+  };
+
+  return {
+    async received(filter, page) {
+      const { sql, values } = mailWhere(filter);
+      const before = page.after === undefined ? Number.MAX_SAFE_INTEGER : (numberOf(page.after, "m") ?? 0);
+      const rows = all<MailRow>(`${MAIL} WHERE ${sql} AND mail.id < ? ORDER BY mail.id DESC LIMIT ?`, ...values, before, page.limit + 1);
+      const items = rows.slice(0, page.limit).map(toMail);
+      return { items, next: rows.length > page.limit ? items.at(-1)!.id : null };
+    },
+    async receivedMail(id) {
+      const row = one<MailRow>(`${MAIL} WHERE mail.id = ?`, numberOf(id, "m") ?? -1);
+      return row && toMail(row);
+    },
+    async rawMail(id) {
+      return one<{ body: Buffer }>("SELECT body FROM raw WHERE mail_id = ?", numberOf(id, "m") ?? -1)?.body;
+    },
+    async reports(filter, page) {
+      const { sql, values } = reportWhere(filter);
+      const before = page.after === undefined ? Number.MAX_SAFE_INTEGER : (numberOf(page.after, "r") ?? 0);
+      const rows = all<ReportRow>(`${REPORT} WHERE ${sql} AND report.id < ? ORDER BY report.id DESC LIMIT ?`, ...values, before, page.limit + 1);
+      const items = rows.slice(0, page.limit).map(toReport);
+      return { items, next: rows.length > page.limit ? items.at(-1)!.id : null };
+    },
+    async report(id) {
+      const row = one<ReportRow>(`${REPORT} WHERE report.id = ?`, numberOf(id, "r") ?? -1);
+      return row && { ...toReport(row), head: JSON.parse(row.head) as never };
+    },
+    async records(filter, page) {
+      const reportId = filter.reportId === undefined ? undefined : (numberOf(filter.reportId, "r") ?? -1);
+      const own = reportId === undefined ? undefined : one<{ domain_id: number; begin: number }>(`SELECT domain_id, "begin" FROM report WHERE id = ?`, reportId);
+      const narrowed: ArchiveFilter = own ? { ...filter, since: own.begin, until: Math.floor(own.begin / DAY) * DAY + DAY } : filter;
+      const { sql, values } = recordWhere(narrowed, { domainId: own?.domain_id ?? domainId(filter.domain), sourceId: sourceId(filter.source), reportId });
+      const after = (page.after ?? "-1.-1.-1.-1").split(".").map(Number);
+      const rows = all<RecordRow>(
+        `SELECT record.*, source.ip, authset.body, org.name AS org, report."begin", report."end", domain.name AS domain
+         FROM record JOIN source ON source.id = source_id JOIN authset ON authset.id = authset_id
+           JOIN report ON report.id = record.report_id JOIN org ON org.id = org_id JOIN domain ON domain.id = record.domain_id
+         WHERE ${sql} AND (record.domain_id, record.day, record.report_id, record.seq) > (?, ?, ?, ?)
+         ORDER BY record.domain_id, record.day, record.report_id, record.seq LIMIT ?`,
+        ...values,
+        ...after,
+        page.limit + 1,
+      );
+      const last = rows.length > page.limit ? rows[page.limit - 1]! : undefined;
+      return {
+        items: rows.slice(0, page.limit).map(toRecord),
+        next: last ? `${last.domain_id}.${last.day}.${last.report_id}.${last.seq}` : null,
+      };
+    },
+    async tlsPolicies(reportId) {
+      const id = numberOf(reportId, "r") ?? -1;
+      const policies = all<{ seq: number; type: TlsPolicyResult["policyType"]; domain: string | null; successes: number; failures: number; body: string }>(
+        "SELECT * FROM tls_policy WHERE report_id = ? ORDER BY seq",
+        id,
+      );
+      return policies.map((p): TlsPolicyResult => {
+        const more = JSON.parse(p.body) as Pick<TlsPolicyResult, "policyTypeRaw" | "policyStrings" | "mxHosts">;
+        const details = all<TlsPolicyResult["details"][number]>(
+          `SELECT result_type AS resultType, sending_ip AS sendingMtaIp, mx AS receivingMxHostname, helo AS receivingMxHelo,
+             receiving_ip AS receivingIp, sessions AS failedSessions, info AS additionalInformation, reason_code AS failureReasonCode
+           FROM tls_failure WHERE report_id = ? AND policy_seq = ? ORDER BY seq`,
+          id,
+          p.seq,
+        );
+        return { policyType: p.type, policyDomain: p.domain, successes: p.successes, failures: p.failures, details, ...more };
+      });
+    },
+    async domains(filter) {
+      const { sql, values } = dayWhere(filter, "daily_total", domainId(filter.domain));
+      const sums = all<{ domain_id: number; ev: number; messages: number }>(
+        `SELECT domain_id, ev, sum(messages) AS messages FROM daily_total WHERE ${sql} GROUP BY domain_id, ev`,
+        ...values,
+      );
+      const tlsWhere = dayWhere(filter, "tls_daily", domainId(filter.domain));
+      const tls = all<{ domain_id: number; successes: number; failures: number }>(
+        `SELECT domain_id, sum(successes) AS successes, sum(failures) AS failures FROM tls_daily WHERE ${tlsWhere.sql} GROUP BY domain_id`,
+        ...tlsWhere.values,
+      );
+      const ids = [...new Set([...sums, ...tls].map((r) => r.domain_id))];
+      const found = ids.map((id): DomainSummary => {
+        const own = sums.filter((s) => s.domain_id === id);
+        const total = (test: (ev: number) => boolean): number => own.filter((s) => test(s.ev)).reduce((n, s) => n + s.messages, 0);
+        const t = tls.find((r) => r.domain_id === id);
+        const about = one<{ reports: number; reporters: number; last: number | null; head: string | null }>(
+          `SELECT count(*) AS reports, count(DISTINCT org_id) AS reporters, max(received_at) AS last,
+             (SELECT head FROM report WHERE domain_id = ?1 AND kind = 'dmarc' ORDER BY "begin" DESC LIMIT 1) AS head
+           FROM report WHERE domain_id = ?1`,
+          id,
+        );
+        return {
+          domain: one<{ name: string }>("SELECT name FROM domain WHERE id = ?", id)!.name,
+          policy: about?.head ? ((JSON.parse(about.head) as { policy?: { p?: string } }).policy?.p ?? null) : null,
+          messages: total(() => true),
+          pass: total(isPass),
+          fail: total((ev) => !isPass(ev) && !isUnknown(ev)),
+          unknown: total(isUnknown),
+          reports: about?.reports ?? 0,
+          reporters: about?.reporters ?? 0,
+          lastReportAt: about?.last ?? null,
+          tlsSessions: t ? t.successes + t.failures : 0,
+          tlsFailures: t?.failures ?? 0,
+        };
+      });
+      return found.sort((a, b) => b.messages - a.messages || (a.domain < b.domain ? -1 : 1));
+    },
+    async sources(filter, limit) {
+      const { sql, values } = recordWhere(filter, { domainId: domainId(filter.domain), sourceId: sourceId(filter.source) });
+      const rows = all<{ source_id: number; domains: number; messages: number; first: number; last: number } & Record<string, number>>(
+        `SELECT source_id, count(DISTINCT domain_id) AS domains, sum(count) AS messages, min(day) AS first, max(day) AS last,
+           sum(CASE WHEN (ev & 3) = 1 OR ((ev >> 2) & 3) = 1 THEN count ELSE 0 END) AS pass,
+           sum(CASE WHEN ((ev >> 2) & 3) = 1 THEN count ELSE 0 END) AS dkimPass,
+           sum(CASE WHEN (ev & 3) = 1 THEN count ELSE 0 END) AS spfPass,
+           sum(CASE WHEN (ev >> 4) IN (0, 1) THEN count ELSE 0 END) AS none,
+           sum(CASE WHEN (ev >> 4) = 2 THEN count ELSE 0 END) AS quarantine,
+           sum(CASE WHEN (ev >> 4) = 3 THEN count ELSE 0 END) AS reject
+         FROM record WHERE ${sql} GROUP BY source_id ORDER BY messages DESC, source_id LIMIT ?`,
+        ...values,
+        limit,
+      );
+      return rows.map((row): SourceSummary => {
+        const { messages, pass, dkimPass, spfPass, none, quarantine, reject, first, last, domains } = row as never as SourceSummary;
+        const ip = one<{ ip: Buffer }>("SELECT ip FROM source WHERE id = ?", row.source_id)!.ip;
+        return { source: unpackIp(ip), messages, pass, dkimPass, spfPass, fail: messages - pass, none, quarantine, reject, first, last: last + DAY - 1, domains };
+      });
+    },
+    async reporters(filter) {
+      const { sql, values } = reportWhere(filter);
+      const rows = all<{ id: number; org: string; reports: number; messages: number; last: number }>(
+        `SELECT org.id, org.name AS org, count(*) AS reports, sum(messages) AS messages, max(received_at) AS last
+         FROM report JOIN org ON org.id = org_id WHERE ${sql} GROUP BY org.id ORDER BY reports DESC, org.key LIMIT 1000`,
+        ...values,
+      );
+      return rows.map(({ id, ...row }): ReporterSummary => ({
+        ...row,
+        warnings: all<WarningCount>(
+          `SELECT code, sum(warning.count) AS count, max(detail) AS detail FROM warning JOIN report ON report.id = report_id
+           WHERE org_id = ? GROUP BY code ORDER BY count DESC`,
+          id,
+        ),
+      }));
+    },
+    async days(filter) {
+      const orgs = orgIds(filter.org);
+      const table = orgs ? "daily" : "daily_total";
+      const { sql, values } = dayWhere(filter, table, domainId(filter.domain), orgs);
+      const rows = all<{ day: number; ev: number; messages: number }>(
+        `SELECT day, ev, sum(messages) AS messages FROM ${table} WHERE ${sql} GROUP BY day, ev ORDER BY day`,
+        ...values,
+      );
+      const days = new Map<number, { day: number; messages: number; pass: number; fail: number }>();
+      for (const { day, ev, messages } of rows) {
+        const entry = days.get(day) ?? { day, messages: 0, pass: 0, fail: 0 };
+        entry.messages += messages;
+        if (isPass(ev)) entry.pass += messages;
+        else entry.fail += messages;
+        days.set(day, entry);
+      }
+      return [...days.values()];
+    },
+    async stats() {
+      return Object.fromEntries(
+        all<{ name: string; value: number }>("SELECT name, value FROM counter").map(({ name, value }) => [name, value]),
+      );
+    },
+    async close() {
+      database.close();
+    },
+  };
+}

@@ -1,0 +1,82 @@
+/** Filters of the archive as SQL. Values are bound, never written into the text. */
+import { DAY, evaluationsThat, isPass, isUnknown } from "../../model/figures.ts";
+import type { ArchiveFilter } from "../archive.ts";
+
+export interface Where {
+  readonly sql: string;
+  readonly values: readonly unknown[];
+}
+
+class Terms {
+  readonly #terms: string[] = [];
+  readonly #values: unknown[] = [];
+
+  add(sql: string, ...values: unknown[]): void {
+    this.#terms.push(sql);
+    this.#values.push(...values);
+  }
+
+  where(): Where {
+    return { sql: this.#terms.length > 0 ? this.#terms.join(" AND ") : "1", values: this.#values };
+  }
+}
+
+const dayOf = (time: number): number => Math.floor(time / DAY) * DAY;
+
+/** Packed evaluations of a result word. */
+export function evaluationsOf(result: ArchiveFilter["result"]): number[] | undefined {
+  if (result === undefined) return undefined;
+  if (result === "pass") return evaluationsThat(isPass);
+  return evaluationsThat(result === "unknown" ? isUnknown : (ev) => !isPass(ev) && !isUnknown(ev));
+}
+
+/** Reports; the window is half-open on overlap. */
+export function reportWhere(filter: ArchiveFilter): Where {
+  const terms = new Terms();
+  if (filter.kind) terms.add("report.kind = ?", filter.kind);
+  if (filter.domain) terms.add("(',' || report.domains || ',') LIKE ? ESCAPE '\\'", `%,${escape(filter.domain)},%`);
+  if (filter.org) terms.add("org.key LIKE ? ESCAPE '\\'", `%${escape(filter.org.toLowerCase())}%`);
+  if (filter.since !== undefined) terms.add('report."end" >= ?', filter.since);
+  if (filter.until !== undefined) terms.add('report."begin" < ?', filter.until);
+  if (filter.warning) terms.add("EXISTS (SELECT 1 FROM warning WHERE report_id = report.id AND code = ?)", filter.warning);
+  return terms.where();
+}
+
+/** Mails. */
+export function mailWhere(filter: ArchiveFilter): Where {
+  const terms = new Terms();
+  if (filter.outcome) terms.add("outcome = ?", filter.outcome);
+  if (filter.reason) terms.add("(reason = ? OR EXISTS (SELECT 1 FROM mail_item WHERE mail_id = mail.id AND mail_item.reason = ?))", filter.reason, filter.reason);
+  if (filter.since !== undefined) terms.add("received_at >= ?", filter.since);
+  if (filter.until !== undefined) terms.add("received_at < ?", filter.until);
+  return terms.where();
+}
+
+/** Day sums; `table` is daily, daily_total or tls_daily. */
+export function dayWhere(filter: ArchiveFilter, table: string, domainId: number | undefined, orgIds?: readonly number[]): Where {
+  const terms = new Terms();
+  if (domainId !== undefined) terms.add(`${table}.domain_id = ?`, domainId);
+  if (filter.since !== undefined) terms.add(`${table}.day >= ?`, dayOf(filter.since));
+  if (filter.until !== undefined) terms.add(`${table}.day < ?`, filter.until);
+  if (orgIds) terms.add(`${table}.org_id IN (${orgIds.map(() => "?").join(", ")})`, ...orgIds);
+  const evs = table === "tls_daily" ? undefined : evaluationsOf(filter.result);
+  if (evs) terms.add(`${table}.ev IN (${evs.join(", ")})`);
+  return terms.where();
+}
+
+/** Records, by their clustered key. */
+export function recordWhere(filter: ArchiveFilter, ids: { domainId?: number | undefined; sourceId?: number | undefined; reportId?: number | undefined }): Where {
+  const terms = new Terms();
+  if (ids.domainId !== undefined) terms.add("record.domain_id = ?", ids.domainId);
+  if (ids.reportId !== undefined) terms.add("record.report_id = ?", ids.reportId);
+  if (ids.sourceId !== undefined) terms.add("record.source_id = ?", ids.sourceId);
+  if (filter.since !== undefined) terms.add("record.day >= ?", dayOf(filter.since));
+  if (filter.until !== undefined) terms.add("record.day < ?", filter.until);
+  const evs = evaluationsOf(filter.result);
+  if (evs) terms.add(`record.ev IN (${evs.join(", ")})`);
+  return terms.where();
+}
+
+export function escape(text: string): string {
+  return text.replace(/[\\%_]/g, "\\$&");
+}
