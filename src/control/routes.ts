@@ -1,0 +1,288 @@
+/** All routes of the control protocol, once, with their schemas. They hold no state. */
+import type { FastifyInstance, FastifyReply } from "fastify";
+import type { ZodTypeProvider } from "fastify-type-provider-zod";
+import { z } from "zod";
+import { MailreportError } from "../lib/errors.ts";
+import { OUTCOMES, REASONS, type Reason, WARNINGS, type Warning } from "../model/outcome.ts";
+import { OUTGOING_STATES } from "../model/outgoing.ts";
+import { ENVELOPE_STATES, type EnvelopeSelection, SUBSYSTEMS } from "../model/queue.ts";
+import { REPORT_KINDS } from "../model/report.ts";
+import { wireReports } from "../model/wire-report.ts";
+import type { ArchiveFilter, IntakeResult } from "../store/archive.ts";
+import { importFrames } from "./import.ts";
+import type { Services } from "./services.ts";
+import { sendList } from "./stream.ts";
+import { domainView, envelopeView, mailView, outgoingView, recordView, reporterView, reportView, sourceView } from "./views.ts";
+import { API_VERSION } from "./wire.ts";
+
+const limit = z.coerce.number().int().min(1).max(10_000_000).default(10_000_000);
+const after = z.string().max(200).optional();
+const text = z.string().min(1).max(1000);
+const epoch = z.coerce.number().int().min(0).max(99_999_999_999);
+const keys = <T extends string>(object: Readonly<Record<T, unknown>>): [T, ...T[]] => Object.keys(object) as [T, ...T[]];
+
+const envelopeFilter = {
+  kind: z.enum(["dmarc", "tls"]).optional(),
+  domain: text.optional(),
+  rcpt: text.optional(),
+  sender: text.optional(),
+  state: z.enum(ENVELOPE_STATES).optional(),
+  error: text.optional(),
+  due_before: epoch.optional(),
+  due_after: epoch.optional(),
+};
+
+const archiveFilter = {
+  kind: z.enum(REPORT_KINDS).optional(),
+  domain: text.optional(),
+  org: text.optional(),
+  source: text.optional(),
+  result: z.enum(["pass", "fail", "unknown"]).optional(),
+  since: epoch.optional(),
+  until: epoch.optional(),
+  warning: z.enum(keys(WARNINGS)).optional(),
+  outcome: z.enum(OUTCOMES).optional(),
+  reason: z.enum(keys(REASONS)).optional(),
+};
+
+const selectSchema = z.union([
+  z.strictObject({ ids: z.array(text).min(1).max(10_000) }),
+  z.strictObject({ filter: z.strictObject({ ...envelopeFilter, ids: z.array(text).max(10_000).optional() }) }),
+  z.strictObject({ all: z.literal(true) }),
+]);
+
+const actionBody = z.strictObject({
+  select: selectSchema,
+  at: epoch.optional(),
+  dry_run: z.boolean().default(false),
+  reason: z.string().max(1000).optional(),
+});
+
+/** Without undefined members, as the interfaces want them. */
+function given<T extends object>(object: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as never;
+}
+
+function selectionOf(filter: z.infer<z.ZodObject<typeof envelopeFilter>> & { ids?: string[] | undefined }): EnvelopeSelection {
+  const { state, due_before, due_after, ...rest } = filter;
+  return {
+    ...given(rest),
+    ...(state === undefined ? {} : { states: [state] }),
+    ...(due_before === undefined ? {} : { dueBefore: due_before }),
+    ...(due_after === undefined ? {} : { dueAfter: due_after }),
+  };
+}
+
+const filterOf = (query: z.infer<z.ZodObject<typeof archiveFilter>>): ArchiveFilter =>
+  given(query) as ArchiveFilter & { warning?: Warning; reason?: Reason };
+
+export function importView(file: string, member: string | null, result: IntakeResult) {
+  const { outcome, reason } = result;
+  return { file, ...(member === null ? {} : { member }), outcome, reason, reports: wireReports(result.items), mail: `m${result.mailId}` };
+}
+
+export function addRoutes(fastify: FastifyInstance, services: Services): void {
+  const app = fastify.withTypeProvider<ZodTypeProvider>();
+  const { queue, archive, outgoing } = services;
+  const raw = (reply: FastifyReply, bytes: Uint8Array | undefined, code: "queue.no_such_message" | "archive.no_such_mail", id: string) => {
+    if (!bytes) throw new MailreportError(code, { detail: id });
+    return reply.type("message/rfc822").send(Buffer.from(bytes));
+  };
+
+  // ---- the daemon ------------------------------------------------------------
+  app.get("/v1", async () => {
+    const { version, pid, startedAt } = services.status();
+    return { name: "mailreportd", version, api: [API_VERSION], pid, started_at: startedAt };
+  });
+  app.get("/v1/status", async () => services.status());
+  app.get("/v1/stats", async () => services.stats());
+  app.post("/v1/reload", async (_request, reply) => {
+    const answer = await services.reload();
+    return reply.code(answer.ok ? 200 : 422).send(answer);
+  });
+  app.post("/v1/stop", async () => {
+    setImmediate(() => services.stop());
+    return { stopping: true };
+  });
+  app.post("/v1/log", { schema: { body: z.strictObject({ level: z.enum(["brief", "verbose"]) }) } }, async (request) => {
+    services.setLogLevel(request.body.level === "verbose" ? "debug" : "info");
+    return { level: request.body.level };
+  });
+
+  // ---- the queue -------------------------------------------------------------
+  app.get("/v1/queue", { schema: { querystring: z.strictObject({ ...envelopeFilter, id: text.optional(), limit, after }) } }, (request, reply) => {
+    const { limit: most, after: from, id, ...filter } = request.query;
+    const selection = { ...selectionOf(filter), ...(id === undefined ? {} : { ids: [id] }) };
+    return sendList(
+      reply,
+      most,
+      from,
+      (n, at) => queue.listEnvelopes(selection, { limit: n, ...(at === undefined ? {} : { after: at }) }),
+      envelopeView,
+    );
+  });
+  app.get("/v1/envelopes/:id", { schema: { params: z.strictObject({ id: text }) } }, async (request) => {
+    const envelope = queue.envelope(request.params.id);
+    if (!envelope) throw new MailreportError("queue.no_such_envelope", { detail: request.params.id });
+    return { ...envelopeView(envelope), history: queue.attempts(envelope.id) };
+  });
+  app.get("/v1/messages/:id/raw", { schema: { params: z.strictObject({ id: text }) } }, async (request, reply) =>
+    raw(reply, queue.rawMessage(request.params.id.slice(0, 8)), "queue.no_such_message", request.params.id),
+  );
+  app.get("/v1/messages/:id", { schema: { params: z.strictObject({ id: text }) } }, async (request) => {
+    const id = request.params.id.slice(0, 8);
+    const message = queue.message(id);
+    if (!message) throw new MailreportError("queue.no_such_message", { detail: id });
+    return { ...message, envelopes: queue.envelopesOf(id).map(envelopeView) };
+  });
+
+  for (const action of ["schedule", "remove", "hold", "release"] as const) {
+    app.post(`/v1/actions/${action}`, { schema: { body: actionBody } }, async (request) => {
+      const { select, at, dry_run, reason } = request.body;
+      const selection: EnvelopeSelection = "ids" in select ? { ids: select.ids } : "filter" in select ? selectionOf(select.filter) : {};
+      if (dry_run) return { matched: queue.countEnvelopes(selection), changed: 0, skipped: [], dry_run };
+      const now = services.now();
+      const result =
+        action === "schedule"
+          ? queue.scheduleEnvelopes(selection, at ?? now)
+          : action === "remove"
+            ? queue.removeEnvelopes(selection, now)
+            : queue.holdEnvelopes(selection, action === "hold", now);
+      queue.audit({ at: now, who: "control socket", command: action, detail: JSON.stringify({ select, changed: result.changed, reason }) });
+      services.wakeDelivery();
+      return { ...result, dry_run };
+    });
+  }
+  const steer = z.strictObject({ subsystem: z.enum(SUBSYSTEMS), destination: text.nullish(), reason: z.string().max(1000).nullish() });
+  for (const action of ["pause", "resume"] as const) {
+    app.post(`/v1/actions/${action}`, { schema: { body: steer } }, async (request) => {
+      const { subsystem, destination, reason } = request.body;
+      const changed =
+        action === "pause"
+          ? services.pause(subsystem, destination ?? null, "control socket", reason ?? null)
+          : services.resume(subsystem, destination ?? null);
+      return { changed };
+    });
+  }
+  app.get("/v1/pauses", async () => ({ items: queue.pauses() }));
+  app.get("/v1/suppressions", async () => ({ items: queue.suppressions() }));
+
+  // ---- outgoing reports --------------------------------------------------------
+  const outgoingQuery = z.strictObject({
+    kind: z.enum(["dmarc", "tls"]).optional(),
+    domain: text.optional(),
+    state: z.enum([...OUTGOING_STATES, "waiting", "any"]).default("waiting"),
+    limit,
+    after,
+  });
+  app.get("/v1/outgoing", { schema: { querystring: outgoingQuery } }, (request, reply) => {
+    const { kind, domain, state, limit: most, after: from } = request.query;
+    const states = state === "any" ? undefined : state === "waiting" ? (["open", "held"] as const) : ([state] as const);
+    const selection = { ...given({ kind, domain }), ...(states ? { states } : {}) };
+    return sendList(reply, most, from, (n, at) => queue.listOutgoing(selection, { limit: n, ...(at === undefined ? {} : { after: at }) }), outgoingView);
+  });
+  const outgoingId = { params: z.strictObject({ id: text }) };
+  app.get("/v1/outgoing/:id", { schema: outgoingId }, async (request) => {
+    const report = outgoing.find(request.params.id);
+    return { ...outgoingView(report), policy: queue.outgoingPolicy(report.id), tallies: queue.tallies(report.id) };
+  });
+  app.get("/v1/outgoing/:id/preview", { schema: outgoingId }, async (request, reply) =>
+    reply.type("message/rfc822").send(Buffer.from(await outgoing.preview(request.params.id))),
+  );
+  app.get("/v1/outgoing/:id/explain", { schema: outgoingId }, async (request) => {
+    const { report, gates, verdict } = await outgoing.explain(request.params.id);
+    return { ...outgoingView(report), gates, verdict };
+  });
+  app.post("/v1/outgoing/:id/send", { schema: outgoingId }, async (request) => {
+    const result = await outgoing.send(request.params.id);
+    queue.audit({ at: services.now(), who: "control socket", command: "report send", detail: JSON.stringify(result) });
+    if (!result.sent) throw new MailreportError("outgoing.nothing_to_send", { detail: `${result.id}: ${result.why}` });
+    return { sent: true, id: result.id, message_ids: result.messageIds };
+  });
+  app.post("/v1/outgoing/:id/cancel", { schema: outgoingId }, async (request) => {
+    const { id } = outgoing.cancel(request.params.id);
+    queue.audit({ at: services.now(), who: "control socket", command: "report cancel", detail: id });
+    return { cancelled: true, id };
+  });
+  for (const action of ["hold", "release"] as const) {
+    app.post(`/v1/outgoing/:id/${action}`, { schema: outgoingId }, async (request) => ({
+      changed: outgoing.hold(request.params.id, action === "hold"),
+    }));
+  }
+
+  // ---- the archive ---------------------------------------------------------------
+  const archiveQuery = z.strictObject({ ...archiveFilter, limit, after });
+  const page = (n: number, at: string | undefined) => ({ limit: n, ...(at === undefined ? {} : { after: at }) });
+  app.get("/v1/received", { schema: { querystring: archiveQuery } }, (request, reply) => {
+    const { limit: most, after: from, ...filter } = request.query;
+    return sendList(reply, most, from, (n, at) => archive.received(filterOf(filter), page(n, at)), mailView);
+  });
+  app.get("/v1/received/:id", { schema: outgoingId }, async (request) => {
+    const mail = await archive.receivedMail(request.params.id);
+    if (!mail) throw new MailreportError("archive.no_such_mail", { detail: request.params.id });
+    return mailView(mail);
+  });
+  app.get("/v1/received/:id/raw", { schema: outgoingId }, async (request, reply) =>
+    raw(reply, await archive.rawMail(request.params.id), "archive.no_such_mail", request.params.id),
+  );
+  app.get("/v1/reports", { schema: { querystring: archiveQuery } }, (request, reply) => {
+    const { limit: most, after: from, ...filter } = request.query;
+    return sendList(reply, most, from, (n, at) => archive.reports(filterOf(filter), page(n, at)), reportView);
+  });
+  app.get("/v1/reports/:id", { schema: outgoingId }, async (request) => {
+    const report = await archive.report(request.params.id);
+    if (!report) throw new MailreportError("archive.no_such_report", { detail: request.params.id });
+    const policies = report.kind === "tls" ? await archive.tlsPolicies(request.params.id) : undefined;
+    return { ...reportView(report), head: report.head, ...(policies ? { policies } : {}) };
+  });
+  app.get("/v1/records", { schema: { querystring: z.strictObject({ ...archiveFilter, report: text.optional(), limit, after }) } }, (request, reply) => {
+    const { limit: most, after: from, report, ...filter } = request.query;
+    const where = { ...filterOf(filter), ...(report === undefined ? {} : { reportId: report }) };
+    return sendList(reply, most, from, (n, at) => archive.records(where, page(n, at)), recordView);
+  });
+  app.get("/v1/domains", { schema: { querystring: archiveQuery } }, (request, reply) => {
+    const { limit: most, after: _after, ...filter } = request.query;
+    return sendList(reply, most, undefined, async (n) => ({ items: (await archive.domains(filterOf(filter))).slice(0, n), next: null }), domainView);
+  });
+  app.get("/v1/sources", { schema: { querystring: archiveQuery } }, (request, reply) => {
+    const { limit: most, after: _after, ...filter } = request.query;
+    return sendList(reply, Math.min(most, 10_000), undefined, async () => ({ items: await archive.sources(filterOf(filter), Math.min(most, 10_000)), next: null }), sourceView);
+  });
+  app.get("/v1/reporters", { schema: { querystring: archiveQuery } }, (request, reply) => {
+    const { limit: most, after: _after, ...filter } = request.query;
+    return sendList(reply, most, undefined, async (n) => ({ items: (await archive.reporters(filterOf(filter))).slice(0, n), next: null }), reporterView);
+  });
+  app.get("/v1/days", { schema: { querystring: archiveQuery } }, (request, reply) => {
+    const { limit: most, after: _after, ...filter } = request.query;
+    return sendList(reply, most, undefined, async (n) => ({ items: (await archive.days(filterOf(filter))).slice(0, n), next: null }), (day) => day);
+  });
+  const reparseBody = z.strictObject({ ids: z.array(text).max(10_000).optional(), outcome: z.enum(OUTCOMES).optional(), all: z.literal(true).optional() });
+  app.post("/v1/reparse", { schema: { body: reparseBody } }, async (request) => {
+    const { ids, outcome, all } = request.body;
+    if (!ids && !outcome && !all) throw new MailreportError("request.invalid", { detail: "ids, outcome or all" });
+    const counts: Record<string, number> = {};
+    let done = 0;
+    let from: string | undefined;
+    do {
+      const found = ids
+        ? { items: (await Promise.all(ids.map((id) => archive.receivedMail(id)))).filter((m) => m !== undefined), next: null }
+        : await archive.received(outcome ? { outcome } : {}, page(500, from));
+      const kept = found.items.filter((mail) => mail.rawKept);
+      for (const result of await services.reparse(kept)) counts[result.outcome] = (counts[result.outcome] ?? 0) + 1;
+      done += kept.length;
+      from = found.next ?? undefined;
+    } while (from !== undefined);
+    return { read: done, outcomes: counts };
+  });
+
+  // ---- in ----------------------------------------------------------------------
+  app.post("/v1/import", { bodyLimit: Number.MAX_SAFE_INTEGER }, (request, reply) => importFrames(request.raw, reply, services));
+  app.post(
+    "/v1/feed",
+    { bodyLimit: 8 << 20, schema: { querystring: z.strictObject({ name: z.string().regex(/^[a-z0-9][a-z0-9_-]{0,31}$/i).default("control"), first: z.coerce.number().int().min(1).default(1) }) } },
+    async (request) => {
+      const body = typeof request.body === "string" ? request.body : "";
+      return services.feed(request.query.name, body.split("\n").filter((line, i, all) => i < all.length - 1 || line !== ""), request.query.first);
+    },
+  );
+}

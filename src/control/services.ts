@@ -1,0 +1,69 @@
+/** What the routes need of the daemon; made in daemon.ts, faked in tests. */
+import type { ReceivedMail } from "../store/archive.ts";
+import type { ArchiveReader, IntakeResult } from "../store/archive.ts";
+import type { QueueStore } from "../store/queue.ts";
+import type { OutgoingReport } from "../model/outgoing.ts";
+import type { Subsystem } from "../model/queue.ts";
+import type { LogLevel } from "../lib/log.ts";
+
+export interface FeedAnswer {
+  readonly accepted: number;
+  readonly repeated: number;
+  readonly rejected: number;
+  readonly errors: readonly { readonly line: number; readonly reason: string }[];
+}
+
+export interface OutgoingService {
+  find(typed: string): OutgoingReport;
+  send(typed: string): Promise<
+    | { readonly sent: true; readonly id: string; readonly messageIds: readonly string[] }
+    | { readonly sent: false; readonly id: string; readonly why: string }
+  >;
+  preview(typed: string): Promise<Uint8Array>;
+  explain(typed: string): Promise<{
+    readonly report: OutgoingReport;
+    readonly gates: readonly { readonly gate: string; readonly ok: boolean; readonly detail: string }[];
+    readonly verdict: string;
+  }>;
+  cancel(typed: string): OutgoingReport;
+  hold(typed: string, held: boolean): boolean;
+  schedule(typed: string, at: number): boolean;
+}
+
+export interface ReloadAnswer {
+  readonly ok: boolean;
+  readonly applied: readonly string[];
+  readonly needsRestart: readonly string[];
+  readonly problems: readonly string[];
+}
+
+export interface StatusAnswer {
+  readonly version: string;
+  readonly pid: number;
+  /** Epoch seconds. */
+  readonly startedAt: number;
+  readonly hostname: string;
+  readonly subsystems: Readonly<Record<Subsystem, { readonly state: "running" | "paused"; readonly detail: string }>>;
+}
+
+export interface Services {
+  readonly queue: QueueStore;
+  readonly archive: ArchiveReader;
+  readonly outgoing: OutgoingService;
+  /** Reads and keeps one file or mail. */
+  importOne(item: { readonly raw: Uint8Array; readonly fileName: string | null; readonly form: "mail" | "file" }): Promise<IntakeResult>;
+  reparse(mails: readonly ReceivedMail[]): Promise<readonly IntakeResult[]>;
+  feed(name: string, lines: readonly string[], firstLine: number): FeedAnswer;
+  stats(): Promise<Record<string, number>>;
+  status(): StatusAnswer;
+  /** True when it changed something. */
+  pause(subsystem: Subsystem, destination: string | null, who: string, reason: string | null): boolean;
+  resume(subsystem: Subsystem, destination: string | null): boolean;
+  /** Envelopes may be due. */
+  wakeDelivery(): void;
+  reload(): Promise<ReloadAnswer>;
+  stop(): void;
+  setLogLevel(level: LogLevel): void;
+  /** Epoch seconds. */
+  now(): number;
+}

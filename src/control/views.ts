@@ -1,0 +1,148 @@
+/** Objects of the daemon as JSON for people and programs: snake_case, times RFC 3339 in UTC. */
+import { iso } from "../lib/units.ts";
+import type { OutgoingReport } from "../model/outgoing.ts";
+import type { Envelope } from "../model/queue.ts";
+import type { DomainSummary, ReceivedMail, ReceivedReport, ReporterSummary, SourceSummary, StoredRecord } from "../store/archive.ts";
+
+const time = (seconds: number | null): string | null => (seconds === null ? null : iso(seconds));
+
+export const envelopeView = (e: Envelope) => ({
+  id: e.id,
+  message_id: e.messageId,
+  report_id: e.outgoingId,
+  kind: e.kind,
+  domain: e.policyDomain,
+  agent: e.transport === "smtp" ? "mta" : "https",
+  sender: e.sender,
+  rcpt: e.rcpt,
+  destination: e.destination,
+  state: e.state,
+  flags: e.state === "held" ? ["hold"] : [],
+  created_at: iso(e.createdAt),
+  next_at: iso(e.nextAt),
+  expires_at: iso(e.expiresAt),
+  last_at: e.last === null ? null : iso(e.last.at),
+  attempts: e.attempts,
+  last:
+    e.last === null
+      ? null
+      : { code: e.last.code, enhanced: e.last.enhanced, text: e.last.text, mx: e.last.host, ip: e.last.ip, tls: e.last.tls },
+  size: e.size,
+});
+
+export const outgoingView = (r: OutgoingReport) => ({
+  id: r.id,
+  kind: r.kind,
+  domain: r.policyDomain,
+  begin: iso(r.begin),
+  end: iso(r.end),
+  due: iso(r.due),
+  state: r.state,
+  reason: r.dropReason,
+  rows: r.rows,
+  messages: r.messages,
+  reportable: r.reportable,
+  late: r.lateEvents,
+  error: r.lastError,
+  created_at: iso(r.createdAt),
+  composed_at: time(r.composedAt),
+  message_ids: r.messageIds,
+});
+
+export const mailView = (m: ReceivedMail) => ({
+  id: m.id,
+  received_at: iso(m.receivedAt),
+  source: m.source,
+  envelope_from: m.envelopeFrom,
+  envelope_to: m.envelopeTo,
+  remote_ip: m.remoteIp,
+  from: m.from,
+  subject: m.subject,
+  message_id: m.messageId,
+  file_name: m.fileName,
+  size: m.size,
+  outcome: m.outcome,
+  reason: m.reason,
+  detail: m.detail,
+  auth: m.auth,
+  auth_domain: m.authDomain,
+  reports: m.reports,
+  raw_kept: m.rawKept,
+});
+
+export const reportView = (r: ReceivedReport) => ({
+  id: r.id,
+  mail_id: r.mailId,
+  kind: r.kind,
+  org_name: r.orgName,
+  report_id: r.reportId,
+  policy_domain: r.policyDomain,
+  begin: iso(r.begin),
+  end: iso(r.end),
+  records: r.records,
+  messages: r.messages,
+  pass_messages: r.passMessages,
+  received_at: iso(r.receivedAt),
+  auth: r.auth,
+  auth_domain: r.authDomain,
+  foreign: r.foreign,
+  warnings: r.warnings,
+});
+
+export const recordView = (r: StoredRecord) => ({
+  report: r.reportId,
+  org_name: r.org,
+  policy_domain: r.policyDomain,
+  begin: iso(r.begin),
+  end: iso(r.end),
+  source_ip: r.sourceIp,
+  count: r.count,
+  disposition: r.disposition,
+  dkim: r.dkim,
+  spf: r.spf,
+  reasons: r.reasons,
+  header_from: r.headerFrom,
+  envelope_from: r.envelopeFrom,
+  envelope_to: r.envelopeTo,
+  dkim_results: r.dkimResults,
+  spf_results: r.spfResults,
+  extensions: r.extensions,
+  raw: r.raw,
+});
+
+export const domainView = (d: DomainSummary) => ({
+  domain: d.domain,
+  policy: d.policy,
+  messages: d.messages,
+  pass: d.pass,
+  fail: d.fail,
+  unknown: d.unknown,
+  reports: d.reports,
+  reporters: d.reporters,
+  last_report_at: time(d.lastReportAt),
+  tls_sessions: d.tlsSessions,
+  tls_failures: d.tlsFailures,
+});
+
+export const sourceView = (s: SourceSummary) => ({
+  source: s.source,
+  messages: s.messages,
+  pass: s.pass,
+  fail: s.fail,
+  dkim_pass: s.dkimPass,
+  spf_pass: s.spfPass,
+  none: s.none,
+  quarantine: s.quarantine,
+  reject: s.reject,
+  first: iso(s.first),
+  last: iso(s.last),
+  domains: s.domains,
+});
+
+export const reporterView = (r: ReporterSummary) => ({
+  org_name: r.org,
+  reports: r.reports,
+  messages: r.messages,
+  last_at: iso(r.last),
+  warnings: r.warnings,
+});
