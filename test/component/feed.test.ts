@@ -1,0 +1,289 @@
+/** The feed socket over a real Unix socket and a real queue: answers after the commit, in order, bounded. */
+import { execFileSync } from "node:child_process";
+import { lstatSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { connect, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { type Feeder, makeFeeder } from "../../src/feed/batch.ts";
+import type { FeedReply } from "../../src/feed/port.ts";
+import { type FeedSocket, startFeedSocket } from "../../src/feed/socket.ts";
+import { MailreportError } from "../../src/lib/errors.ts";
+import { silentLog } from "../../src/lib/log.ts";
+import { makeCounter } from "../../src/report/counter.ts";
+import type { QueueStore } from "../../src/store/queue.ts";
+import { openQueueStore } from "../../src/store/sqlite/queue-store.ts";
+import { FakeClock } from "../support/fake-clock.ts";
+import { testConfig } from "../support/test-config.ts";
+import { until } from "../support/wait.ts";
+
+const clock = new FakeClock("2026-11-20T12:00:00Z");
+const config = testConfig();
+const time = clock.now() / 1000;
+
+let dir: string;
+let path: string;
+let store: QueueStore;
+let feeder: Feeder;
+let socket: FeedSocket | undefined;
+let storeIsFull = false;
+
+beforeEach(async () => {
+  dir = mkdtempSync(join(tmpdir(), "feed-"));
+  path = join(dir, "feed.sock");
+  store = openQueueStore(join(dir, "queue.db"));
+  storeIsFull = false;
+  const secret = Buffer.alloc(32, 1);
+  const options = { config: () => config, store, clock, secret, log: silentLog, onOpened: () => {} };
+  const counter = makeCounter(options);
+  feeder = makeFeeder({
+    config: () => config,
+    clock,
+    count: (...args) => {
+      if (storeIsFull) throw new MailreportError("store.full");
+      return counter(...args);
+    },
+  });
+  socket = await startFeedSocket({ name: "mx1", path, feeder, log: silentLog });
+});
+
+afterEach(async () => {
+  await socket?.stop();
+  store.close();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+function line(id: string, change: Record<string, unknown> = {}): string {
+  return `${JSON.stringify({
+    v: 1,
+    kind: "dmarc",
+    id,
+    time,
+    source_ip: "192.0.2.10",
+    header_from: "example.com",
+    policy: { domain: "example.com", p: "reject" },
+    disposition: "none",
+    dkim_aligned: true,
+    spf_aligned: false,
+    ...change,
+  })}\n`;
+}
+
+/** A client that keeps every answer. */
+class Client {
+  readonly #socket: Socket;
+  #text = "";
+  closed = false;
+
+  constructor(at = path) {
+    this.#socket = connect({ path: at, allowHalfOpen: true });
+    this.#socket.setEncoding("utf8");
+    this.#socket.on("data", (chunk: string) => {
+      this.#text += chunk;
+    });
+    this.#socket.on("error", () => {});
+    this.#socket.on("end", () => this.#socket.end());
+    this.#socket.on("close", () => {
+      this.closed = true;
+    });
+  }
+
+  write(text: string): void {
+    this.#socket.write(text);
+  }
+
+  end(text = ""): void {
+    this.#socket.end(text);
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  get replies(): FeedReply[] {
+    return this.#text
+      .split("\n")
+      .slice(0, -1)
+      .map((each) => JSON.parse(each) as FeedReply);
+  }
+
+  /** The sums of all answers, when `n` lines were answered. */
+  async answered(n: number): Promise<FeedReply> {
+    return until(`${n} answers`, () => {
+      const total = this.replies.reduce(
+        (sum, each) => ({
+          accepted: sum.accepted + each.accepted,
+          repeated: sum.repeated + each.repeated,
+          rejected: sum.rejected + each.rejected,
+          errors: [...sum.errors, ...each.errors],
+        }),
+        { accepted: 0, repeated: 0, rejected: 0, errors: [] } as FeedReply,
+      );
+      return total.accepted + total.rejected >= n ? total : undefined;
+    });
+  }
+}
+
+describe("the feed socket", () => {
+  it("is there for owner and group only", () => {
+    expect(lstatSync(path).mode & 0o777).toBe(0o660);
+  });
+
+  it("answers a batch with what was counted and what was wrong, by line", async () => {
+    const client = new Client();
+    client.write(`${line("a")}${line("b", { disposition: "drop" })}\n${line("c")}nonsense\n`);
+    expect(await client.answered(4)).toEqual({
+      accepted: 2,
+      repeated: 0,
+      rejected: 2,
+      errors: [
+        { line: 2, reason: "disposition: expected none, pass, quarantine or reject" },
+        { line: 5, reason: "not JSON" },
+      ],
+    });
+    client.write(`${line("d", { count: 0 })}`);
+    expect((await client.answered(5)).errors.at(-1)).toMatchObject({ line: 6 });
+    expect(store.stats()).toMatchObject({ "feed.accepted": 2, "feed.rejected": 3, "outgoing.message": 2 });
+    client.destroy();
+  });
+
+  it("takes a line in pieces, and the last one without a newline", async () => {
+    const client = new Client();
+    const text = line("a");
+    client.write(text.slice(0, 20));
+    client.write(text.slice(20));
+    await client.answered(1);
+    client.end(line("b").trimEnd());
+    await until("the end", () => client.closed);
+    expect(await client.answered(2)).toMatchObject({ accepted: 2 });
+  });
+
+  it("answers all batches of a client that writes and closes at once", async () => {
+    const client = new Client();
+    client.end(Array.from({ length: 1700 }, (_, i) => line(`e${i}`)).join(""));
+    expect(await client.answered(1700)).toMatchObject({ accepted: 1700, rejected: 0 });
+    await until("the end", () => client.closed);
+    expect(client.replies.every(({ accepted }) => accepted <= 500)).toBe(true);
+    expect(store.stats()["outgoing.message"]).toBe(1700);
+  });
+
+  it("counts an event once when a client that got no answer sends it again", async () => {
+    const first = new Client();
+    first.write(line("a") + line("b"));
+    await first.answered(2);
+    first.destroy();
+    const second = new Client();
+    second.write(line("a") + line("b") + line("c"));
+    expect(await second.answered(3)).toMatchObject({ accepted: 3, repeated: 2 });
+    expect(store.stats()["outgoing.message"]).toBe(3);
+    second.destroy();
+  });
+
+  it("skips a line that is too long and goes on", async () => {
+    const client = new Client();
+    client.write(`${"x".repeat(200_000)}\n`);
+    client.write(line("a"));
+    expect(await client.answered(2)).toEqual({
+      accepted: 1,
+      repeated: 0,
+      rejected: 1,
+      errors: [{ line: 1, reason: "longer than 65536 bytes" }],
+    });
+    client.destroy();
+  });
+
+  it("says when the store cannot take a batch, counts nothing of it, and serves the next client", async () => {
+    storeIsFull = true;
+    const client = new Client();
+    client.write(line("a"));
+    await until("the end", () => client.closed);
+    expect(client.replies).toEqual([
+      { error: { code: "store.full", message: "no space left for the database" } },
+    ]);
+    storeIsFull = false;
+    const next = new Client();
+    next.write(line("a"));
+    expect(await next.answered(1)).toMatchObject({ accepted: 1, repeated: 0 });
+    next.destroy();
+  });
+
+  it("serves others while one client does not read its answers", async () => {
+    const deaf = connect(path);
+    deaf.pause();
+    deaf.write("x\n".repeat(200_000));
+    const client = new Client();
+    client.write(line("a"));
+    expect(await client.answered(1)).toMatchObject({ accepted: 1 });
+    deaf.destroy();
+    client.destroy();
+  });
+
+  it("takes the place of a socket that nobody listens on, but of nothing else", async () => {
+    await expect(startFeedSocket({ name: "x", path, feeder, log: silentLog })).rejects.toMatchObject({
+      code: "daemon.port_in_use",
+    });
+    const file = join(dir, "file");
+    writeFileSync(file, "precious");
+    await expect(startFeedSocket({ name: "x", path: file, feeder, log: silentLog })).rejects.toMatchObject({
+      code: "daemon.state_unusable",
+    });
+    expect(lstatSync(file).isFile()).toBe(true);
+  });
+
+  it("cannot be made in a missing directory", async () => {
+    const missing = join(dir, "missing", "feed.sock");
+    await expect(startFeedSocket({ name: "x", path: missing, feeder, log: silentLog })).rejects.toMatchObject(
+      {
+        code: "daemon.state_unusable",
+      },
+    );
+  });
+
+  it("removes a stale socket", async () => {
+    const stale = join(dir, "stale.sock");
+    const script = `require("node:net").createServer().listen(${JSON.stringify(stale)}, () => process.kill(process.pid, "SIGKILL"))`;
+    expect(() => execFileSync(process.execPath, ["-e", script], { stdio: "ignore" })).toThrow();
+    expect(lstatSync(stale).isSocket()).toBe(true);
+    const second = await startFeedSocket({ name: "x", path: stale, feeder, log: silentLog });
+    const client = new Client(stale);
+    client.write(line("z"));
+    expect(await client.answered(1)).toMatchObject({ accepted: 1 });
+    client.destroy();
+    await second.stop();
+    expect(lstatSync(stale, { throwIfNoEntry: false })).toBeUndefined();
+  });
+});
+
+describe("the text of a feed", () => {
+  async function* chunks(text: string, size: number): AsyncGenerator<Uint8Array> {
+    for (let i = 0; i < text.length; i += size) yield Buffer.from(text.slice(i, i + size));
+  }
+
+  it("is counted batch by batch, with line numbers of the whole", async () => {
+    const text = Array.from({ length: 1200 }, (_, i) => (i % 100 === 99 ? "bad\n" : line(`t${i}`))).join("");
+    const reply = await feeder.text("file", chunks(text, 1000));
+    expect(reply).toMatchObject({ accepted: 1188, repeated: 0, rejected: 12 });
+    expect(reply.errors.map((each) => each.line)).toEqual(
+      Array.from({ length: 12 }, (_, i) => (i + 1) * 100),
+    );
+    expect(await feeder.text("file", chunks(text, 100_000))).toMatchObject({
+      accepted: 1188,
+      repeated: 1188,
+    });
+  });
+
+  it("names a hundred wrong lines at most", async () => {
+    const reply = await feeder.text("file", chunks("bad\n".repeat(1000), 100));
+    expect(reply.rejected).toBe(1000);
+    expect(reply.errors).toHaveLength(100);
+  });
+
+  it("may be empty", async () => {
+    expect(await feeder.text("file", chunks("", 1))).toEqual({
+      accepted: 0,
+      repeated: 0,
+      rejected: 0,
+      errors: [],
+    });
+  });
+});
