@@ -9,7 +9,7 @@ import { outgoingId, type TallyRow } from "../../src/model/outgoing.ts";
 import type { LastReply } from "../../src/model/queue.ts";
 import type { QueueStore } from "../../src/store/queue.ts";
 import { openQueueStore } from "../../src/store/sqlite/queue-store.ts";
-import { counted, DAY, evaluation, HASH, newMessage, OUTGOING, row, sessions } from "../support/owed.ts";
+import { counted, DAY, evaluation, HASH, newMessage, OUTGOING, row, sessions } from "../support/events.ts";
 
 const NOW = DAY + 7200;
 const NONE: ReadonlySet<string> = new Set();

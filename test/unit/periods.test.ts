@@ -1,7 +1,7 @@
 /** Periods, due times and ids of outgoing reports; the same in any time zone. */
 import { describe, expect, it } from "vitest";
 import { dmarcPolicyHash, dueAt, periodAt, reportIdOf, tlsRecordHash } from "../../src/report/periods.ts";
-import { POLICY } from "../support/owed.ts";
+import { POLICY } from "../support/events.ts";
 import { testConfig } from "../support/test-config.ts";
 
 const at = (text: string): number => Date.parse(text) / 1000;
