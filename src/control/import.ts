@@ -19,7 +19,9 @@ interface ImportHeader {
 }
 
 /** Takes bytes and gives frames. Throws `request.invalid`. */
-async function* frames(stream: AsyncIterable<Buffer>): AsyncGenerator<{ header: ImportHeader; body: Buffer }> {
+async function* frames(
+  stream: AsyncIterable<Buffer>,
+): AsyncGenerator<{ header: ImportHeader; body: Buffer }> {
   let chunks: Buffer[] = [];
   let size = 0;
   let need = 4;
@@ -29,10 +31,12 @@ async function* frames(stream: AsyncIterable<Buffer>): AsyncGenerator<{ header: 
     while (size >= need) {
       const all = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
       const headerLength = all.readUInt32BE(0);
-      if (headerLength > LONGEST_HEADER) throw new MailreportError("request.invalid", { detail: "a frame header is too long" });
+      if (headerLength > LONGEST_HEADER)
+        throw new MailreportError("request.invalid", { detail: "a frame header is too long" });
       const bodyAt = 4 + headerLength + 4;
       const bodyLength = all.length >= bodyAt ? all.readUInt32BE(4 + headerLength) : 0;
-      if (bodyLength > LARGEST_FILE) throw new MailreportError("request.too_large", { detail: `a file of ${bodyLength} bytes` });
+      if (bodyLength > LARGEST_FILE)
+        throw new MailreportError("request.too_large", { detail: `a file of ${bodyLength} bytes` });
       chunks = [all];
       need = all.length < bodyAt ? bodyAt : bodyAt + bodyLength;
       if (size < need) break;
@@ -47,7 +51,11 @@ async function* frames(stream: AsyncIterable<Buffer>): AsyncGenerator<{ header: 
   if (size > 0) throw new MailreportError("request.invalid", { detail: "the last frame is not whole" });
 }
 
-export async function importFrames(stream: IncomingMessage, reply: FastifyReply, services: Services): Promise<FastifyReply> {
+export async function importFrames(
+  stream: IncomingMessage,
+  reply: FastifyReply,
+  services: Services,
+): Promise<FastifyReply> {
   reply.hijack();
   const out = reply.raw;
   out.writeHead(200, { "content-type": "application/x-ndjson" });
@@ -76,7 +84,8 @@ export async function importFrames(stream: IncomingMessage, reply: FastifyReply,
     await flush(0);
     out.end(`${JSON.stringify({ end: { count, next: null, ...counts } })}\n`);
   } catch (error) {
-    const known = error instanceof MailreportError ? error : new MailreportError("daemon.bug", { cause: error });
+    const known =
+      error instanceof MailreportError ? error : new MailreportError("daemon.bug", { cause: error });
     out.end(`${JSON.stringify({ error: { code: known.code, message: known.message } })}\n`);
     await Promise.allSettled(waiting);
     if (!(error instanceof MailreportError)) throw error;

@@ -12,14 +12,24 @@ import type { ArchiveFilter, IntakeResult } from "../store/archive.ts";
 import { importFrames } from "./import.ts";
 import type { Services } from "./services.ts";
 import { sendList } from "./stream.ts";
-import { domainView, envelopeView, mailView, outgoingView, recordView, reporterView, reportView, sourceView } from "./views.ts";
+import {
+  domainView,
+  envelopeView,
+  mailView,
+  outgoingView,
+  recordView,
+  reporterView,
+  reportView,
+  sourceView,
+} from "./views.ts";
 import { API_VERSION } from "./wire.ts";
 
 const limit = z.coerce.number().int().min(1).max(10_000_000).default(10_000_000);
 const after = z.string().max(200).optional();
 const text = z.string().min(1).max(1000);
 const epoch = z.coerce.number().int().min(0).max(99_999_999_999);
-const keys = <T extends string>(object: Readonly<Record<T, unknown>>): [T, ...T[]] => Object.keys(object) as [T, ...T[]];
+const keys = <T extends string>(object: Readonly<Record<T, unknown>>): [T, ...T[]] =>
+  Object.keys(object) as [T, ...T[]];
 
 const envelopeFilter = {
   kind: z.enum(["dmarc", "tls"]).optional(),
@@ -47,7 +57,9 @@ const archiveFilter = {
 
 const selectSchema = z.union([
   z.strictObject({ ids: z.array(text).min(1).max(10_000) }),
-  z.strictObject({ filter: z.strictObject({ ...envelopeFilter, ids: z.array(text).max(10_000).optional() }) }),
+  z.strictObject({
+    filter: z.strictObject({ ...envelopeFilter, ids: z.array(text).max(10_000).optional() }),
+  }),
   z.strictObject({ all: z.literal(true) }),
 ]);
 
@@ -63,7 +75,9 @@ function given<T extends object>(object: T): { [K in keyof T]?: Exclude<T[K], un
   return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as never;
 }
 
-function selectionOf(filter: z.infer<z.ZodObject<typeof envelopeFilter>> & { ids?: string[] | undefined }): EnvelopeSelection {
+function selectionOf(
+  filter: z.infer<z.ZodObject<typeof envelopeFilter>> & { ids?: string[] | undefined },
+): EnvelopeSelection {
   const { state, due_before, due_after, ...rest } = filter;
   return {
     ...given(rest),
@@ -78,13 +92,25 @@ const filterOf = (query: z.infer<z.ZodObject<typeof archiveFilter>>): ArchiveFil
 
 export function importView(file: string, member: string | null, result: IntakeResult) {
   const { outcome, reason } = result;
-  return { file, ...(member === null ? {} : { member }), outcome, reason, reports: wireReports(result.items), mail: `m${result.mailId}` };
+  return {
+    file,
+    ...(member === null ? {} : { member }),
+    outcome,
+    reason,
+    reports: wireReports(result.items),
+    mail: `m${result.mailId}`,
+  };
 }
 
 export function addRoutes(fastify: FastifyInstance, services: Services): void {
   const app = fastify.withTypeProvider<ZodTypeProvider>();
   const { queue, archive, outgoing } = services;
-  const raw = (reply: FastifyReply, bytes: Uint8Array | undefined, code: "queue.no_such_message" | "archive.no_such_mail", id: string) => {
+  const raw = (
+    reply: FastifyReply,
+    bytes: Uint8Array | undefined,
+    code: "queue.no_such_message" | "archive.no_such_mail",
+    id: string,
+  ) => {
     if (!bytes) throw new MailreportError(code, { detail: id });
     return reply.type("message/rfc822").send(Buffer.from(bytes));
   };
@@ -104,30 +130,41 @@ export function addRoutes(fastify: FastifyInstance, services: Services): void {
     setImmediate(() => services.stop());
     return { stopping: true };
   });
-  app.post("/v1/log", { schema: { body: z.strictObject({ level: z.enum(["brief", "verbose"]) }) } }, async (request) => {
-    services.setLogLevel(request.body.level === "verbose" ? "debug" : "info");
-    return { level: request.body.level };
-  });
+  app.post(
+    "/v1/log",
+    { schema: { body: z.strictObject({ level: z.enum(["brief", "verbose"]) }) } },
+    async (request) => {
+      services.setLogLevel(request.body.level === "verbose" ? "debug" : "info");
+      return { level: request.body.level };
+    },
+  );
 
   // ---- the queue -------------------------------------------------------------
-  app.get("/v1/queue", { schema: { querystring: z.strictObject({ ...envelopeFilter, id: text.optional(), limit, after }) } }, (request, reply) => {
-    const { limit: most, after: from, id, ...filter } = request.query;
-    const selection = { ...selectionOf(filter), ...(id === undefined ? {} : { ids: [id] }) };
-    return sendList(
-      reply,
-      most,
-      from,
-      (n, at) => queue.listEnvelopes(selection, { limit: n, ...(at === undefined ? {} : { after: at }) }),
-      envelopeView,
-    );
-  });
+  app.get(
+    "/v1/queue",
+    { schema: { querystring: z.strictObject({ ...envelopeFilter, id: text.optional(), limit, after }) } },
+    (request, reply) => {
+      const { limit: most, after: from, id, ...filter } = request.query;
+      const selection = { ...selectionOf(filter), ...(id === undefined ? {} : { ids: [id] }) };
+      return sendList(
+        reply,
+        most,
+        from,
+        (n, at) => queue.listEnvelopes(selection, { limit: n, ...(at === undefined ? {} : { after: at }) }),
+        envelopeView,
+      );
+    },
+  );
   app.get("/v1/envelopes/:id", { schema: { params: z.strictObject({ id: text }) } }, async (request) => {
     const envelope = queue.envelope(request.params.id);
     if (!envelope) throw new MailreportError("queue.no_such_envelope", { detail: request.params.id });
     return { ...envelopeView(envelope), history: queue.attempts(envelope.id) };
   });
-  app.get("/v1/messages/:id/raw", { schema: { params: z.strictObject({ id: text }) } }, async (request, reply) =>
-    raw(reply, queue.rawMessage(request.params.id.slice(0, 8)), "queue.no_such_message", request.params.id),
+  app.get(
+    "/v1/messages/:id/raw",
+    { schema: { params: z.strictObject({ id: text }) } },
+    async (request, reply) =>
+      raw(reply, queue.rawMessage(request.params.id.slice(0, 8)), "queue.no_such_message", request.params.id),
   );
   app.get("/v1/messages/:id", { schema: { params: z.strictObject({ id: text }) } }, async (request) => {
     const id = request.params.id.slice(0, 8);
@@ -139,7 +176,8 @@ export function addRoutes(fastify: FastifyInstance, services: Services): void {
   for (const action of ["schedule", "remove", "hold", "release"] as const) {
     app.post(`/v1/actions/${action}`, { schema: { body: actionBody } }, async (request) => {
       const { select, at, dry_run, reason } = request.body;
-      const selection: EnvelopeSelection = "ids" in select ? { ids: select.ids } : "filter" in select ? selectionOf(select.filter) : {};
+      const selection: EnvelopeSelection =
+        "ids" in select ? { ids: select.ids } : "filter" in select ? selectionOf(select.filter) : {};
       if (dry_run) return { matched: queue.countEnvelopes(selection), changed: 0, skipped: [], dry_run };
       const now = services.now();
       const result =
@@ -148,12 +186,21 @@ export function addRoutes(fastify: FastifyInstance, services: Services): void {
           : action === "remove"
             ? queue.removeEnvelopes(selection, now)
             : queue.holdEnvelopes(selection, action === "hold", now);
-      queue.audit({ at: now, who: "control socket", command: action, detail: JSON.stringify({ select, changed: result.changed, reason }) });
+      queue.audit({
+        at: now,
+        who: "control socket",
+        command: action,
+        detail: JSON.stringify({ select, changed: result.changed, reason }),
+      });
       services.wakeDelivery();
       return { ...result, dry_run };
     });
   }
-  const steer = z.strictObject({ subsystem: z.enum(SUBSYSTEMS), destination: text.nullish(), reason: z.string().max(1000).nullish() });
+  const steer = z.strictObject({
+    subsystem: z.enum(SUBSYSTEMS),
+    destination: text.nullish(),
+    reason: z.string().max(1000).nullish(),
+  });
   for (const action of ["pause", "resume"] as const) {
     app.post(`/v1/actions/${action}`, { schema: { body: steer } }, async (request) => {
       const { subsystem, destination, reason } = request.body;
@@ -177,14 +224,25 @@ export function addRoutes(fastify: FastifyInstance, services: Services): void {
   });
   app.get("/v1/outgoing", { schema: { querystring: outgoingQuery } }, (request, reply) => {
     const { kind, domain, state, limit: most, after: from } = request.query;
-    const states = state === "any" ? undefined : state === "waiting" ? (["open", "held"] as const) : ([state] as const);
+    const states =
+      state === "any" ? undefined : state === "waiting" ? (["open", "held"] as const) : ([state] as const);
     const selection = { ...given({ kind, domain }), ...(states ? { states } : {}) };
-    return sendList(reply, most, from, (n, at) => queue.listOutgoing(selection, { limit: n, ...(at === undefined ? {} : { after: at }) }), outgoingView);
+    return sendList(
+      reply,
+      most,
+      from,
+      (n, at) => queue.listOutgoing(selection, { limit: n, ...(at === undefined ? {} : { after: at }) }),
+      outgoingView,
+    );
   });
   const outgoingId = { params: z.strictObject({ id: text }) };
   app.get("/v1/outgoing/:id", { schema: outgoingId }, async (request) => {
     const report = outgoing.find(request.params.id);
-    return { ...outgoingView(report), policy: queue.outgoingPolicy(report.id), tallies: queue.tallies(report.id) };
+    return {
+      ...outgoingView(report),
+      policy: queue.outgoingPolicy(report.id),
+      tallies: queue.tallies(report.id),
+    };
   });
   app.get("/v1/outgoing/:id/preview", { schema: outgoingId }, async (request, reply) =>
     reply.type("message/rfc822").send(Buffer.from(await outgoing.preview(request.params.id))),
@@ -195,8 +253,14 @@ export function addRoutes(fastify: FastifyInstance, services: Services): void {
   });
   app.post("/v1/outgoing/:id/send", { schema: outgoingId }, async (request) => {
     const result = await outgoing.send(request.params.id);
-    queue.audit({ at: services.now(), who: "control socket", command: "report send", detail: JSON.stringify(result) });
-    if (!result.sent) throw new MailreportError("outgoing.nothing_to_send", { detail: `${result.id}: ${result.why}` });
+    queue.audit({
+      at: services.now(),
+      who: "control socket",
+      command: "report send",
+      detail: JSON.stringify(result),
+    });
+    if (!result.sent)
+      throw new MailreportError("outgoing.nothing_to_send", { detail: `${result.id}: ${result.why}` });
     return { sent: true, id: result.id, message_ids: result.messageIds };
   });
   app.post("/v1/outgoing/:id/cancel", { schema: outgoingId }, async (request) => {
@@ -212,7 +276,10 @@ export function addRoutes(fastify: FastifyInstance, services: Services): void {
 
   // ---- the archive ---------------------------------------------------------------
   const archiveQuery = z.strictObject({ ...archiveFilter, limit, after });
-  const page = (n: number, at: string | undefined) => ({ limit: n, ...(at === undefined ? {} : { after: at }) });
+  const page = (n: number, at: string | undefined) => ({
+    limit: n,
+    ...(at === undefined ? {} : { after: at }),
+  });
   app.get("/v1/received", { schema: { querystring: archiveQuery } }, (request, reply) => {
     const { limit: most, after: from, ...filter } = request.query;
     return sendList(reply, most, from, (n, at) => archive.received(filterOf(filter), page(n, at)), mailView);
@@ -235,40 +302,79 @@ export function addRoutes(fastify: FastifyInstance, services: Services): void {
     const policies = report.kind === "tls" ? await archive.tlsPolicies(request.params.id) : undefined;
     return { ...reportView(report), head: report.head, ...(policies ? { policies } : {}) };
   });
-  app.get("/v1/records", { schema: { querystring: z.strictObject({ ...archiveFilter, report: text.optional(), limit, after }) } }, (request, reply) => {
-    const { limit: most, after: from, report, ...filter } = request.query;
-    const where = { ...filterOf(filter), ...(report === undefined ? {} : { reportId: report }) };
-    return sendList(reply, most, from, (n, at) => archive.records(where, page(n, at)), recordView);
-  });
+  app.get(
+    "/v1/records",
+    { schema: { querystring: z.strictObject({ ...archiveFilter, report: text.optional(), limit, after }) } },
+    (request, reply) => {
+      const { limit: most, after: from, report, ...filter } = request.query;
+      const where = { ...filterOf(filter), ...(report === undefined ? {} : { reportId: report }) };
+      return sendList(reply, most, from, (n, at) => archive.records(where, page(n, at)), recordView);
+    },
+  );
   app.get("/v1/domains", { schema: { querystring: archiveQuery } }, (request, reply) => {
     const { limit: most, after: _after, ...filter } = request.query;
-    return sendList(reply, most, undefined, async (n) => ({ items: (await archive.domains(filterOf(filter))).slice(0, n), next: null }), domainView);
+    return sendList(
+      reply,
+      most,
+      undefined,
+      async (n) => ({ items: (await archive.domains(filterOf(filter))).slice(0, n), next: null }),
+      domainView,
+    );
   });
   app.get("/v1/sources", { schema: { querystring: archiveQuery } }, (request, reply) => {
     const { limit: most, after: _after, ...filter } = request.query;
-    return sendList(reply, Math.min(most, 10_000), undefined, async () => ({ items: await archive.sources(filterOf(filter), Math.min(most, 10_000)), next: null }), sourceView);
+    return sendList(
+      reply,
+      Math.min(most, 10_000),
+      undefined,
+      async () => ({ items: await archive.sources(filterOf(filter), Math.min(most, 10_000)), next: null }),
+      sourceView,
+    );
   });
   app.get("/v1/reporters", { schema: { querystring: archiveQuery } }, (request, reply) => {
     const { limit: most, after: _after, ...filter } = request.query;
-    return sendList(reply, most, undefined, async (n) => ({ items: (await archive.reporters(filterOf(filter))).slice(0, n), next: null }), reporterView);
+    return sendList(
+      reply,
+      most,
+      undefined,
+      async (n) => ({ items: (await archive.reporters(filterOf(filter))).slice(0, n), next: null }),
+      reporterView,
+    );
   });
   app.get("/v1/days", { schema: { querystring: archiveQuery } }, (request, reply) => {
     const { limit: most, after: _after, ...filter } = request.query;
-    return sendList(reply, most, undefined, async (n) => ({ items: (await archive.days(filterOf(filter))).slice(0, n), next: null }), (day) => day);
+    return sendList(
+      reply,
+      most,
+      undefined,
+      async (n) => ({ items: (await archive.days(filterOf(filter))).slice(0, n), next: null }),
+      (day) => day,
+    );
   });
-  const reparseBody = z.strictObject({ ids: z.array(text).max(10_000).optional(), outcome: z.enum(OUTCOMES).optional(), all: z.literal(true).optional() });
+  const reparseBody = z.strictObject({
+    ids: z.array(text).max(10_000).optional(),
+    outcome: z.enum(OUTCOMES).optional(),
+    all: z.literal(true).optional(),
+  });
   app.post("/v1/reparse", { schema: { body: reparseBody } }, async (request) => {
     const { ids, outcome, all } = request.body;
-    if (!ids && !outcome && !all) throw new MailreportError("request.invalid", { detail: "ids, outcome or all" });
+    if (!ids && !outcome && !all)
+      throw new MailreportError("request.invalid", { detail: "ids, outcome or all" });
     const counts: Record<string, number> = {};
     let done = 0;
     let from: string | undefined;
     do {
       const found = ids
-        ? { items: (await Promise.all(ids.map((id) => archive.receivedMail(id)))).filter((m) => m !== undefined), next: null }
+        ? {
+            items: (await Promise.all(ids.map((id) => archive.receivedMail(id)))).filter(
+              (m) => m !== undefined,
+            ),
+            next: null,
+          }
         : await archive.received(outcome ? { outcome } : {}, page(500, from));
       const kept = found.items.filter((mail) => mail.rawKept);
-      for (const result of await services.reparse(kept)) counts[result.outcome] = (counts[result.outcome] ?? 0) + 1;
+      for (const result of await services.reparse(kept))
+        counts[result.outcome] = (counts[result.outcome] ?? 0) + 1;
       done += kept.length;
       from = found.next ?? undefined;
     } while (from !== undefined);
@@ -276,13 +382,30 @@ export function addRoutes(fastify: FastifyInstance, services: Services): void {
   });
 
   // ---- in ----------------------------------------------------------------------
-  app.post("/v1/import", { bodyLimit: Number.MAX_SAFE_INTEGER }, (request, reply) => importFrames(request.raw, reply, services));
+  app.post("/v1/import", { bodyLimit: Number.MAX_SAFE_INTEGER }, (request, reply) =>
+    importFrames(request.raw, reply, services),
+  );
   app.post(
     "/v1/feed",
-    { bodyLimit: 8 << 20, schema: { querystring: z.strictObject({ name: z.string().regex(/^[a-z0-9][a-z0-9_-]{0,31}$/i).default("control"), first: z.coerce.number().int().min(1).default(1) }) } },
+    {
+      bodyLimit: 8 << 20,
+      schema: {
+        querystring: z.strictObject({
+          name: z
+            .string()
+            .regex(/^[a-z0-9][a-z0-9_-]{0,31}$/i)
+            .default("control"),
+          first: z.coerce.number().int().min(1).default(1),
+        }),
+      },
+    },
     async (request) => {
       const body = typeof request.body === "string" ? request.body : "";
-      return services.feed(request.query.name, body.split("\n").filter((line, i, all) => i < all.length - 1 || line !== ""), request.query.first);
+      return services.feed(
+        request.query.name,
+        body.split("\n").filter((line, i, all) => i < all.length - 1 || line !== ""),
+        request.query.first,
+      );
     },
   );
 }

@@ -21,24 +21,35 @@ const HOSTS = new Set(["", "localhost", "mailreportd"]);
 /** Opens the control socket. Errors: `daemon.already_running`, `daemon.state_unusable`. */
 export async function startControl(config: Config, services: Services, log: Log): Promise<ControlServer> {
   const path = config.control.socket;
-  const app = fastify({ logger: false, bodyLimit: BODY, forceCloseConnections: true, requestTimeout: 0, keepAliveTimeout: 5000 });
+  const app = fastify({
+    logger: false,
+    bodyLimit: BODY,
+    forceCloseConnections: true,
+    requestTimeout: 0,
+    keepAliveTimeout: 5000,
+  });
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
   app.addContentTypeParser("application/octet-stream", (_request, _payload, done) => done(null));
-  app.addContentTypeParser("application/x-ndjson", { parseAs: "string" }, (_request, body, done) => done(null, body));
+  app.addContentTypeParser("application/x-ndjson", { parseAs: "string" }, (_request, body, done) =>
+    done(null, body),
+  );
   app.addHook("onRequest", async (request) => {
     const host = (request.headers.host ?? "").replace(/:\d+$/, "");
     // somebody will put a TCP proxy in front, and somebody's browser will be behind it
-    if (request.headers.origin !== undefined || !HOSTS.has(host)) throw new MailreportError("request.refused", { detail: "Origin or Host" });
+    if (request.headers.origin !== undefined || !HOSTS.has(host))
+      throw new MailreportError("request.refused", { detail: "Origin or Host" });
     const version = request.headers[API_HEADER];
-    if (version !== undefined && Number(version) !== API_VERSION) throw new MailreportError("request.version");
+    if (version !== undefined && Number(version) !== API_VERSION)
+      throw new MailreportError("request.version");
   });
   app.setNotFoundHandler(() => {
     throw new MailreportError("request.unknown_route");
   });
   app.setErrorHandler((error, request, reply) => {
     const known = toKnown(error);
-    if (known.code === "daemon.bug") log.error("control.error", { url: request.url, error: errorText(error) });
+    if (known.code === "daemon.bug")
+      log.error("control.error", { url: request.url, error: errorText(error) });
     const { code, message, detail, httpStatus } = known;
     return reply.code(httpStatus).send({ error: { code, message, detail, request_id: request.id } });
   });
@@ -48,7 +59,10 @@ export async function startControl(config: Config, services: Services, log: Log)
   try {
     await app.listen({ path });
   } catch (error) {
-    throw new MailreportError("daemon.state_unusable", { detail: `${path}: ${errorText(error)}`, cause: error });
+    throw new MailreportError("daemon.state_unusable", {
+      detail: `${path}: ${errorText(error)}`,
+      cause: error,
+    });
   } finally {
     process.umask(umask);
   }
@@ -67,10 +81,16 @@ export async function startControl(config: Config, services: Services, log: Log)
 
 function toKnown(error: unknown): MailreportError {
   if (error instanceof MailreportError) return error;
-  const { validation, statusCode, message } = error as { validation?: unknown; statusCode?: number; message?: string };
-  if (validation !== undefined) return new MailreportError("request.invalid", { detail: (message ?? "").slice(0, 500) });
+  const { validation, statusCode, message } = error as {
+    validation?: unknown;
+    statusCode?: number;
+    message?: string;
+  };
+  if (validation !== undefined)
+    return new MailreportError("request.invalid", { detail: (message ?? "").slice(0, 500) });
   if (statusCode === 413) return new MailreportError("request.too_large");
-  if (statusCode !== undefined && statusCode < 500) return new MailreportError("request.invalid", { detail: (message ?? "").slice(0, 500) });
+  if (statusCode !== undefined && statusCode < 500)
+    return new MailreportError("request.invalid", { detail: (message ?? "").slice(0, 500) });
   return new MailreportError("daemon.bug", { detail: errorText(error), cause: error });
 }
 
@@ -78,7 +98,8 @@ function toKnown(error: unknown): MailreportError {
 async function freePath(path: string): Promise<void> {
   const there = lstatSync(path, { throwIfNoEntry: false });
   if (!there) return;
-  if (!there.isSocket()) throw new MailreportError("daemon.state_unusable", { detail: `${path} is there and no socket` });
+  if (!there.isSocket())
+    throw new MailreportError("daemon.state_unusable", { detail: `${path} is there and no socket` });
   const answered = await new Promise<boolean>((resolve) => {
     const probe = connect(path);
     probe.once("connect", () => {
@@ -93,7 +114,9 @@ async function freePath(path: string): Promise<void> {
 
 function groupId(name: string): number {
   if (/^\d+$/.test(name)) return Number(name);
-  const line = readFileSync("/etc/group", "utf8").split("\n").find((l) => l.startsWith(`${name}:`));
+  const line = readFileSync("/etc/group", "utf8")
+    .split("\n")
+    .find((l) => l.startsWith(`${name}:`));
   if (!line) throw new MailreportError("config.invalid", { detail: `control.group: no group ${name}` });
   return Number(line.split(":")[2]);
 }

@@ -1,10 +1,10 @@
 /** What the routes need of the daemon; made in daemon.ts, faked in tests. */
-import type { ReceivedMail } from "../store/archive.ts";
-import type { ArchiveReader, IntakeResult } from "../store/archive.ts";
-import type { QueueStore } from "../store/queue.ts";
+
+import type { LogLevel } from "../lib/log.ts";
 import type { OutgoingReport } from "../model/outgoing.ts";
 import type { Subsystem } from "../model/queue.ts";
-import type { LogLevel } from "../lib/log.ts";
+import type { ArchiveReader, IntakeResult, ReceivedMail } from "../store/archive.ts";
+import type { QueueStore } from "../store/queue.ts";
 
 export interface FeedAnswer {
   readonly accepted: number;
@@ -15,7 +15,9 @@ export interface FeedAnswer {
 
 export interface OutgoingService {
   find(typed: string): OutgoingReport;
-  send(typed: string): Promise<
+  send(
+    typed: string,
+  ): Promise<
     | { readonly sent: true; readonly id: string; readonly messageIds: readonly string[] }
     | { readonly sent: false; readonly id: string; readonly why: string }
   >;
@@ -43,7 +45,9 @@ export interface StatusAnswer {
   /** Epoch seconds. */
   readonly startedAt: number;
   readonly hostname: string;
-  readonly subsystems: Readonly<Record<Subsystem, { readonly state: "running" | "paused"; readonly detail: string }>>;
+  readonly subsystems: Readonly<
+    Record<Subsystem, { readonly state: "running" | "paused"; readonly detail: string }>
+  >;
 }
 
 export interface Services {
@@ -51,7 +55,11 @@ export interface Services {
   readonly archive: ArchiveReader;
   readonly outgoing: OutgoingService;
   /** Reads and keeps one file or mail. */
-  importOne(item: { readonly raw: Uint8Array; readonly fileName: string | null; readonly form: "mail" | "file" }): Promise<IntakeResult>;
+  importOne(item: {
+    readonly raw: Uint8Array;
+    readonly fileName: string | null;
+    readonly form: "mail" | "file";
+  }): Promise<IntakeResult>;
   reparse(mails: readonly ReceivedMail[]): Promise<readonly IntakeResult[]>;
   feed(name: string, lines: readonly string[], firstLine: number): FeedAnswer;
   stats(): Promise<Record<string, number>>;

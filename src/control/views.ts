@@ -2,7 +2,14 @@
 import { iso } from "../lib/units.ts";
 import type { OutgoingReport } from "../model/outgoing.ts";
 import type { Envelope } from "../model/queue.ts";
-import type { DomainSummary, ReceivedMail, ReceivedReport, ReporterSummary, SourceSummary, StoredRecord } from "../store/archive.ts";
+import type {
+  DomainSummary,
+  ReceivedMail,
+  ReceivedReport,
+  ReporterSummary,
+  SourceSummary,
+  StoredRecord,
+} from "../store/archive.ts";
 
 const time = (seconds: number | null): string | null => (seconds === null ? null : iso(seconds));
 
@@ -26,7 +33,14 @@ export const envelopeView = (e: Envelope) => ({
   last:
     e.last === null
       ? null
-      : { code: e.last.code, enhanced: e.last.enhanced, text: e.last.text, mx: e.last.host, ip: e.last.ip, tls: e.last.tls },
+      : {
+          code: e.last.code,
+          enhanced: e.last.enhanced,
+          text: e.last.text,
+          mx: e.last.host,
+          ip: e.last.ip,
+          tls: e.last.tls,
+        },
   size: e.size,
 });
 

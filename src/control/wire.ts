@@ -5,7 +5,12 @@ export const API_VERSION = 1;
 export const API_HEADER = "mailreport-api";
 
 export interface WireError {
-  readonly error: { readonly code: string; readonly message: string; readonly detail?: unknown; readonly request_id?: string };
+  readonly error: {
+    readonly code: string;
+    readonly message: string;
+    readonly detail?: unknown;
+    readonly request_id?: string;
+  };
 }
 
 /** The last line of every list. */
