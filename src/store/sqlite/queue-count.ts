@@ -1,7 +1,7 @@
 /** Counting: events of a batch into tallies, each event once. */
 import { dmarcRowText, tlsDetailText, tlsPolicyText } from "../../model/canonical.ts";
 import type { DmarcEvaluation, FeedEvent, TlsSessions } from "../../model/evaluation.ts";
-import { outgoingId } from "../../model/outgoing.ts";
+import { type OutgoingPolicy, outgoingId } from "../../model/outgoing.ts";
 import { coarserDmarc, coarserTls } from "../../model/tally-merge.ts";
 import type { CountedEvent, CountResult } from "../queue.ts";
 import type { Sqlite } from "./open.ts";
@@ -20,6 +20,8 @@ export interface Place {
   readonly id: string;
   /** As stored last; a feed may bring a newer rua. */
   policy: string;
+  /** The object that `policy` was made of, to know it again. */
+  given: OutgoingPolicy | null;
   mergeAt: number;
   mergeStep: number;
   rows: number;
@@ -56,26 +58,27 @@ export function makeCounting(database: Sqlite, transaction: QueueTransaction, ma
   function placeOf(period: CountedEvent["period"], now: number, opened: string[]): Place {
     const id = outgoingId(period.kind, period.policyDomain, period.policyHash, period.begin);
     let place = places.get(id);
+    if (place?.given === period.policy) return place;
     const policy = JSON.stringify(period.policy);
-    if (place?.policy === policy) return place;
     if (!place) {
       const row = sql.find.get(id);
-      if (row && row.closed === 1) throw new TypeError(`${id} is closed: it counts no more`);
-      place = row && { ...row, id };
-      if (!place) {
-        const added = sql.open.run({ ...period, id, policy, now, mergeAt: maxRows });
-        place = { no: Number(added.lastInsertRowid), id, policy, mergeAt: maxRows, mergeStep: 0, rows: 0 };
-        counters.add("outgoing.open", 1);
-        opened.push(id);
-      }
+      if (row?.closed === 1) throw new TypeError(`${id} is closed: it counts no more`);
+      place = row ? { ...row, id, given: null } : open(period, id, policy, now);
+      if (!row) opened.push(id);
       if (places.size >= PLACES) places.clear();
       places.set(id, place);
     }
-    if (place.policy !== policy) {
-      sql.setPolicy.run(policy, place.no);
-      place.policy = policy;
-    }
+    if (place.policy !== policy) sql.setPolicy.run(policy, place.no);
+    place.policy = policy;
+    place.given = period.policy;
     return place;
+  }
+
+  function open(period: CountedEvent["period"], id: string, policy: string, now: number): Place {
+    const no = Number(sql.open.run({ ...period, id, policy, now }).lastInsertRowid);
+    sql.openSum.run(no, maxRows);
+    counters.add("outgoing.open", 1);
+    return { no, id, policy, given: null, mergeAt: maxRows, mergeStep: 0, rows: 0 };
   }
 
   /** Deletes ids that are older than three days, oldest first, about as fast as new ones come. */
@@ -130,7 +133,8 @@ export function makeCounting(database: Sqlite, transaction: QueueTransaction, ma
     }
     place.rows += added;
     if (place.rows > place.mergeAt) added += merger.merge(place);
-    sql.sum.run({ ...into, ...place, added });
+    const { messages, reportable, wanted, late } = into;
+    sql.sum.run(added, messages, reportable, wanted, late, place.mergeAt, place.mergeStep, place.no);
     counters.add("outgoing.tally", added);
     counters.add("outgoing.message", into.messages);
     counters.add("feed.late", into.late);
@@ -192,9 +196,13 @@ function gatherTls(into: Gathered, event: TlsSessions): number {
 }
 
 function prepare(database: Sqlite) {
-  const updateTally = database.prepare("UPDATE tally SET count = count + ? WHERE outgoing = ? AND key = ?");
-  const insertTally = database.prepare("INSERT INTO tally (outgoing, key, row, count) VALUES (?, ?, ?, ?)");
-  const upsertPolicy = database.prepare(
+  const updateTally = database.prepare(
+    `UPDATE tally_count SET count = count + ?
+     WHERE tally = (SELECT no FROM tally WHERE outgoing = ? AND key = ?)`,
+  );
+  const insertTally = database.prepare("INSERT INTO tally (outgoing, key, row) VALUES (?, ?, ?)");
+  const insertCount = database.prepare("INSERT INTO tally_count (tally, count) VALUES (?, ?)");
+  const updatePolicy = database.prepare(
     `UPDATE tls_tally SET success = success + ?, failure = failure + ? WHERE outgoing = ? AND key = ?`,
   );
   const insertPolicy = database.prepare(
@@ -212,27 +220,28 @@ function prepare(database: Sqlite) {
     deleteIds: database.prepare(
       "DELETE FROM event_id WHERE no IN (SELECT no FROM event_id ORDER BY no LIMIT ?) AND day < ?",
     ),
-    find: database.prepare<[string], Omit<Place, "id"> & { closed: number }>(
-      `SELECT no, policy, rows, closed, merge_at AS mergeAt, merge_step AS mergeStep FROM outgoing WHERE id = ?`,
+    find: database.prepare<[string], Omit<Place, "id" | "given"> & { closed: number }>(
+      `SELECT no, policy, rows, closed, merge_at AS mergeAt, merge_step AS mergeStep
+       FROM outgoing JOIN outgoing_sum ON outgoing = no WHERE id = ?`,
     ),
     open: database.prepare(
-      `INSERT INTO outgoing (id, kind, domain, policy_hash, begin, end, due, state, merge_at, policy, created_at)
-       VALUES (@id, @kind, @policyDomain, @policyHash, @begin, @end, @due, 'open', @mergeAt, @policy, @now)`,
+      `INSERT INTO outgoing (id, kind, domain, policy_hash, begin, end, due, state, policy, created_at)
+       VALUES (@id, @kind, @policyDomain, @policyHash, @begin, @end, @due, 'open', @policy, @now)`,
     ),
+    openSum: database.prepare("INSERT INTO outgoing_sum (outgoing, merge_at) VALUES (?, ?)"),
     setPolicy: database.prepare("UPDATE outgoing SET policy = ? WHERE no = ?"),
     sum: database.prepare(
-      `UPDATE outgoing SET rows = rows + @added, messages = messages + @messages,
-         reportable = reportable + @reportable, wanted = wanted + @wanted, late_events = late_events + @late,
-         merge_at = @mergeAt, merge_step = @mergeStep WHERE no = @no`,
+      `UPDATE outgoing_sum SET rows = rows + ?, messages = messages + ?, reportable = reportable + ?,
+         wanted = wanted + ?, late_events = late_events + ?, merge_at = ?, merge_step = ? WHERE outgoing = ?`,
     ),
     /** Each returns 1 when a tally began, 0 when one grew. */
     addTally(no: number, text: string, count: number): number {
       const key = keyOf(text);
       if (updateTally.run(count, no, key).changes === 1) return 0;
-      return insertTally.run(no, key, text, count).changes;
+      return insertCount.run(insertTally.run(no, key, text).lastInsertRowid, count).changes;
     },
     addPolicy(no: number, key: Buffer, text: string, success: number, failure: number): number {
-      if (upsertPolicy.run(success, failure, no, key).changes === 1) return 0;
+      if (updatePolicy.run(success, failure, no, key).changes === 1) return 0;
       return insertPolicy.run(no, key, text, success, failure).changes;
     },
     addDetail(no: number, policy: Buffer, text: string, count: number): number {

@@ -24,11 +24,16 @@ interface TallyText {
 }
 
 export function makeMerger(database: Sqlite, maxRows: number): Merger {
-  const tallies = database.prepare<[number], TallyText>("SELECT row, count FROM tally WHERE outgoing = ?");
-  const deleteTally = database.prepare("DELETE FROM tally WHERE outgoing = ? AND key = ?");
-  const putTally = database.prepare(
-    "INSERT OR REPLACE INTO tally (outgoing, key, row, count) VALUES (?, ?, ?, ?)",
+  const tallies = database.prepare<[number], TallyText>(
+    "SELECT row, count FROM tally JOIN tally_count ON tally = no WHERE outgoing = ?",
   );
+  const findTally = database
+    .prepare<[number, Buffer], number>("SELECT no FROM tally WHERE outgoing = ? AND key = ?")
+    .pluck();
+  const deleteTally = database.prepare("DELETE FROM tally WHERE no = ?");
+  const deleteCount = database.prepare("DELETE FROM tally_count WHERE tally = ?");
+  const addTally = database.prepare("INSERT INTO tally (outgoing, key, row) VALUES (?, ?, ?)");
+  const putCount = database.prepare("INSERT OR REPLACE INTO tally_count (tally, count) VALUES (?, ?)");
   const policies = database
     .prepare<[number], Buffer>("SELECT DISTINCT policy FROM tls_detail WHERE outgoing = ?")
     .pluck();
@@ -46,8 +51,15 @@ export function makeMerger(database: Sqlite, maxRows: number): Merger {
     const before = tallies.all(no);
     const { rows, exhausted } = mergeDmarc(before.map(read(dmarcRowOf)), target);
     rewrite(before, rows.map(write(dmarcRowText)), {
-      remove: (text) => void deleteTally.run(no, keyOf(text)),
-      put: (text, count) => void putTally.run(no, keyOf(text), text, count),
+      remove(text) {
+        const tally = findTally.get(no, keyOf(text));
+        deleteTally.run(tally);
+        deleteCount.run(tally);
+      },
+      put(text, count) {
+        const key = keyOf(text);
+        putCount.run(findTally.get(no, key) ?? addTally.run(no, key, text).lastInsertRowid, count);
+      },
     });
     return { change: rows.length - before.length, exhausted };
   }

@@ -38,6 +38,8 @@ interface OutgoingRow {
   readonly message_ids: string;
 }
 
+const SELECT = "SELECT * FROM outgoing JOIN outgoing_sum ON outgoing = no";
+
 /** Keys whose last closed end is remembered. */
 const CLOSED_KEYS = 50_000;
 const LONGEST_ERROR = 500;
@@ -72,12 +74,12 @@ export function makeOutgoing(
   insertMessage: (message: NewMessage, now: number) => void,
 ): OutgoingPart {
   const { counters } = transaction;
-  const one = database.prepare<[string], OutgoingRow>("SELECT * FROM outgoing WHERE id = ?");
+  const one = database.prepare<[string], OutgoingRow>(`${SELECT} WHERE id = ?`);
   const nextDue = database
     .prepare<[], number | null>("SELECT min(due) FROM outgoing WHERE state = 'open'")
     .pluck();
   const due = database.prepare<[number, number], OutgoingRow>(
-    "SELECT * FROM outgoing WHERE state = 'open' AND due <= ? ORDER BY due LIMIT ?",
+    `${SELECT} WHERE state = 'open' AND due <= ? ORDER BY due LIMIT ?`,
   );
   const lastClosed = database
     .prepare<[number, string, string, string, number, number], number | null>(
@@ -161,7 +163,7 @@ export function makeOutgoing(
       if (hash !== null) where.add("policy_hash = ?", hash);
       if (begin !== null) where.add("begin = ?", begin);
       const rows = database
-        .prepare(`SELECT * FROM outgoing ${where} ORDER BY begin DESC, no DESC LIMIT 1000`)
+        .prepare(`${SELECT} ${where} ORDER BY begin DESC, no DESC LIMIT 1000`)
         .all(...where.values) as OutgoingRow[];
       return rows.map(reportOf);
     },
@@ -222,7 +224,7 @@ export function makeOutgoing(
 
 function makeTallies(database: Sqlite) {
   const dmarc = database.prepare<[number], { row: string; count: number }>(
-    "SELECT row, count FROM tally WHERE outgoing = ? ORDER BY row",
+    "SELECT row, count FROM tally JOIN tally_count ON tally = no WHERE outgoing = ? ORDER BY row",
   );
   const tls = database.prepare<[number], { key: Buffer; row: string; success: number; failure: number }>(
     "SELECT key, row, success, failure FROM tls_tally WHERE outgoing = ? ORDER BY row",
@@ -230,9 +232,12 @@ function makeTallies(database: Sqlite) {
   const details = database.prepare<[number, Buffer], { row: string; count: number }>(
     "SELECT row, count FROM tls_detail WHERE outgoing = ? AND policy = ? ORDER BY row",
   );
-  const removals = ["tally", "tls_tally", "tls_detail"].map((table) =>
-    database.prepare(`DELETE FROM ${table} WHERE outgoing = ?`),
-  );
+  const removals = [
+    "DELETE FROM tally_count WHERE tally IN (SELECT no FROM tally WHERE outgoing = ?)",
+    "DELETE FROM tally WHERE outgoing = ?",
+    "DELETE FROM tls_tally WHERE outgoing = ?",
+    "DELETE FROM tls_detail WHERE outgoing = ?",
+  ].map((text) => database.prepare(text));
   return {
     read(no: number, kind: OutgoingKind): TallyRow[] {
       if (kind === "dmarc") {
@@ -260,7 +265,7 @@ function list(database: Sqlite, selection: OutgoingSelection, page: Page): Paged
   if (selection.states) where.oneOf("state", selection.states);
   if (page.after !== undefined) where.add("no > ?", Number(page.after));
   const rows = database
-    .prepare(`SELECT * FROM outgoing ${where} ORDER BY no LIMIT ?`)
+    .prepare(`${SELECT} ${where} ORDER BY no LIMIT ?`)
     .all(...where.values, page.limit + 1) as OutgoingRow[];
   return pageOf(rows, page.limit, (row) => String(row.no), reportOf);
 }

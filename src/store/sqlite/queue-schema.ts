@@ -20,13 +20,6 @@ CREATE TABLE outgoing (
   drop_reason TEXT,
   resolve_attempts INTEGER NOT NULL DEFAULT 0,   -- times that DNS failed at due time
   last_error TEXT,
-  rows INTEGER NOT NULL DEFAULT 0,               -- tallies; kept after composing
-  messages INTEGER NOT NULL DEFAULT 0,           -- messages or sessions in them
-  reportable INTEGER NOT NULL DEFAULT 0,         -- of these, from events that are not optional
-  wanted INTEGER NOT NULL DEFAULT 0,             -- of the reportable, not spam that passed DMARC
-  late_events INTEGER NOT NULL DEFAULT 0,        -- counted here, though their time lies in a closed one
-  merge_at INTEGER NOT NULL,                     -- number of tallies at which they are merged
-  merge_step INTEGER NOT NULL DEFAULT 0,         -- detail that new rows are counted without
   policy TEXT NOT NULL,                          -- JSON: OutgoingPolicy, rua as seen last
   created_at INTEGER NOT NULL,
   settled_at INTEGER,                            -- when it was composed or dropped
@@ -37,14 +30,31 @@ CREATE INDEX outgoing_due ON outgoing (due) WHERE state = 'open';
 CREATE INDEX outgoing_state ON outgoing (state, no);
 CREATE INDEX outgoing_settled ON outgoing (settled_at) WHERE settled_at IS NOT NULL;
 
+-- What changes with every event stands apart from what does not: a batch then writes few pages.
+CREATE TABLE outgoing_sum (
+  outgoing INTEGER PRIMARY KEY REFERENCES outgoing (no) ON DELETE CASCADE,
+  rows INTEGER NOT NULL DEFAULT 0,               -- tallies; kept after composing
+  messages INTEGER NOT NULL DEFAULT 0,           -- messages or sessions in them
+  reportable INTEGER NOT NULL DEFAULT 0,         -- of these, from events that are not optional
+  wanted INTEGER NOT NULL DEFAULT 0,             -- of the reportable, not spam that passed DMARC
+  late_events INTEGER NOT NULL DEFAULT 0,        -- counted here, though their time lies in a closed one
+  merge_at INTEGER NOT NULL,                     -- number of tallies at which they are merged
+  merge_step INTEGER NOT NULL DEFAULT 0          -- detail that new rows are counted without
+) STRICT;
+
 -- How many equal evaluations. The key is the start of the SHA-256 of the canonical row.
 CREATE TABLE tally (
+  no INTEGER PRIMARY KEY,
   outgoing INTEGER NOT NULL,
   key BLOB NOT NULL,
   row TEXT NOT NULL,
-  count INTEGER NOT NULL,
-  PRIMARY KEY (outgoing, key)
-) STRICT, WITHOUT ROWID;
+  UNIQUE (outgoing, key)
+) STRICT;
+
+CREATE TABLE tally_count (
+  tally INTEGER PRIMARY KEY,
+  count INTEGER NOT NULL
+) STRICT;
 
 CREATE TABLE tls_tally (
   outgoing INTEGER NOT NULL,
