@@ -55,7 +55,13 @@ export function loadConfig(file: string, environment: Environment, overrides: Ov
     ast = parseTOML(text);
   } catch (error) {
     const at = error as { lineNumber?: number; column?: number };
-    const problem = { file, line: at.lineNumber ?? 1, column: (at.column ?? 0) + 1, path: "", what: errorText(error) };
+    const problem = {
+      file,
+      line: at.lineNumber ?? 1,
+      column: (at.column ?? 0) + 1,
+      path: "",
+      what: errorText(error),
+    };
     return { ok: false, problems: [problem] };
   }
   const places = placesOf(ast);
@@ -71,7 +77,9 @@ export function loadConfig(file: string, environment: Environment, overrides: Ov
   }
   const config = effective(parsed.data, file, environment, overrides);
   checkMeaning(config, report);
-  return problems.length > 0 ? { ok: false, problems: inOrder(problems) } : { ok: true, config: deepFreeze(config) };
+  return problems.length > 0
+    ? { ok: false, problems: inOrder(problems) }
+    : { ok: true, config: deepFreeze(config) };
 }
 
 function inOrder(problems: Problem[]): Problem[] {
@@ -138,11 +146,14 @@ function effective(raw: RawConfig, file: string, environment: Environment, overr
   const base = overrides.base ?? dirname(resolve(file));
   const state = resolve(base, raw.state_directory);
   const inState = (path: string): string => (isAbsolute(path) ? path : resolve(state, path));
-  const inBase = (path: string | undefined): string | undefined => (path === undefined ? undefined : resolve(base, path));
-  const listen = (address: string): string => (/^\.{0,2}\//.test(address) ? resolve(state, address) : address);
+  const inBase = (path: string | undefined): string | undefined =>
+    path === undefined ? undefined : resolve(base, path);
+  const listen = (address: string): string =>
+    /^\.{0,2}\//.test(address) ? resolve(state, address) : address;
   const hostname = normalizeDomain(raw.hostname ?? environment.hostname) ?? "localhost";
   const dot = hostname.indexOf(".");
-  const domain = normalizeDomain(raw.report.domain ?? (dot > 0 ? hostname.slice(dot + 1) : hostname)) ?? hostname;
+  const domain =
+    normalizeDomain(raw.report.domain ?? (dot > 0 ? hostname.slice(dot + 1) : hostname)) ?? hostname;
   const zoneFile = overrides.zoneFile ?? inBase(raw.dns.zone_file);
   return {
     ...raw,
@@ -166,7 +177,11 @@ function effective(raw: RawConfig, file: string, environment: Environment, overr
       org_name: raw.report.org_name ?? domain,
       from: raw.report.from ?? `noreply-reports@${domain}`,
     },
-    dkim: raw.dkim.map((key) => ({ ...key, domain: normalizeDomain(key.domain ?? domain) ?? domain, key_file: inState(key.key_file) })),
+    dkim: raw.dkim.map((key) => ({
+      ...key,
+      domain: normalizeDomain(key.domain ?? domain) ?? domain,
+      key_file: inState(key.key_file),
+    })),
     deliver: {
       ...raw.deliver,
       hostname: raw.deliver.hostname ?? hostname,
@@ -185,7 +200,10 @@ const LONGEST_SOCKET_PATH = 103;
 function checkMeaning(config: Config, report: Report): void {
   const { smtp, deliver } = config;
   if ((smtp.tls_certificate === undefined) !== (smtp.tls_key === undefined)) {
-    report(["smtp", smtp.tls_key === undefined ? "tls_certificate" : "tls_key"], "tls_certificate and tls_key belong together");
+    report(
+      ["smtp", smtp.tls_key === undefined ? "tls_certificate" : "tls_key"],
+      "tls_certificate and tls_key belong together",
+    );
   }
   readable(["smtp", "tls_certificate"], smtp.tls_certificate, report);
   secret(["smtp", "tls_key"], smtp.tls_key, true, report);
@@ -197,12 +215,18 @@ function checkMeaning(config: Config, report: Report): void {
     }
   }
   if ((deliver.relay_user === undefined) !== (deliver.relay_password_file === undefined)) {
-    report(["deliver", deliver.relay_user === undefined ? "relay_password_file" : "relay_user"], "relay_user and relay_password_file belong together");
+    report(
+      ["deliver", deliver.relay_user === undefined ? "relay_password_file" : "relay_user"],
+      "relay_user and relay_password_file belong together",
+    );
   }
   const from = parseAddress(config.report.from);
   if (!from) report(["report", "from"], "not an address");
   else if (!isWithin(from.domain, config.report.domain)) {
-    report(["report", "from"], `is not in report.domain (${config.report.domain}): the reports would fail DMARC`);
+    report(
+      ["report", "from"],
+      `is not in report.domain (${config.report.domain}): the reports would fail DMARC`,
+    );
   }
   const copy = config.report.copy_to;
   if (copy !== undefined && !parseAddress(copy)) report(["report", "copy_to"], "not an address");
@@ -238,7 +262,12 @@ function readable(path: readonly PropertyKey[], file: string | undefined, report
 }
 
 /** A file that others can read holds no secret. */
-function secret(path: readonly PropertyKey[], file: string | undefined, needed: boolean, report: Report): void {
+function secret(
+  path: readonly PropertyKey[],
+  file: string | undefined,
+  needed: boolean,
+  report: Report,
+): void {
   if (file === undefined) return;
   const stat = statSync(file, { throwIfNoEntry: false });
   if (!stat) {
@@ -247,6 +276,7 @@ function secret(path: readonly PropertyKey[], file: string | undefined, needed: 
 }
 
 function deepFreeze<T>(value: T): T {
-  if (typeof value === "object" && value !== null) for (const inner of Object.values(value)) deepFreeze(inner);
+  if (typeof value === "object" && value !== null)
+    for (const inner of Object.values(value)) deepFreeze(inner);
   return Object.freeze(value);
 }

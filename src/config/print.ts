@@ -23,7 +23,8 @@ export function printConfig(config: Config): string {
     if (key === "file" || value === undefined) continue;
     if (Array.isArray(value) && typeof value[0] === "object") {
       for (const item of value) tables.push(`\n[[${key}]]`, ...pairs(item as object));
-    } else if (typeof value === "object" && !Array.isArray(value)) tables.push(`\n[${key}]`, ...pairs(value as object));
+    } else if (typeof value === "object" && !Array.isArray(value))
+      tables.push(`\n[${key}]`, ...pairs(value as object));
     else lines.push(`${key} = ${toml(value)}`);
   }
   return `${[...lines, ...tables].join("\n")}\n`;

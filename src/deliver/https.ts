@@ -18,10 +18,24 @@ const TOTAL_MS = 60_000;
 const LATER = new Set([408, 425, 429]);
 
 /** Posts the compressed report. A certificate that does not verify does not stop it (RFC 8460 5.4: MAY). */
-export async function postReport(uri: string, body: Uint8Array, resolver: Resolver, allowPrivate: boolean): Promise<HttpsReply> {
+export async function postReport(
+  uri: string,
+  body: Uint8Array,
+  resolver: Resolver,
+  allowPrivate: boolean,
+): Promise<HttpsReply> {
   const url = new URL(uri);
-  const fail = (result: "temporary" | "permanent", text: string): HttpsReply => ({ result, code: null, text, ip: null, tls: null });
-  const answers = await Promise.all([resolver.addresses(url.hostname, 4), resolver.addresses(url.hostname, 6)]);
+  const fail = (result: "temporary" | "permanent", text: string): HttpsReply => ({
+    result,
+    code: null,
+    text,
+    ip: null,
+    tls: null,
+  });
+  const answers = await Promise.all([
+    resolver.addresses(url.hostname, 4),
+    resolver.addresses(url.hostname, 6),
+  ]);
   const found = answers.flatMap((answer) => (answer.ok ? answer.records : []));
   const ip = found.find((address) => allowPrivate || !isSpecialAddress(address));
   if (ip === undefined) {
@@ -68,7 +82,9 @@ function post(url: URL, body: Uint8Array, ip: string): Promise<HttpsReply> {
       });
     });
     req.on("timeout", () => req.destroy(new Error("no answer in time")));
-    req.on("error", (error) => resolve({ result: "temporary", code: null, text: cleanShort(error.message), ip, tls }));
+    req.on("error", (error) =>
+      resolve({ result: "temporary", code: null, text: cleanShort(error.message), ip, tls }),
+    );
     req.end(body);
   });
 }

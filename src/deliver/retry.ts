@@ -19,7 +19,8 @@ export function nextAttempt(envelope: Envelope, config: Config, now: number): nu
   if (now >= envelope.expiresAt) return null;
   const waits = config.deliver.retry;
   const wait = waits[Math.min(envelope.attempts - 1, waits.length - 1)]! / 1000;
-  const share = createHash("sha256").update(`${envelope.id}|${envelope.attempts}`).digest().readUInt32BE(0) / 0xffffffff;
+  const share =
+    createHash("sha256").update(`${envelope.id}|${envelope.attempts}`).digest().readUInt32BE(0) / 0xffffffff;
   const next = Math.round(now + wait * (1 - SPREAD + 2 * SPREAD * share));
   if (next < envelope.expiresAt) return next;
   const last = envelope.expiresAt - LAST_CALL;

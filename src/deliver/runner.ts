@@ -10,8 +10,8 @@ import { type Clock, DueTimer, epochSeconds } from "../lib/clock.ts";
 import { errorText } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import { parseAddress } from "../model/domain-name.ts";
-import type { DsnReport } from "../model/report.ts";
 import type { Envelope, LastReply } from "../model/queue.ts";
+import type { DsnReport } from "../model/report.ts";
 import type { QueueStore } from "../store/queue.ts";
 import { postReport } from "./https.ts";
 import { blamesAddress, nextAttempt, SUPPRESSION_LADDER } from "./retry.ts";
@@ -56,7 +56,8 @@ export class Delivery {
     this.#timer = new DueTimer(
       clock,
       () => {
-        if (this.#allPaused() || this.#running.size >= this.#options.config().deliver.concurrency) return undefined;
+        if (this.#allPaused() || this.#running.size >= this.#options.config().deliver.concurrency)
+          return undefined;
         const due = store.nextEnvelopeDue(this.#skipped());
         return due === undefined ? undefined : due * 1000;
       },
@@ -69,7 +70,8 @@ export class Delivery {
   start(): void {
     const { store, clock, log } = this.#options;
     const recovered = store.recoverInflight(epochSeconds(clock));
-    if (recovered > 0) log.warn("deliver.problem", { recovered, reason: "attempts were cut off by the end of the process" });
+    if (recovered > 0)
+      log.warn("deliver.problem", { recovered, reason: "attempts were cut off by the end of the process" });
     this.#timer.start();
   }
 
@@ -109,7 +111,9 @@ export class Delivery {
 
   #pauses(): { readonly all: boolean; readonly destinations: ReadonlySet<string> } {
     const now = epochSeconds(this.#options.clock);
-    const pauses = this.#options.store.pauses().filter((p) => p.subsystem === "mta" && (p.until === null || p.until > now));
+    const pauses = this.#options.store
+      .pauses()
+      .filter((p) => p.subsystem === "mta" && (p.until === null || p.until > now));
     return {
       all: pauses.some((p) => p.destination === null),
       destinations: new Set(pauses.flatMap((p) => p.destination ?? [])),
@@ -162,19 +166,44 @@ export class Delivery {
   }
 
   #noReply(text: string, enhanced: string | null = null): LastReply {
-    return { at: epochSeconds(this.#options.clock), host: null, ip: null, tls: null, code: null, enhanced, text };
+    return {
+      at: epochSeconds(this.#options.clock),
+      host: null,
+      ip: null,
+      tls: null,
+      code: null,
+      enhanced,
+      text,
+    };
   }
 
   async #deliver(envelope: Envelope, raw: Uint8Array): Promise<Attempted> {
     const { config, resolver, clock } = this.#options;
     const { deliver } = config();
     if (envelope.transport === "https") {
-      const { result, code, text, ip, tls } = await postReport(envelope.rcpt, raw, resolver, deliver.allow_private);
-      const reply = { at: epochSeconds(clock), host: envelope.destination, ip, tls, code, enhanced: null, text };
+      const { result, code, text, ip, tls } = await postReport(
+        envelope.rcpt,
+        raw,
+        resolver,
+        deliver.allow_private,
+      );
+      const reply = {
+        at: epochSeconds(clock),
+        host: envelope.destination,
+        ip,
+        tls,
+        code,
+        enhanced: null,
+        text,
+      };
       return { result, reply, stage: "https" };
     }
     if (!parseAddress(envelope.rcpt) || !parseAddress(envelope.sender)) {
-      return { result: "permanent", reply: this.#noReply("not an address that can be sent to", "5.1.3"), stage: "address" };
+      return {
+        result: "permanent",
+        reply: this.#noReply("not an address that can be sent to", "5.1.3"),
+        stage: "address",
+      };
     }
     const targets = await this.#targets(envelope);
     if (!Array.isArray(targets)) return targets as Attempted;
@@ -194,9 +223,21 @@ export class Delivery {
     if (deliver.relay !== undefined) {
       const match = /^(\[[^\]]+\]|[^:]+)(?::(\d+))?$/.exec(deliver.relay)!;
       const host = match[1]!.replace(/^\[|\]$/g, "");
-      const password = deliver.relay_password_file === undefined ? null : readFileSync(deliver.relay_password_file, "utf8").trim();
-      const auth = deliver.relay_user !== undefined && password !== null ? { user: deliver.relay_user, password } : null;
-      return [{ host, address: host, port: Number(match[2] ?? (deliver.relay_tls === "implicit" ? 465 : 25)), tls: deliver.relay_tls, auth }];
+      const password =
+        deliver.relay_password_file === undefined
+          ? null
+          : readFileSync(deliver.relay_password_file, "utf8").trim();
+      const auth =
+        deliver.relay_user !== undefined && password !== null ? { user: deliver.relay_user, password } : null;
+      return [
+        {
+          host,
+          address: host,
+          port: Number(match[2] ?? (deliver.relay_tls === "implicit" ? 465 : 25)),
+          tls: deliver.relay_tls,
+          auth,
+        },
+      ];
     }
     const found = await mailHosts(resolver, envelope.destination, {
       family: deliver.ip_family,
@@ -243,7 +284,17 @@ export class Delivery {
     const { id, rcpt, destination, attempts } = envelope;
     const outcome = { result, reply, durationMs };
     const { host, tls, code } = reply;
-    const fields = { id, outgoing: envelope.outgoingId, rcpt, host, tls, code, reply: reply.text, attempts, ms: durationMs };
+    const fields = {
+      id,
+      outgoing: envelope.outgoingId,
+      rcpt,
+      host,
+      tls,
+      code,
+      reply: reply.text,
+      attempts,
+      ms: durationMs,
+    };
     this.#remember(destination, { destination, at: reply.at, text: reply.text });
     if (result === "delivered") {
       this.#count.delivered++;
@@ -284,7 +335,14 @@ export class Delivery {
     if (before?.author === "operator") return;
     const step = Math.min((before?.step ?? -1) + 1, SUPPRESSION_LADDER.length - 1);
     const until = now + SUPPRESSION_LADDER[step]!;
-    store.suppress({ target, until, reason: reason.slice(0, 200), author: "automatic", createdAt: now, step });
+    store.suppress({
+      target,
+      until,
+      reason: reason.slice(0, 200),
+      author: "automatic",
+      createdAt: now,
+      step,
+    });
     log.warn("suppression.added", { target, until, reason });
   }
 
@@ -293,7 +351,9 @@ export class Delivery {
     const { store, clock, log } = this.#options;
     const now = epochSeconds(clock);
     for (const envelope of store.envelopesOf(messageId)) {
-      const recipient = dsn.recipients.find((r) => r.finalRecipient.toLowerCase() === envelope.rcpt.toLowerCase()) ?? dsn.recipients[0];
+      const recipient =
+        dsn.recipients.find((r) => r.finalRecipient.toLowerCase() === envelope.rcpt.toLowerCase()) ??
+        dsn.recipients[0];
       if (!recipient) continue;
       const { action, status, diagnostic } = recipient;
       log.info("envelope.bounced", { id: envelope.id, rcpt: envelope.rcpt, action, status, diagnostic });

@@ -97,27 +97,53 @@ export function sendSmtp(
       end({ result: classOf(code), code, enhanced: reply.enhanced, text, tls: tls(), stage });
     };
     const deadline = clock.after(attemptTimeoutMs, () =>
-      end({ result: "temporary", code: null, enhanced: null, text: "the attempt took too long", tls: tls(), stage: "deadline" }),
+      end({
+        result: "temporary",
+        code: null,
+        enhanced: null,
+        text: "the attempt took too long",
+        tls: tls(),
+        stage: "deadline",
+      }),
     );
     connection.on("error", fail);
     connection.on("end", () =>
-      end({ result: "temporary", code: null, enhanced: null, text: "the connection was closed", tls: null, stage: "conn" }),
+      end({
+        result: "temporary",
+        code: null,
+        enhanced: null,
+        text: "the connection was closed",
+        tls: null,
+        stage: "conn",
+      }),
     );
     const send = (): void => {
-      connection.send({ from: envelope.from, to: [envelope.to] }, Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength), (error, info) => {
-        if (error) return fail(error as SmtpError);
-        const accepted = info.accepted?.length === 1 && String(info.accepted[0]) === envelope.to;
-        const reply = readReply(info.response ?? "");
-        // the library must not have made another address of ours
-        if (!accepted) return end({ ...reply, result: "temporary", tls: tls(), stage: "rcpt", text: `recipient not taken as given: ${reply.text}` });
-        end({ ...reply, result: "delivered", tls: tls(), stage: "data" });
-      });
+      connection.send(
+        { from: envelope.from, to: [envelope.to] },
+        Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength),
+        (error, info) => {
+          if (error) return fail(error as SmtpError);
+          const accepted = info.accepted?.length === 1 && String(info.accepted[0]) === envelope.to;
+          const reply = readReply(info.response ?? "");
+          // the library must not have made another address of ours
+          if (!accepted)
+            return end({
+              ...reply,
+              result: "temporary",
+              tls: tls(),
+              stage: "rcpt",
+              text: `recipient not taken as given: ${reply.text}`,
+            });
+          end({ ...reply, result: "delivered", tls: tls(), stage: "data" });
+        },
+      );
     };
     connection.connect(() => {
       if (target.auth === null) send();
       else {
-        connection.login({ user: target.auth.user, credentials: { user: target.auth.user, pass: target.auth.password } }, (error) =>
-          error ? fail(error as SmtpError) : send(),
+        connection.login(
+          { user: target.auth.user, credentials: { user: target.auth.user, pass: target.auth.password } },
+          (error) => (error ? fail(error as SmtpError) : send()),
         );
       }
     });

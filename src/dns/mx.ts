@@ -23,7 +23,11 @@ const MOST_HOSTS = 5;
 const ADDRESSES_EACH = 2;
 
 /** Hosts in the order in which they are tried. */
-export async function mailHosts(resolver: Resolver, domain: string, options: MailHostOptions): Promise<MailHosts> {
+export async function mailHosts(
+  resolver: Resolver,
+  domain: string,
+  options: MailHostOptions,
+): Promise<MailHosts> {
   const answer = await resolver.mx(domain);
   let names: string[];
   if (answer.ok) {
@@ -37,7 +41,8 @@ export async function mailHosts(resolver: Resolver, domain: string, options: Mai
   } else if (answer.code === "nodata") names = [domain];
   else if (answer.code === "nxdomain") {
     return { ok: false, temporary: false, enhanced: "5.1.2", text: `${domain}: no such domain` };
-  } else return { ok: false, temporary: true, enhanced: "4.4.3", text: `temporary DNS failure: ${answer.detail}` };
+  } else
+    return { ok: false, temporary: true, enhanced: "4.4.3", text: `temporary DNS failure: ${answer.detail}` };
   return addressesOf(resolver, domain, names.slice(0, MOST_HOSTS), options);
 }
 
@@ -66,9 +71,20 @@ async function addressesOf(
     if (addresses.length > 0) hosts.push({ host, addresses });
   }
   if (hosts.length > 0) return { ok: true, hosts };
-  if (temporary) return { ok: false, temporary: true, enhanced: "4.4.3", text: `temporary DNS failure for the hosts of ${domain}` };
+  if (temporary)
+    return {
+      ok: false,
+      temporary: true,
+      enhanced: "4.4.3",
+      text: `temporary DNS failure for the hosts of ${domain}`,
+    };
   if (special > 0) {
-    return { ok: false, temporary: false, enhanced: "5.4.4", text: `the hosts of ${domain} have no public address` };
+    return {
+      ok: false,
+      temporary: false,
+      enhanced: "5.4.4",
+      text: `the hosts of ${domain} have no public address`,
+    };
   }
   return { ok: false, temporary: false, enhanced: "5.4.4", text: `the hosts of ${domain} have no address` };
 }

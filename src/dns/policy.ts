@@ -55,7 +55,8 @@ export function parseDmarcRecord(text: string): DmarcRecordTags | undefined {
     values.find((v) => v === tags.get(name)?.toLowerCase()) ?? fallback;
   const rua = uriList(tags.get("rua"));
   const p = word("p");
-  const broken = p === null || (tags.has("sp") && word("sp") === null) || (tags.has("np") && word("np") === null);
+  const broken =
+    p === null || (tags.has("sp") && word("sp") === null) || (tags.has("np") && word("np") === null);
   if (broken && rua.length === 0) return undefined;
   const fo = tags.get("fo") ?? "0";
   return {
@@ -102,7 +103,10 @@ export function walkNames(domain: string): string[] {
 async function walk(
   resolver: Resolver,
   domain: string,
-): Promise<{ readonly found: readonly { domain: string; record: DmarcRecordTags }[]; readonly failure: DnsFailure | null }> {
+): Promise<{
+  readonly found: readonly { domain: string; record: DmarcRecordTags }[];
+  readonly failure: DnsFailure | null;
+}> {
   const found: { domain: string; record: DmarcRecordTags }[] = [];
   for (const name of walkNames(domain)) {
     const at = await policyAt(resolver, name);
@@ -143,5 +147,7 @@ export async function discoverPolicy(resolver: Resolver, authorDomain: string): 
   if (own.found || own.failure) return own;
   const organization = await organizationalDomain(resolver, domain);
   if (!organization.ok) return { found: false, failure: organization.failure };
-  return organization.domain === domain ? { found: false, failure: null } : policyAt(resolver, organization.domain);
+  return organization.domain === domain
+    ? { found: false, failure: null }
+    : policyAt(resolver, organization.domain);
 }

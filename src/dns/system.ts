@@ -25,12 +25,17 @@ export function systemResolver({ servers, timeoutMs, tries }: SystemResolverOpti
     }
   }
   return {
-    txt: (name) => ask(name, async () => (await resolver.resolveTxt(name)).map((strings) => strings.join(""))),
+    txt: (name) =>
+      ask(name, async () => (await resolver.resolveTxt(name)).map((strings) => strings.join(""))),
     mx: (name) =>
       ask<MxRecord>(name, async () =>
-        (await resolver.resolveMx(name)).map(({ priority, exchange }) => ({ preference: priority, exchange: exchange === "." ? "" : exchange })),
+        (await resolver.resolveMx(name)).map(({ priority, exchange }) => ({
+          preference: priority,
+          exchange: exchange === "." ? "" : exchange,
+        })),
       ),
-    addresses: (name, family) => ask(name, () => (family === 4 ? resolver.resolve4(name) : resolver.resolve6(name))),
+    addresses: (name, family) =>
+      ask(name, () => (family === 4 ? resolver.resolve4(name) : resolver.resolve6(name))),
     ptr: (ip) => ask(ip, () => resolver.reverse(ip)),
   };
 }

@@ -37,7 +37,12 @@ function readUri(text: string, https: boolean): ReportUri | string {
   if (/^mailto:/i.test(uri)) {
     const address = readMailto(uri);
     if (!address) return "not an address";
-    return { scheme: "mailto", uri: text, address: `${address.local}@${address.domain}`, host: address.domain };
+    return {
+      scheme: "mailto",
+      uri: text,
+      address: `${address.local}@${address.domain}`,
+      host: address.domain,
+    };
   }
   if (!/^https:/i.test(uri)) return "unsupported scheme";
   if (!https) return "https is not for DMARC reports";

@@ -29,7 +29,11 @@ export function parseZone(text: string, file = "zone"): ZoneRecord[] {
     if (!match || !type || name === undefined) {
       throw new TypeError(`${file}:${i + 1}: not "name type data" with one of ${TYPES.join(", ")}`);
     }
-    records.push({ name, type, data: type === "TXT" ? joinStrings(match[3] ?? "") : (match[3] ?? "").trim() });
+    records.push({
+      name,
+      type,
+      data: type === "TXT" ? joinStrings(match[3] ?? "") : (match[3] ?? "").trim(),
+    });
   }
   return records;
 }
@@ -96,11 +100,28 @@ export function zoneResolver(records: readonly ZoneRecord[], next?: Resolver): Z
 
   return {
     asked,
-    txt: (name) => ask(name, "TXT", (data) => data, (r) => r.txt(name)),
+    txt: (name) =>
+      ask(
+        name,
+        "TXT",
+        (data) => data,
+        (r) => r.txt(name),
+      ),
     mx: (name) => ask<MxRecord>(name, "MX", readMx, (r) => r.mx(name)),
     addresses: (name, family) =>
-      ask(name, family === 4 ? "A" : "AAAA", (data) => data, (r) => r.addresses(name, family)),
-    ptr: (ip) => ask(ip, "PTR", (data) => data, (r) => r.ptr(ip)),
+      ask(
+        name,
+        family === 4 ? "A" : "AAAA",
+        (data) => data,
+        (r) => r.addresses(name, family),
+      ),
+    ptr: (ip) =>
+      ask(
+        ip,
+        "PTR",
+        (data) => data,
+        (r) => r.ptr(ip),
+      ),
   };
 }
 

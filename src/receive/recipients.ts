@@ -14,7 +14,9 @@ export type RecipientTable = (address: string) => readonly ReportKind[] | undefi
 /** Rules in the order of the configuration; the first that matches decides. */
 export function recipientTable(config: Config, isReturnPath: (address: string) => boolean): RecipientTable {
   const rules = config.recipient.map((entry): Rule => {
-    const kinds = entry.kinds.includes("any") ? [] : REPORT_KINDS.filter((kind) => entry.kinds.includes(kind));
+    const kinds = entry.kinds.includes("any")
+      ? []
+      : REPORT_KINDS.filter((kind) => entry.kinds.includes(kind));
     return { kinds, matches: matcher(entry.address) };
   });
   return (address) => {
@@ -39,5 +41,6 @@ function matcher(pattern: string): Rule["matches"] {
     const prefix = wantedLocal.slice(0, -1);
     return (local, domain) => sameDomain(domain) && local.startsWith(prefix);
   }
-  return (local, domain) => sameDomain(domain) && (local === wantedLocal || local.startsWith(`${wantedLocal}+`));
+  return (local, domain) =>
+    sameDomain(domain) && (local === wantedLocal || local.startsWith(`${wantedLocal}+`));
 }

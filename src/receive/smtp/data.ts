@@ -19,7 +19,12 @@ const CHECK_MS = 5000;
 const PATIENCE = 1.1;
 
 /** Reads a mail. Only `end` is completeness: a connection that closes gives `cut`. `stop` ends the connection. */
-export function readData(stream: Readable, limits: DataLimits, clock: Clock, stop: () => void): Promise<DataResult> {
+export function readData(
+  stream: Readable,
+  limits: DataLimits,
+  clock: Clock,
+  stop: () => void,
+): Promise<DataResult> {
   return new Promise((resolve) => {
     const chunks: Buffer[] = [];
     let size = 0;
@@ -57,7 +62,11 @@ export function readData(stream: Readable, limits: DataLimits, clock: Clock, sto
       chunks.push(chunk);
     });
     stream.on("end", () => {
-      finish(seen > limits.maxSize ? { ok: false, why: "too-large" } : { ok: true, raw: Buffer.concat(chunks, size) });
+      finish(
+        seen > limits.maxSize
+          ? { ok: false, why: "too-large" }
+          : { ok: true, raw: Buffer.concat(chunks, size) },
+      );
     });
     stream.on("error", () => finish({ ok: false, why: "cut" }));
     stream.on("close", () => finish({ ok: false, why: "cut" }));

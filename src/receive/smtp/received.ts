@@ -16,8 +16,12 @@ export interface TraceFacts {
 
 /** `Received: from … by … with … id …; date`, folded, ending in CRLF. */
 export function receivedField({ helo, remoteIp, by, protocol, to, time, id }: TraceFacts): string {
-  const safe = (text: string): string => clean(text).replace(/[^\x21-\x7e]/g, "?").slice(0, 255);
-  const from = remoteIp === null ? safe(helo) : `${safe(helo)} ([${remoteIp.includes(":") ? "IPv6:" : ""}${remoteIp}])`;
+  const safe = (text: string): string =>
+    clean(text)
+      .replace(/[^\x21-\x7e]/g, "?")
+      .slice(0, 255);
+  const from =
+    remoteIp === null ? safe(helo) : `${safe(helo)} ([${remoteIp.includes(":") ? "IPv6:" : ""}${remoteIp}])`;
   const recipient = to === null ? "" : `\r\n\tfor <${safe(to)}>`;
   const date = new Date(time * 1000).toUTCString().replace("GMT", "+0000");
   return `Received: from ${from}\r\n\tby ${safe(by)} (mailreportd) with ${protocol} id ${safe(id)}${recipient};\r\n\t${date}\r\n`;

@@ -85,7 +85,12 @@ export class SmtpListeners {
   readonly #lmtp: SMTPServer;
   readonly #sessions = new WeakMap<object, SessionState>();
   readonly #bySocket = new WeakMap<Socket, Guest>();
-  readonly #count: Record<string, number> = { "smtp.session": 0, "mail.accepted": 0, "mail.refused": 0, "mail.deferred": 0 };
+  readonly #count: Record<string, number> = {
+    "smtp.session": 0,
+    "mail.accepted": 0,
+    "mail.refused": 0,
+    "mail.deferred": 0,
+  };
   #paused = false;
   #stopping = false;
   #buffered = 0;
@@ -115,12 +120,15 @@ export class SmtpListeners {
     const server = createServer((socket) => this.#connected(socket, protocol));
     const path = address.startsWith("/") ? address : undefined;
     const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d+)$/.exec(address);
-    const target = path === undefined ? { host: match?.[1] ?? match?.[2] ?? "", port: Number(match?.[3] ?? 0) } : { path };
+    const target =
+      path === undefined ? { host: match?.[1] ?? match?.[2] ?? "", port: Number(match?.[3] ?? 0) } : { path };
     await new Promise<void>((resolve, reject) => {
       server.once("error", (error: NodeJS.ErrnoException) => reject(listenError(error, address)));
       server.listen(target, resolve);
     });
-    server.on("error", (error) => this.#options.log.error("smtp.error", { address, error: errorText(error) }));
+    server.on("error", (error) =>
+      this.#options.log.error("smtp.error", { address, error: errorText(error) }),
+    );
     this.#servers.push(server);
     const bound = server.address();
     const port = typeof bound === "object" && bound !== null ? bound.port : null;
@@ -169,7 +177,11 @@ export class SmtpListeners {
       closeTimeout: 1000,
       socketTimeout: smtp.command_timeout,
       ...(secured
-        ? { cert: readFileSync(smtp.tls_certificate!), key: readFileSync(smtp.tls_key!), minVersion: "TLSv1.2" as const }
+        ? {
+            cert: readFileSync(smtp.tls_certificate!),
+            key: readFileSync(smtp.tls_key!),
+            minVersion: "TLSv1.2" as const,
+          }
         : {}),
       onConnect: (session, callback) => {
         this.#adopt(session);
@@ -207,10 +219,14 @@ export class SmtpListeners {
     const state = this.#adopt(session);
     state.kinds.clear();
     state.badRecipients = 0;
-    const foreign = Object.keys(address.args || {}).find((name) => !["SIZE", "BODY"].includes(name.toUpperCase()));
-    if (foreign !== undefined) return callback(reply(555, `5.5.4 Parameter not supported: ${cleanShort(foreign, 40)}`));
+    const foreign = Object.keys(address.args || {}).find(
+      (name) => !["SIZE", "BODY"].includes(name.toUpperCase()),
+    );
+    if (foreign !== undefined)
+      return callback(reply(555, `5.5.4 Parameter not supported: ${cleanShort(foreign, 40)}`));
     if (this.#stopping) return callback(reply(421, "4.3.2 Going down, come back later"));
-    if (!this.#gate.mayMail(state.guest.party)) return callback(reply(451, "4.7.1 Too many mails from your address, slow down"));
+    if (!this.#gate.mayMail(state.guest.party))
+      return callback(reply(451, "4.7.1 Too many mails from your address, slow down"));
     state.guest.busy = true;
     callback();
   }
@@ -220,9 +236,14 @@ export class SmtpListeners {
     const kinds = this.#recipients(address);
     if (kinds === undefined) {
       state.badRecipients++;
-      this.#options.log.info("mail.refused", { rcpt: address, remote: session.remoteAddress, reply: "550 5.1.1" });
+      this.#options.log.info("mail.refused", {
+        rcpt: address,
+        remote: session.remoteAddress,
+        reply: "550 5.1.1",
+      });
       this.#count["mail.refused"]!++;
-      if (state.badRecipients >= MOST_BAD_RECIPIENTS) return callback(reply(421, "4.7.0 Too many unknown recipients"));
+      if (state.badRecipients >= MOST_BAD_RECIPIENTS)
+        return callback(reply(421, "4.7.0 Too many unknown recipients"));
       return callback(reply(550, "5.1.1 No such address here"));
     }
     if (session.envelope.rcptTo.length >= this.#config.smtp.max_recipients) {
@@ -252,7 +273,9 @@ export class SmtpListeners {
         callback(null, message);
       }
     };
-    let late = clock.after(ANSWER_MS + this.#config.smtp.session_timeout, () => answer(reply(451, "4.3.0 No answer in time")));
+    let late = clock.after(ANSWER_MS + this.#config.smtp.session_timeout, () =>
+      answer(reply(451, "4.3.0 No answer in time")),
+    );
     const { max_message_size, min_data_rate, data_timeout } = this.#config.smtp;
     this.#inData++;
     const data = await readData(
@@ -264,7 +287,12 @@ export class SmtpListeners {
     this.#inData--;
     if (!data.ok) {
       if (data.why === "too-large") this.#refused(session, "552 5.3.4", "too-large");
-      answer(reply(data.why === "too-large" ? 552 : 451, data.why === "too-large" ? "5.3.4 The mail is too large" : "4.4.2 The mail was not complete"));
+      answer(
+        reply(
+          data.why === "too-large" ? 552 : 451,
+          data.why === "too-large" ? "5.3.4 The mail is too large" : "4.4.2 The mail was not complete",
+        ),
+      );
       return;
     }
     late.cancel();
@@ -280,7 +308,12 @@ export class SmtpListeners {
 
   #refused(session: SMTPServerSession, code: string, reason: string): void {
     this.#count["mail.refused"]!++;
-    this.#options.log.warn("mail.refused", { remote: session.remoteAddress, from: senderOf(session), reply: code, reason });
+    this.#options.log.warn("mail.refused", {
+      remote: session.remoteAddress,
+      from: senderOf(session),
+      reply: code,
+      reason,
+    });
   }
 
   /** Hands a whole mail to the archive; the reply tells what became of it. */
@@ -306,7 +339,11 @@ export class SmtpListeners {
     this.#buffered += raw.length;
     const from = senderOf(session);
     try {
-      const facts = { remoteIp: session.remoteAddress || null, helo: session.hostNameAppearsAs || null, envelopeFrom: from };
+      const facts = {
+        remoteIp: session.remoteAddress || null,
+        helo: session.hostNameAppearsAs || null,
+        envelopeFrom: from,
+      };
       const auth = await verify(raw, facts);
       const intake = this.#intake(raw, session, state, auth, lmtp ? "lmtp" : "smtp");
       const accepted = await ingest.accept(intake);
@@ -314,25 +351,54 @@ export class SmtpListeners {
       const id = `m${accepted.spooled ? accepted.mailId : accepted.result.mailId}`;
       if (outcome === "unauthenticated") {
         this.#refused(session, "550 5.7.1", "unauthenticated");
-        return { error: reply(550, `5.7.1 The mail is not authenticated; kept as ${id} for inspection only`) };
+        return {
+          error: reply(550, `5.7.1 The mail is not authenticated; kept as ${id} for inspection only`),
+        };
       }
       this.#count["mail.accepted"]!++;
       const reason = accepted.spooled ? null : accepted.result.reason;
-      log.info("mail.accepted", { id, from, remote: session.remoteAddress, tls: session.secure, size: raw.length, outcome, reason });
+      log.info("mail.accepted", {
+        id,
+        from,
+        remote: session.remoteAddress,
+        tls: session.secure,
+        size: raw.length,
+        outcome,
+        reason,
+      });
       onAccepted(accepted, intake);
-      return { error: null, message: `2.0.0 Ok: kept as ${id} (${outcome}${reason === null ? "" : `: ${reason}`})` };
+      return {
+        error: null,
+        message: `2.0.0 Ok: kept as ${id} (${outcome}${reason === null ? "" : `: ${reason}`})`,
+      };
     } catch (error) {
       if (!(error instanceof MailreportError)) throw error;
       this.#count["mail.deferred"]!++;
-      log.error("mail.deferred", { from, remote: session.remoteAddress, code: error.code, error: error.message });
+      log.error("mail.deferred", {
+        from,
+        remote: session.remoteAddress,
+        code: error.code,
+        error: error.message,
+      });
       const full = error.code === "store.full";
-      return { error: reply(full ? 452 : 451, full ? "4.3.1 No space left here; come back later" : "4.3.0 Cannot store mail now; come back later") };
+      return {
+        error: reply(
+          full ? 452 : 451,
+          full ? "4.3.1 No space left here; come back later" : "4.3.0 Cannot store mail now; come back later",
+        ),
+      };
     } finally {
       this.#buffered -= raw.length;
     }
   }
 
-  #intake(raw: Buffer, session: SMTPServerSession, state: SessionState, auth: CarrierAuth, source: "smtp" | "lmtp"): Intake {
+  #intake(
+    raw: Buffer,
+    session: SMTPServerSession,
+    state: SessionState,
+    auth: CarrierAuth,
+    source: "smtp" | "lmtp",
+  ): Intake {
     const now = epochSeconds(this.#options.clock);
     const to = session.envelope.rcptTo.map((rcpt) => rcpt.address);
     // a mail to several addresses is taken as the one that takes most
@@ -342,7 +408,14 @@ export class SmtpListeners {
       helo: session.hostNameAppearsAs || "unknown",
       remoteIp: session.remoteAddress || null,
       by: this.#config.smtp.banner,
-      protocol: source === "lmtp" ? "LMTP" : session.secure ? "ESMTPS" : session.openingCommand === "HELO" ? "SMTP" : "ESMTP",
+      protocol:
+        source === "lmtp"
+          ? "LMTP"
+          : session.secure
+            ? "ESMTPS"
+            : session.openingCommand === "HELO"
+              ? "SMTP"
+              : "ESMTP",
       to: to.length === 1 ? to[0]! : null,
       time: now,
       id: session.id,
@@ -433,6 +506,10 @@ function senderOf(session: SMTPServerSession): string {
 
 function listenError(error: NodeJS.ErrnoException, address: string): MailreportError {
   const code =
-    error.code === "EADDRINUSE" ? "daemon.port_in_use" : error.code === "EACCES" ? "daemon.no_permission" : "daemon.state_unusable";
+    error.code === "EADDRINUSE"
+      ? "daemon.port_in_use"
+      : error.code === "EACCES"
+        ? "daemon.no_permission"
+        : "daemon.state_unusable";
   return new MailreportError(code, { detail: `${address}: ${error.message}`, cause: error });
 }

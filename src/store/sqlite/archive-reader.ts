@@ -89,7 +89,9 @@ export function openArchiveReader(path: string): ArchiveReader {
     guarded(() => database.prepare<unknown[], T>(sql).get(...values), "archive");
 
   const domainId = (name: string | undefined): number | undefined =>
-    name === undefined ? undefined : (one<{ id: number }>("SELECT id FROM domain WHERE name = ?", name.toLowerCase())?.id ?? -1);
+    name === undefined
+      ? undefined
+      : (one<{ id: number }>("SELECT id FROM domain WHERE name = ?", name.toLowerCase())?.id ?? -1);
   const sourceId = (ip: string | undefined): number | undefined => {
     if (ip === undefined) return undefined;
     const address = readIp(ip)?.ip;
@@ -97,7 +99,11 @@ export function openArchiveReader(path: string): ArchiveReader {
     return one<{ id: number }>("SELECT id FROM source WHERE ip = ?", packIp(address))?.id ?? -1;
   };
   const orgIds = (org: string | undefined): number[] | undefined =>
-    org === undefined ? undefined : all<{ id: number }>("SELECT id FROM org WHERE instr(key, ?) > 0 LIMIT 1000", org.toLowerCase()).map((r) => r.id);
+    org === undefined
+      ? undefined
+      : all<{ id: number }>("SELECT id FROM org WHERE instr(key, ?) > 0 LIMIT 1000", org.toLowerCase()).map(
+          (r) => r.id,
+        );
 
   const warningsOf = (id: number): WarningCount[] =>
     all<WarningCount>("SELECT code, count, detail FROM warning WHERE report_id = ? ORDER BY code", id);
@@ -154,7 +160,10 @@ export function openArchiveReader(path: string): ArchiveReader {
       StoredRecord["dkimResults"],
       StoredRecord["spfResults"],
     ];
-    const extra = row.extra === null ? {} : (JSON.parse(row.extra) as Partial<Pick<StoredRecord, "reasons" | "raw" | "extensions">>);
+    const extra =
+      row.extra === null
+        ? {}
+        : (JSON.parse(row.extra) as Partial<Pick<StoredRecord, "reasons" | "raw" | "extensions">>);
     return {
       reportId: `r${row.report_id}`,
       org: row.org,
@@ -179,7 +188,12 @@ export function openArchiveReader(path: string): ArchiveReader {
     async received(filter, page) {
       const { sql, values } = mailWhere(filter);
       const before = page.after === undefined ? Number.MAX_SAFE_INTEGER : (numberOf(page.after, "m") ?? 0);
-      const rows = all<MailRow>(`${MAIL} WHERE ${sql} AND mail.id < ? ORDER BY mail.id DESC LIMIT ?`, ...values, before, page.limit + 1);
+      const rows = all<MailRow>(
+        `${MAIL} WHERE ${sql} AND mail.id < ? ORDER BY mail.id DESC LIMIT ?`,
+        ...values,
+        before,
+        page.limit + 1,
+      );
       const items = rows.slice(0, page.limit).map(toMail);
       return { items, next: rows.length > page.limit ? items.at(-1)!.id : null };
     },
@@ -193,7 +207,12 @@ export function openArchiveReader(path: string): ArchiveReader {
     async reports(filter, page) {
       const { sql, values } = reportWhere(filter);
       const before = page.after === undefined ? Number.MAX_SAFE_INTEGER : (numberOf(page.after, "r") ?? 0);
-      const rows = all<ReportRow>(`${REPORT} WHERE ${sql} AND report.id < ? ORDER BY report.id DESC LIMIT ?`, ...values, before, page.limit + 1);
+      const rows = all<ReportRow>(
+        `${REPORT} WHERE ${sql} AND report.id < ? ORDER BY report.id DESC LIMIT ?`,
+        ...values,
+        before,
+        page.limit + 1,
+      );
       const items = rows.slice(0, page.limit).map(toReport);
       return { items, next: rows.length > page.limit ? items.at(-1)!.id : null };
     },
@@ -203,9 +222,21 @@ export function openArchiveReader(path: string): ArchiveReader {
     },
     async records(filter, page) {
       const reportId = filter.reportId === undefined ? undefined : (numberOf(filter.reportId, "r") ?? -1);
-      const own = reportId === undefined ? undefined : one<{ domain_id: number; begin: number }>(`SELECT domain_id, "begin" FROM report WHERE id = ?`, reportId);
-      const narrowed: ArchiveFilter = own ? { ...filter, since: own.begin, until: Math.floor(own.begin / DAY) * DAY + DAY } : filter;
-      const { sql, values } = recordWhere(narrowed, { domainId: own?.domain_id ?? domainId(filter.domain), sourceId: sourceId(filter.source), reportId });
+      const own =
+        reportId === undefined
+          ? undefined
+          : one<{ domain_id: number; begin: number }>(
+              `SELECT domain_id, "begin" FROM report WHERE id = ?`,
+              reportId,
+            );
+      const narrowed: ArchiveFilter = own
+        ? { ...filter, since: own.begin, until: Math.floor(own.begin / DAY) * DAY + DAY }
+        : filter;
+      const { sql, values } = recordWhere(narrowed, {
+        domainId: own?.domain_id ?? domainId(filter.domain),
+        sourceId: sourceId(filter.source),
+        reportId,
+      });
       const after = (page.after ?? "-1.-1.-1.-1").split(".").map(Number);
       const rows = all<RecordRow>(
         `SELECT record.*, source.ip, authset.body, org.name AS org, report."begin", report."end", domain.name AS domain
@@ -225,12 +256,19 @@ export function openArchiveReader(path: string): ArchiveReader {
     },
     async tlsPolicies(reportId) {
       const id = numberOf(reportId, "r") ?? -1;
-      const policies = all<{ seq: number; type: TlsPolicyResult["policyType"]; domain: string | null; successes: number; failures: number; body: string }>(
-        "SELECT * FROM tls_policy WHERE report_id = ? ORDER BY seq",
-        id,
-      );
+      const policies = all<{
+        seq: number;
+        type: TlsPolicyResult["policyType"];
+        domain: string | null;
+        successes: number;
+        failures: number;
+        body: string;
+      }>("SELECT * FROM tls_policy WHERE report_id = ? ORDER BY seq", id);
       return policies.map((p): TlsPolicyResult => {
-        const more = JSON.parse(p.body) as Pick<TlsPolicyResult, "policyTypeRaw" | "policyStrings" | "mxHosts">;
+        const more = JSON.parse(p.body) as Pick<
+          TlsPolicyResult,
+          "policyTypeRaw" | "policyStrings" | "mxHosts"
+        >;
         const details = all<TlsPolicyResult["details"][number]>(
           `SELECT result_type AS resultType, sending_ip AS sendingMtaIp, mx AS receivingMxHostname, helo AS receivingMxHelo,
              receiving_ip AS receivingIp, sessions AS failedSessions, info AS additionalInformation, reason_code AS failureReasonCode
@@ -238,7 +276,14 @@ export function openArchiveReader(path: string): ArchiveReader {
           id,
           p.seq,
         );
-        return { policyType: p.type, policyDomain: p.domain, successes: p.successes, failures: p.failures, details, ...more };
+        return {
+          policyType: p.type,
+          policyDomain: p.domain,
+          successes: p.successes,
+          failures: p.failures,
+          details,
+          ...more,
+        };
       });
     },
     async domains(filter) {
@@ -255,17 +300,21 @@ export function openArchiveReader(path: string): ArchiveReader {
       const ids = [...new Set([...sums, ...tls].map((r) => r.domain_id))];
       const found = ids.map((id): DomainSummary => {
         const own = sums.filter((s) => s.domain_id === id);
-        const total = (test: (ev: number) => boolean): number => own.filter((s) => test(s.ev)).reduce((n, s) => n + s.messages, 0);
+        const total = (test: (ev: number) => boolean): number =>
+          own.filter((s) => test(s.ev)).reduce((n, s) => n + s.messages, 0);
         const t = tls.find((r) => r.domain_id === id);
         const about = one<{ reports: number; reporters: number; last: number | null; head: string | null }>(
           `SELECT count(*) AS reports, count(DISTINCT org_id) AS reporters, max(received_at) AS last,
-             (SELECT head FROM report WHERE domain_id = ?1 AND kind = 'dmarc' ORDER BY "begin" DESC LIMIT 1) AS head
-           FROM report WHERE domain_id = ?1`,
+             (SELECT head FROM report WHERE domain_id = ? AND kind = 'dmarc' ORDER BY "begin" DESC LIMIT 1) AS head
+           FROM report WHERE domain_id = ?`,
+          id,
           id,
         );
         return {
           domain: one<{ name: string }>("SELECT name FROM domain WHERE id = ?", id)!.name,
-          policy: about?.head ? ((JSON.parse(about.head) as { policy?: { p?: string } }).policy?.p ?? null) : null,
+          policy: about?.head
+            ? ((JSON.parse(about.head) as { policy?: { p?: string } }).policy?.p ?? null)
+            : null,
           messages: total(() => true),
           pass: total(isPass),
           fail: total((ev) => !isPass(ev) && !isUnknown(ev)),
@@ -280,8 +329,16 @@ export function openArchiveReader(path: string): ArchiveReader {
       return found.sort((a, b) => b.messages - a.messages || (a.domain < b.domain ? -1 : 1));
     },
     async sources(filter, limit) {
-      const { sql, values } = recordWhere(filter, { domainId: domainId(filter.domain), sourceId: sourceId(filter.source) });
-      const rows = all<{ source_id: number; domains: number; messages: number; first: number; last: number } & Record<string, number>>(
+      const { sql, values } = recordWhere(filter, {
+        domainId: domainId(filter.domain),
+        sourceId: sourceId(filter.source),
+      });
+      const rows = all<
+        { source_id: number; domains: number; messages: number; first: number; last: number } & Record<
+          string,
+          number
+        >
+      >(
         `SELECT source_id, count(DISTINCT domain_id) AS domains, sum(count) AS messages, min(day) AS first, max(day) AS last,
            sum(CASE WHEN (ev & 3) = 1 OR ((ev >> 2) & 3) = 1 THEN count ELSE 0 END) AS pass,
            sum(CASE WHEN ((ev >> 2) & 3) = 1 THEN count ELSE 0 END) AS dkimPass,
@@ -294,9 +351,23 @@ export function openArchiveReader(path: string): ArchiveReader {
         limit,
       );
       return rows.map((row): SourceSummary => {
-        const { messages, pass, dkimPass, spfPass, none, quarantine, reject, first, last, domains } = row as never as SourceSummary;
+        const { messages, pass, dkimPass, spfPass, none, quarantine, reject, first, last, domains } =
+          row as never as SourceSummary;
         const ip = one<{ ip: Buffer }>("SELECT ip FROM source WHERE id = ?", row.source_id)!.ip;
-        return { source: unpackIp(ip), messages, pass, dkimPass, spfPass, fail: messages - pass, none, quarantine, reject, first, last: last + DAY - 1, domains };
+        return {
+          source: unpackIp(ip),
+          messages,
+          pass,
+          dkimPass,
+          spfPass,
+          fail: messages - pass,
+          none,
+          quarantine,
+          reject,
+          first,
+          last: last + DAY - 1,
+          domains,
+        };
       });
     },
     async reporters(filter) {
@@ -306,14 +377,16 @@ export function openArchiveReader(path: string): ArchiveReader {
          FROM report JOIN org ON org.id = org_id WHERE ${sql} GROUP BY org.id ORDER BY reports DESC, org.key LIMIT 1000`,
         ...values,
       );
-      return rows.map(({ id, ...row }): ReporterSummary => ({
-        ...row,
-        warnings: all<WarningCount>(
-          `SELECT code, sum(warning.count) AS count, max(detail) AS detail FROM warning JOIN report ON report.id = report_id
+      return rows.map(
+        ({ id, ...row }): ReporterSummary => ({
+          ...row,
+          warnings: all<WarningCount>(
+            `SELECT code, sum(warning.count) AS count, max(detail) AS detail FROM warning JOIN report ON report.id = report_id
            WHERE org_id = ? GROUP BY code ORDER BY count DESC`,
-          id,
-        ),
-      }));
+            id,
+          ),
+        }),
+      );
     },
     async days(filter) {
       const orgs = orgIds(filter.org);
@@ -335,7 +408,10 @@ export function openArchiveReader(path: string): ArchiveReader {
     },
     async stats() {
       return Object.fromEntries(
-        all<{ name: string; value: number }>("SELECT name, value FROM counter").map(({ name, value }) => [name, value]),
+        all<{ name: string; value: number }>("SELECT name, value FROM counter").map(({ name, value }) => [
+          name,
+          value,
+        ]),
       );
     },
     async close() {

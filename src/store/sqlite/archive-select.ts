@@ -34,11 +34,13 @@ export function evaluationsOf(result: ArchiveFilter["result"]): number[] | undef
 export function reportWhere(filter: ArchiveFilter): Where {
   const terms = new Terms();
   if (filter.kind) terms.add("report.kind = ?", filter.kind);
-  if (filter.domain) terms.add("(',' || report.domains || ',') LIKE ? ESCAPE '\\'", `%,${escape(filter.domain)},%`);
+  if (filter.domain)
+    terms.add("(',' || report.domains || ',') LIKE ? ESCAPE '\\'", `%,${escape(filter.domain)},%`);
   if (filter.org) terms.add("org.key LIKE ? ESCAPE '\\'", `%${escape(filter.org.toLowerCase())}%`);
   if (filter.since !== undefined) terms.add('report."end" >= ?', filter.since);
   if (filter.until !== undefined) terms.add('report."begin" < ?', filter.until);
-  if (filter.warning) terms.add("EXISTS (SELECT 1 FROM warning WHERE report_id = report.id AND code = ?)", filter.warning);
+  if (filter.warning)
+    terms.add("EXISTS (SELECT 1 FROM warning WHERE report_id = report.id AND code = ?)", filter.warning);
   return terms.where();
 }
 
@@ -46,14 +48,24 @@ export function reportWhere(filter: ArchiveFilter): Where {
 export function mailWhere(filter: ArchiveFilter): Where {
   const terms = new Terms();
   if (filter.outcome) terms.add("outcome = ?", filter.outcome);
-  if (filter.reason) terms.add("(reason = ? OR EXISTS (SELECT 1 FROM mail_item WHERE mail_id = mail.id AND mail_item.reason = ?))", filter.reason, filter.reason);
+  if (filter.reason)
+    terms.add(
+      "(reason = ? OR EXISTS (SELECT 1 FROM mail_item WHERE mail_id = mail.id AND mail_item.reason = ?))",
+      filter.reason,
+      filter.reason,
+    );
   if (filter.since !== undefined) terms.add("received_at >= ?", filter.since);
   if (filter.until !== undefined) terms.add("received_at < ?", filter.until);
   return terms.where();
 }
 
 /** Day sums; `table` is daily, daily_total or tls_daily. */
-export function dayWhere(filter: ArchiveFilter, table: string, domainId: number | undefined, orgIds?: readonly number[]): Where {
+export function dayWhere(
+  filter: ArchiveFilter,
+  table: string,
+  domainId: number | undefined,
+  orgIds?: readonly number[],
+): Where {
   const terms = new Terms();
   if (domainId !== undefined) terms.add(`${table}.domain_id = ?`, domainId);
   if (filter.since !== undefined) terms.add(`${table}.day >= ?`, dayOf(filter.since));
@@ -65,7 +77,10 @@ export function dayWhere(filter: ArchiveFilter, table: string, domainId: number 
 }
 
 /** Records, by their clustered key. */
-export function recordWhere(filter: ArchiveFilter, ids: { domainId?: number | undefined; sourceId?: number | undefined; reportId?: number | undefined }): Where {
+export function recordWhere(
+  filter: ArchiveFilter,
+  ids: { domainId?: number | undefined; sourceId?: number | undefined; reportId?: number | undefined },
+): Where {
   const terms = new Terms();
   if (ids.domainId !== undefined) terms.add("record.domain_id = ?", ids.domainId);
   if (ids.reportId !== undefined) terms.add("record.report_id = ?", ids.reportId);

@@ -1,0 +1,505 @@
+/**
+ * The daemon: builds everything in order, starts it, reloads it, and stops it in reverse. The only place, beside the
+ * programs, that makes real clocks, DNS and randomness.
+ */
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { dirname, join } from "node:path";
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import { fileURLToPath } from "node:url";
+import type { Found } from "./config/find.ts";
+import type { Environment } from "./config/load.ts";
+import { diffConfig } from "./config/print.ts";
+import type { Config } from "./config/schema.ts";
+import { type ControlServer, startControl } from "./control/server.ts";
+import type { ReloadAnswer, Services, StatusAnswer } from "./control/services.ts";
+import { Delivery } from "./deliver/runner.ts";
+import { cachingResolver } from "./dns/cache.ts";
+import type { Resolver } from "./dns/resolver.ts";
+import { systemResolver } from "./dns/system.ts";
+import { parseZone, zoneResolver } from "./dns/zone.ts";
+import { makeFeeder } from "./feed/batch.ts";
+import { type FeedSocket, startFeedSocket } from "./feed/socket.ts";
+import { dkimRecord, generateSigningKey, loadSigningKey, type SigningKey } from "./format/dkim-sign.ts";
+import { type Clock, epochSeconds, type Timer } from "./lib/clock.ts";
+import { errorText, MailreportError } from "./lib/errors.ts";
+import type { RandomBytes } from "./lib/ids.ts";
+import type { Log } from "./lib/log.ts";
+import type { LogSink } from "./lib/pino-log.ts";
+import { SUBSYSTEMS, type Subsystem } from "./model/queue.ts";
+import { type Ingest, startIngest } from "./receive/ingest/supervisor.ts";
+import { type SmtpListeners, startSmtp } from "./receive/smtp/server.ts";
+import { makeCounter } from "./report/counter.ts";
+import { messageOfReturnPath } from "./report/outbox.ts";
+import { Scheduler } from "./report/scheduler.ts";
+import type { ArchiveReader, CarrierAuth, Intake, IntakeResult } from "./store/archive.ts";
+import type { QueueStore } from "./store/queue.ts";
+import { type StateLock, takeStateLock } from "./store/sqlite/lock.ts";
+import { openQueueStore } from "./store/sqlite/queue-store.ts";
+import { startArchiveReader } from "./store/sqlite/reader-client.ts";
+
+const PACKAGE_ROOT = join(dirname(fileURLToPath(import.meta.url)), "..");
+
+export const VERSION = (
+  JSON.parse(readFileSync(join(PACKAGE_ROOT, "package.json"), "utf8")) as { version: string }
+).version;
+
+/** Mail in progress and attempts in flight may take so long at the end. */
+const SMTP_GRACE_MS = 10_000;
+const DELIVERY_GRACE_MS = 15_000;
+const HOUSEKEEPING_MS = 3_600_000;
+const EXPIRE_ROWS = 1000;
+
+const NOT_VERIFIED: CarrierAuth = { verdict: "none", domain: null, dkimDomains: [], by: null, detail: null };
+
+/** What the configuration depends on. */
+export function environment(): Environment {
+  return { hostname: hostname(), directory: process.cwd(), packageRoot: PACKAGE_ROOT };
+}
+
+export interface DaemonOptions {
+  readonly config: Config;
+  readonly tryOut: boolean;
+  readonly reloadConfig: () => Found;
+  readonly sink: LogSink;
+  readonly clock: Clock;
+  readonly random: RandomBytes;
+  /** Subsystems to start paused. */
+  readonly paused: readonly Subsystem[];
+}
+
+/** Starts everything. Errors: MailreportError, after stopping what had started. */
+export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
+  const daemon = new Daemon(options);
+  try {
+    await daemon.start();
+  } catch (error) {
+    await daemon.stop("failed start");
+    throw error;
+  }
+  return daemon;
+}
+
+export class Daemon {
+  readonly #options: DaemonOptions;
+  readonly #log: Log;
+  #config: Config;
+  readonly #startedAt: number;
+  readonly #loop = monitorEventLoopDelay({ resolution: 10 });
+  /** Undone in reverse at the end. */
+  readonly #stops: (() => void | Promise<void>)[] = [];
+  #queue!: QueueStore;
+  #ingest!: Ingest;
+  #archive!: ArchiveReader;
+  #keys: readonly SigningKey[] = [];
+  #scheduler!: Scheduler;
+  #delivery!: Delivery;
+  #smtp!: SmtpListeners;
+  #stopping: Promise<void> | undefined;
+  #housekeeping: Timer | undefined;
+  #resolveStopped!: () => void;
+  readonly stopped: Promise<void>;
+
+  constructor(options: DaemonOptions) {
+    this.#options = options;
+    this.#config = options.config;
+    this.#log = options.sink.log;
+    this.#startedAt = epochSeconds(options.clock);
+    this.stopped = new Promise((resolve) => {
+      this.#resolveStopped = resolve;
+    });
+  }
+
+  async start(): Promise<void> {
+    const config = this.#config;
+    const { clock, random } = this.#options;
+    if (process.getuid?.() === 0 && !config.allow_root) {
+      throw new MailreportError("daemon.root_refused", {
+        detail: "run it as a user of its own, or set allow_root = true",
+      });
+    }
+    const state = config.state_directory;
+    this.#log.info("daemon.starting", { version: VERSION, pid: process.pid, config: config.file, state });
+    process.umask(0o027);
+    this.#makeStateDirectory(state);
+    const lock: StateLock = takeStateLock(join(state, "lock.db"));
+    this.#stops.push(() => lock.release());
+    this.#loop.enable();
+    this.#keys = this.#loadKeys(config);
+
+    this.#queue = openQueueStore(join(state, "queue.db"), { maxRows: config.report.max_rows });
+    this.#stops.push(() => this.#queue.close());
+    const secret = this.#queue.instanceSecret(() => random(32));
+    this.#log.info("store.opened", { path: join(state, "queue.db") });
+
+    const archivePath = join(state, "archive.db");
+    this.#ingest = await startIngest({
+      config,
+      archive: archivePath,
+      log: this.#log,
+      clock,
+      onRead: (result) => this.#readLater(result),
+    });
+    this.#stops.push(() => this.#ingest.stop());
+    this.#archive = startArchiveReader(archivePath, (error) =>
+      this.#log.error("store.problem", { what: "reader", error: errorText(error) }),
+    );
+    this.#stops.push(() => this.#archive.close());
+    this.#log.info("store.opened", { path: archivePath });
+
+    const resolver = this.#makeResolver(config);
+    this.#delivery = new Delivery({
+      config: () => this.#config,
+      store: this.#queue,
+      resolver,
+      clock,
+      log: this.#log,
+      random: () => Buffer.from(random(4)).readUInt32BE(0) / 0x1_0000_0000,
+    });
+    this.#scheduler = new Scheduler({
+      config: () => this.#config,
+      store: this.#queue,
+      resolver,
+      clock,
+      log: this.#log,
+      secret,
+      keys: () => this.#keys,
+      version: VERSION,
+      paused: () => this.#isPaused("scheduler"),
+      onComposed: () => this.#delivery.wake(),
+    });
+    const count = makeCounter({
+      config: () => this.#config,
+      store: this.#queue,
+      clock,
+      secret,
+      log: this.#log,
+      onOpened: () => this.#scheduler.wake(),
+    });
+    const feeder = makeFeeder({ config: () => this.#config, clock, count });
+    for (const subsystem of this.#options.paused) this.#pause(subsystem, null, "command line", null);
+    this.#ingest.pauseReading(this.#isPaused("mda"));
+    for (const { name, socket } of config.feed) {
+      const feed: FeedSocket = await startFeedSocket({ name, path: socket, feeder, log: this.#log });
+      this.#stops.push(() => feed.stop());
+    }
+    this.#smtp = await startSmtp({
+      config,
+      ingest: this.#ingest,
+      clock,
+      log: this.#log,
+      verify: async () => NOT_VERIFIED,
+      isReturnPath: (address) => messageOfReturnPath(address, secret) !== undefined,
+      onAccepted: (accepted, intake) => {
+        if (!accepted.spooled) this.#bounces(accepted.result, intake, secret);
+      },
+    });
+    this.#stops.push(() => this.#smtp.stop(SMTP_GRACE_MS));
+    this.#smtp.pauseIntake(this.#isPaused("smtp"));
+    const control: ControlServer = await startControl(config, this.#services(feeder), this.#log);
+    this.#stops.push(() => control.stop());
+    this.#delivery.start();
+    this.#stops.push(() => this.#delivery.stop(DELIVERY_GRACE_MS));
+    this.#scheduler.start();
+    this.#stops.push(() => this.#scheduler.stop());
+    this.#keepHouse();
+    this.#stops.push(() => this.#housekeeping?.cancel());
+    this.#log.info("daemon.ready", {
+      smtp: this.#smtp.listening.map((l) => l.address),
+      control: config.control.socket,
+    });
+    if (this.#options.tryOut) this.#hints();
+    this.#loop.reset(); // starting is not serving
+  }
+
+  #makeStateDirectory(state: string): void {
+    try {
+      mkdirSync(state, { recursive: true, mode: 0o750 });
+    } catch (cause) {
+      throw new MailreportError("daemon.state_unusable", { detail: `${state}: ${errorText(cause)}`, cause });
+    }
+  }
+
+  #loadKeys(config: Config): SigningKey[] {
+    return config.dkim.map(({ domain, selector, key_file, generate }) => {
+      const made = !existsSync(key_file) && generate !== "no";
+      if (made) {
+        writeFileSync(key_file, generateSigningKey(generate), { mode: 0o600 });
+        chmodSync(key_file, 0o600);
+      }
+      const key = loadSigningKey(readFileSync(key_file, "utf8"), domain!, selector);
+      if (made) this.#log.info("dkim.key_generated", { file: key_file, publish: dkimRecord(key) });
+      return key;
+    });
+  }
+
+  #makeResolver({ dns }: Config): Resolver {
+    const { clock } = this.#options;
+    const outside = dns.zone_only
+      ? undefined
+      : cachingResolver(
+          systemResolver({ servers: dns.servers, timeoutMs: dns.timeout, tries: dns.tries }),
+          clock,
+        );
+    if (dns.zone_file === undefined) return outside ?? zoneResolver([]);
+    let text: string;
+    try {
+      text = readFileSync(dns.zone_file, "utf8");
+    } catch (cause) {
+      throw new MailreportError("config.unreadable", {
+        detail: `${dns.zone_file}: ${errorText(cause)}`,
+        cause,
+      });
+    }
+    try {
+      return zoneResolver(parseZone(text, dns.zone_file), outside);
+    } catch (cause) {
+      throw new MailreportError("config.invalid", { detail: errorText(cause), cause });
+    }
+  }
+
+  #hints(): void {
+    const lines = [
+      "this is a try-out: nothing leaves this machine; state is under ./var",
+      "hand it reports:   npx mailreportctl import contrib/tour/reports",
+      "or by mail:        127.0.0.1:2525, to dmarc@example.org",
+      "ask:               npx mailreportctl show domains",
+      "feed evaluations:  node contrib/tour/evaluations.js | npx mailreportctl feed -",
+      "all commands:      npx mailreportctl help",
+    ];
+    for (const hint of lines) this.#log.info("daemon.hint", { hint });
+  }
+
+  // ---- bounces of our own reports ------------------------------------------------
+
+  #bounces(result: IntakeResult, intake: Intake, secret: Uint8Array): void {
+    if (result.dsns.length === 0) return;
+    for (const address of intake.envelopeTo) {
+      const messageId = messageOfReturnPath(address, secret);
+      if (messageId !== undefined) for (const dsn of result.dsns) this.#delivery.bounced(messageId, dsn);
+    }
+  }
+
+  #readLater(result: IntakeResult): void {
+    const { mailId, outcome, reason } = result;
+    this.#log.info("mail.accepted", { id: `m${mailId}`, outcome, reason, read: "later" });
+  }
+
+  // ---- pauses ----------------------------------------------------------------------
+
+  #isPaused(subsystem: Subsystem): boolean {
+    const now = epochSeconds(this.#options.clock);
+    return this.#queue
+      .pauses()
+      .some(
+        (p) => p.subsystem === subsystem && p.destination === null && (p.until === null || p.until > now),
+      );
+  }
+
+  #pause(subsystem: Subsystem, destination: string | null, who: string, reason: string | null): boolean {
+    const since = epochSeconds(this.#options.clock);
+    const changed = this.#queue.pause({ subsystem, destination, since, until: null, who, reason });
+    if (changed)
+      this.#log.info("control.changed", { command: `pause ${subsystem}`, destination, who, reason });
+    return changed;
+  }
+
+  #applyPauses(): void {
+    this.#smtp.pauseIntake(this.#isPaused("smtp"));
+    this.#ingest.pauseReading(this.#isPaused("mda"));
+    this.#delivery.wake();
+    this.#scheduler.wake();
+  }
+
+  // ---- control ---------------------------------------------------------------------
+
+  #services(feeder: ReturnType<typeof makeFeeder>): Services {
+    const { clock, sink } = this.#options;
+    return {
+      queue: this.#queue,
+      archive: this.#archive,
+      outgoing: this.#scheduler,
+      importOne: ({ raw, fileName, form }) =>
+        this.#ingest.acceptAndRead({
+          raw,
+          hints: { form, fileName, receivedAt: epochSeconds(clock) },
+          source: "import",
+          envelopeFrom: null,
+          envelopeTo: [],
+          remoteIp: null,
+          remoteName: null,
+          tls: null,
+          auth: NOT_VERIFIED,
+          kinds: [],
+        }),
+      reparse: (mails) => this.#ingest.reparse(mails.map((mail) => Number(mail.id.slice(1)))),
+      feed: (name, lines, first) =>
+        feeder.lines(
+          name,
+          lines.map((text, i) => ({ number: first + i, text })),
+        ),
+      stats: () => this.#stats(),
+      status: () => this.#status(),
+      pause: (subsystem, destination, who, reason) => {
+        const changed = this.#pause(subsystem, destination, who, reason);
+        this.#applyPauses();
+        return changed;
+      },
+      resume: (subsystem, destination) => {
+        const changed = this.#queue.resume(subsystem, destination);
+        if (changed) this.#log.info("control.changed", { command: `resume ${subsystem}`, destination });
+        this.#applyPauses();
+        return changed;
+      },
+      wakeDelivery: () => this.#delivery.wake(),
+      reload: () => this.reload("control socket"),
+      stop: () => void this.stop("control socket"),
+      setLogLevel: (level) => sink.setLevel(level),
+      now: () => epochSeconds(clock),
+    };
+  }
+
+  async #stats(): Promise<Record<string, number>> {
+    const zero = Object.fromEntries(KNOWN_COUNTERS.map((name) => [name, 0]));
+    const memory = process.memoryUsage();
+    return {
+      ...zero,
+      ...(await this.#archive.stats()),
+      ...this.#queue.stats(),
+      ...this.#ingest.stats(),
+      ...this.#smtp.stats(),
+      ...this.#delivery.stats(),
+      "daemon.loop.max_ms": Math.round(this.#loop.max / 1e6),
+      "daemon.rss": memory.rss,
+      "log.lost": this.#options.sink.lost(),
+      uptime: epochSeconds(this.#options.clock) - this.#startedAt,
+    };
+  }
+
+  #status(): StatusAnswer {
+    const stats = { ...this.#smtp.stats(), ...this.#delivery.stats() };
+    const due = this.#queue.nextOutgoingDue();
+    const waiting = this.#ingest.waiting.mails;
+    const details: Readonly<Record<Subsystem, string>> = {
+      smtp: `${stats["smtp.session.now"]} sessions, ${this.#smtp.listening.map((l) => l.address).join(" ")}`,
+      mda: `${waiting} mails wait to be read`,
+      mta: `${stats["mta.session.now"]} in flight`,
+      scheduler:
+        due === undefined ? "nothing is owed" : `next report due ${new Date(due * 1000).toISOString()}`,
+    };
+    const subsystems = Object.fromEntries(
+      SUBSYSTEMS.map((name) => [
+        name,
+        { state: this.#isPaused(name) ? "paused" : "running", detail: details[name] },
+      ]),
+    ) as StatusAnswer["subsystems"];
+    return {
+      version: VERSION,
+      pid: process.pid,
+      startedAt: this.#startedAt,
+      hostname: this.#config.hostname,
+      subsystems,
+    };
+  }
+
+  logStatus(): void {
+    this.#log.info("daemon.hint", { status: this.#status() });
+  }
+
+  /** Reads the configuration again: applied as a whole, or the old one stays. */
+  async reload(who: string): Promise<ReloadAnswer> {
+    const found = this.#options.reloadConfig();
+    if (!found.ok) {
+      this.#log.error("daemon.reload_refused", { who, problems: found.lines });
+      return {
+        ok: false,
+        applied: [],
+        needsRestart: [],
+        problems: [...found.lines, "reload refused, still running the old configuration"],
+      };
+    }
+    const { applied, needsRestart } = diffConfig(this.#config, found.config);
+    this.#config = found.config;
+    this.#smtp.reload(found.config);
+    this.#ingest.reload(found.config);
+    this.#options.sink.setLevel(found.config.log.level);
+    this.#scheduler.wake();
+    this.#delivery.wake();
+    this.#log.info("daemon.reloaded", { who, applied, needs_restart: needsRestart });
+    return { ok: true, applied, needsRestart, problems: [] };
+  }
+
+  // ---- housekeeping -------------------------------------------------------------------
+
+  /** Once an hour: old data goes in small slices, between which others have their turn. */
+  #keepHouse(): void {
+    const { clock } = this.#options;
+    this.#housekeeping = clock.after(HOUSEKEEPING_MS, () => {
+      void this.#expire().catch((error) =>
+        this.#log.error("store.problem", { what: "retention", error: errorText(error) }),
+      );
+      this.#keepHouse();
+    });
+  }
+
+  async #expire(): Promise<void> {
+    const now = epochSeconds(this.#options.clock);
+    const { raw, failed, records, feedback } = this.#config.retention;
+    const policy = {
+      raw: raw / 1000,
+      failedRaw: failed / 1000,
+      records: records / 1000,
+      feedback: feedback / 1000,
+    };
+    let deleted = 0;
+    for (;;) {
+      const n = await this.#ingest.expire(now, policy, EXPIRE_ROWS);
+      deleted += n;
+      if (n === 0 || this.#stopping) break;
+    }
+    const before = now - this.#config.deliver.keep_settled / 1000;
+    while (this.#queue.prune(before, EXPIRE_ROWS) > 0 && !this.#stopping)
+      await new Promise((resolve) => setImmediate(resolve));
+    this.#queue.pruneOutgoing(before, EXPIRE_ROWS);
+    this.#queue.checkpoint();
+    if (deleted > 0) this.#log.info("retention.done", { rows: deleted });
+  }
+
+  /** Drains and stops, once; everything is undone in reverse. */
+  stop(who: string): Promise<void> {
+    this.#stopping ??= this.#drain(who);
+    return this.#stopping;
+  }
+
+  async #drain(who: string): Promise<void> {
+    this.#log.info("daemon.stopping", { who });
+    for (const undo of this.#stops.splice(0).reverse()) {
+      try {
+        await undo();
+      } catch (error) {
+        this.#log.error("store.problem", { what: "stopping", error: errorText(error) });
+      }
+    }
+    this.#loop.disable();
+    this.#log.info("daemon.stopped");
+    this.#resolveStopped();
+  }
+}
+
+/** Counters that are shown from the start, before they were touched. */
+const KNOWN_COUNTERS = [
+  ...["dmarc", "tls", "failure", "arf", "dsn"].map((kind) => `archive.report.${kind}`),
+  ...["mail", "record", "message", "message.pass", "tls.session", "tls.failure"].map(
+    (name) => `archive.${name}`,
+  ),
+  ...["open", "held", "composed", "dropped", "tally"].map((name) => `outgoing.${name}`),
+  ...[
+    "envelope.pending",
+    "envelope.inflight",
+    "envelope.held",
+    "delivered",
+    "failed",
+    "expired",
+    "removed",
+  ].map((name) => `queue.${name}`),
+];
