@@ -50,7 +50,7 @@ export function makeFeeder({ config, clock, count }: FeederOptions): Feeder {
     const errors: RejectedLine[] = [];
     for (const { number, text } of lines) {
       if (text?.trim() === "") continue;
-      const parsed = text === null ? TOO_LONG : parseFeedLine(text, rules);
+      const parsed = text === null || text.length > LONGEST_LINE ? TOO_LONG : parseFeedLine(text, rules);
       if (parsed.ok) {
         events.push(parsed.event);
         numbers.push(number);

@@ -6,13 +6,7 @@ import { parseTlsrptRecord, tlsrptAt } from "../dns/tlsrpt.ts";
 import { type ReportUri, readUris } from "../dns/uri.ts";
 import type { DropReason, OutgoingPolicy, OutgoingReport } from "../model/outgoing.ts";
 import type { QueueStore } from "../store/queue.ts";
-
-/** One check on the way to a destination, for `report explain`. */
-export interface Gate {
-  readonly gate: string;
-  readonly ok: boolean;
-  readonly detail: string;
-}
+import type { Gate } from "./gates.ts";
 
 export type Destinations =
   | {

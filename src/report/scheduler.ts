@@ -9,10 +9,10 @@ import type { SigningKey } from "../format/dkim-sign.ts";
 import { type Clock, DueTimer, epochSeconds } from "../lib/clock.ts";
 import { errorText, MailreportError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
-import { isWithin } from "../model/domain-name.ts";
 import { DROP_REASONS, type DropReason, type OutgoingReport, parseOutgoingId } from "../model/outgoing.ts";
 import type { QueueStore } from "../store/queue.ts";
-import { type Gate, resolveDestinations } from "./destinations.ts";
+import { resolveDestinations } from "./destinations.ts";
+import { type Gate, type LocalGate, localGates } from "./gates.ts";
 import { composeInput, makeMessages, type OutboxOptions } from "./outbox.ts";
 
 /** Waits for DNS: then the last seen addresses are used (RFC 9990 4: a temporary error may be retried). */
@@ -121,8 +121,9 @@ export class Scheduler {
     const now = epochSeconds(clock);
     const policy = store.outgoingPolicy(report.id);
     if (!policy) return { sent: false, id: report.id, why: "it is gone" };
-    const drop = this.#dropBefore(report, now, asked);
-    if (drop) return this.#drop(report, drop);
+    // what an operator asks for may be old
+    const shut = this.#gates(report, now).find(({ ok, drop }) => !ok && !(asked && drop === "expired"));
+    if (shut) return this.#drop(report, shut.drop);
     const lastResort = report.resolveAttempts >= DNS_WAITS.length;
     const patient = report.resolveAttempts < PART_WAITS;
     const { resolver } = this.#options;
@@ -159,17 +160,8 @@ export class Scheduler {
     return { config: config(), store, secret, keys: keys(), version };
   }
 
-  /** Reasons to drop a report that need no look-up. */
-  #dropBefore(report: OutgoingReport, now: number, asked: boolean): DropReason | null {
-    const { report: settings, receive } = this.#options.config();
-    if (!asked && report.end < now - settings.max_age / 1000) return "expired";
-    if (settings.skip_local && receive.domains.some((ours) => isWithin(report.policyDomain, ours)))
-      return "local";
-    if (report.reportable === 0) return "optional-only";
-    if (settings.skip_spam_only && report.wanted === 0) return "spam-only";
-    const unsigned = this.#options.keys().length === 0;
-    if (unsigned && (report.kind === "tls" || !settings.unsigned)) return "unsigned";
-    return null;
+  #gates(report: OutgoingReport, now: number): LocalGate[] {
+    return localGates(report, this.#options.config(), this.#options.keys(), now);
   }
 
   #drop(report: OutgoingReport, reason: DropReason): SendResult {
@@ -260,31 +252,17 @@ export class Scheduler {
     const { clock } = this.#options;
     const report = this.find(typed);
     const now = epochSeconds(clock);
-    const before = this.#dropBefore(report, now, false);
-    const gates: Gate[] = [
-      {
-        gate: "rows that ask for a report",
-        ok: report.reportable > 0,
-        detail: `${report.reportable} of ${report.messages} messages`,
-      },
-      {
-        gate: "signing key",
-        ok: this.#options.keys().length > 0,
-        detail:
-          this.#options
-            .keys()
-            .map((k) => `${k.selector}._domainkey.${k.domain}`)
-            .join(", ") || "none",
-      },
-    ];
+    const local = this.#gates(report, now);
+    const gates: Gate[] = local.map(({ gate, ok, detail }) => ({ gate, ok, detail }));
     if (report.state !== "open" && report.state !== "held") {
       const why = report.dropReason === null ? "" : `: ${DROP_REASONS[report.dropReason]}`;
       return { report, gates, verdict: `${report.state}${why}` };
     }
     const found = await this.#destinations(report, now);
+    const shut = local.find((each) => !each.ok);
     const verdict =
-      before !== null
-        ? `will not be sent: ${DROP_REASONS[before]}`
+      shut !== undefined
+        ? `will not be sent: ${DROP_REASONS[shut.drop]}`
         : found.result === "send"
           ? `will be sent to ${found.uris.map((uri) => uri.uri).join(", ")}`
           : found.result === "wait"

@@ -423,7 +423,8 @@ describe("operators", () => {
     const bad = await scheduler.explain("d!outside.example");
     expect(bad.verdict).toMatch(/only mail that must not cause a report/);
     expect(bad.gates.filter((gate) => !gate.ok).map((gate) => gate.gate)).toEqual([
-      "rows that ask for a report",
+      "mail that asks for a report",
+      "not only spam that passed",
       "destination mailto:x@stranger.example",
     ]);
   });
