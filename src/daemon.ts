@@ -460,7 +460,9 @@ export class Daemon {
     const before = now - this.#config.deliver.keep_settled / 1000;
     while (this.#queue.prune(before, EXPIRE_ROWS) > 0 && !this.#stopping)
       await new Promise((resolve) => setImmediate(resolve));
-    this.#queue.pruneOutgoing(before, EXPIRE_ROWS);
+    // as long as events of its period may come, a report must be known to be closed
+    const oldest = now - this.#config.report.max_age / 1000 - 86_400;
+    this.#queue.pruneOutgoing(Math.min(before, oldest), EXPIRE_ROWS);
     this.#queue.checkpoint();
     if (deleted > 0) this.#log.info("retention.done", { rows: deleted });
   }
