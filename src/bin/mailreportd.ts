@@ -1,9 +1,18 @@
 #!/usr/bin/env node
 /** The daemon's program: arguments, signals, exit codes, nothing else. */
 
-// Before anything else is imported: without a handler SIGUSR1 opens Node's debugger port to every local user.
+import { close as closeDebugger, url as debuggerUrl } from "node:inspector";
+
+// Before anything of ours is imported: without a handler SIGUSR1 opens Node's debugger port to every local user.
 let onReopen: () => void = () => {};
 process.on("SIGUSR1", () => onReopen());
+
+/** A signal that came before the handler may have opened it all the same. */
+function shutDebugger(): void {
+  if (debuggerUrl() !== undefined && !process.execArgv.some((arg) => arg.startsWith("--inspect")))
+    closeDebugger();
+}
+shutDebugger();
 
 const { parseArgs } = await import("node:util");
 const { randomBytes } = await import("node:crypto");
@@ -88,6 +97,7 @@ async function main(): Promise<number | undefined> {
     random: (size) => randomBytes(size),
     paused: args.paused,
   });
+  shutDebugger();
   let signals = 0;
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {

@@ -49,8 +49,6 @@ const domainName = z
   .max(253)
   .regex(/^(?=.)[\p{L}\p{N}_-]{1,63}(\.[\p{L}\p{N}_-]{1,63})*\.?$/u, "not a domain name");
 
-const trust = z.enum(["off", "flag", "reject"]);
-
 const log = z.strictObject({
   level: z.enum(["debug", "info", "warn", "error"]).default("info").describe("Least level that is written."),
   file: z
@@ -159,31 +157,6 @@ const receive = z.strictObject({
     .default([])
     .describe(
       "Our policy domains; reports about others are flagged and left out of figures. Empty: all are ours.",
-    ),
-  require_auth: z
-    .strictObject({
-      dmarc: trust.default("flag"),
-      tls: trust.default("flag"),
-      failure: trust.default("flag"),
-      arf: trust.default("flag"),
-      dsn: z.enum(["off", "flag"]).default("off"),
-    })
-    .prefault({})
-    .describe("What happens to reports of each kind whose carrying mail is not authenticated."),
-  verify: z
-    .boolean()
-    .default(false)
-    .describe("Verify SPF, DKIM and DMARC of carrying mails ourselves (needs DNS and the sender's address)."),
-  authserv_ids: z
-    .array(z.string().min(1).max(253))
-    .max(32)
-    .default([])
-    .describe("authserv-ids of our front servers whose Authentication-Results header is believed."),
-  count_unverified: z
-    .boolean()
-    .default(true)
-    .describe(
-      "Count reports of unauthenticated mails in figures (TLS reports: only when checked and valid).",
     ),
 });
 
@@ -367,7 +340,7 @@ export const configSchema = z.strictObject({
     .max(10_000)
     .default([])
     .describe("Addresses that take report mail; all others get 550 5.1.1."),
-  receive: receive.prefault({}).describe("Which reports we keep and trust."),
+  receive: receive.prefault({}).describe("Which reports are ours."),
   limits: limits.prefault({}).describe("Bounds on what one mail may cost."),
   retention: retention.prefault({}).describe("How long things are kept."),
   report: report.prefault({}).describe("The reports that we send."),

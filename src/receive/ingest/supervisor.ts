@@ -50,13 +50,13 @@ export interface Ingest extends IngestPort {
   reload(config: Config): void;
 }
 
-/** The receive policy that a configuration asks for. */
+/** The receive policy that a configuration asks for. Carrying mails are not verified yet: nothing is held against them. */
 export function receivePolicy(config: Config): ReceivePolicy {
   return {
     domains: config.receive.domains,
-    requireAuth: config.receive.require_auth,
-    countUnverified: config.receive.count_unverified,
-    verifies: config.receive.verify || config.receive.authserv_ids.length > 0,
+    requireAuth: { dmarc: "off", tls: "off", failure: "off", arf: "off", dsn: "off" },
+    countUnverified: true,
+    verifies: false,
   };
 }
 

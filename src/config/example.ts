@@ -1,0 +1,86 @@
+/** mailreportd.conf.example, written from the schema: every key with its description and default. */
+import type { z } from "zod";
+import { unwrap } from "./load.ts";
+import { configSchema } from "./schema.ts";
+
+interface Described {
+  readonly description?: string;
+  readonly def?: { readonly defaultValue?: unknown; readonly innerType?: Described; readonly in?: Described };
+}
+
+const HEAD = `# Configuration of mailreportd, in TOML. Copy it to /etc/mailreportd/mailreportd.conf and uncomment what you change;
+# what stands here are the defaults. Check it with 'mailreportd -n'. Relative paths start at this file, those of
+# sockets and keys at state_directory. Sizes: "64K", "25M". Durations: "90s", "1h30m", "14d".
+`;
+
+/** Entries of lists of tables, as an operator may begin with. */
+const LISTS: Readonly<Record<string, readonly string[]>> = {
+  recipient: [
+    "# [[recipient]]",
+    '# address = "dmarc@example.org"',
+    '# kinds = ["dmarc"]',
+    "#",
+    "# [[recipient]]",
+    '# address = "tls@example.org"',
+    '# kinds = ["tls"]',
+  ],
+  dkim: ["# [[dkim]]", '# selector = "reports2026"', '# key_file = "dkim.pem"', '# generate = "rsa"'],
+  feed: ["# [[feed]]", '# name = "postfix"', '# type = "ndjson"', '# socket = "feed.sock"'],
+};
+
+function wrapped(text: string, prefix: string): string[] {
+  const lines: string[] = [];
+  let line = prefix;
+  for (const word of text.split(" ")) {
+    if (line.length + word.length > 100 && line !== prefix) {
+      lines.push(line.trimEnd());
+      line = prefix;
+    }
+    line += `${word} `;
+  }
+  return [...lines, line.trimEnd()];
+}
+
+function descriptionOf(schema: Described): string {
+  return schema.description ?? schema.def?.innerType?.description ?? schema.def?.in?.description ?? "";
+}
+
+/** The default as written; undefined when there is none. */
+function defaultOf(schema: Described): unknown {
+  for (let at: Described | undefined = schema; at; at = at.def?.innerType ?? at.def?.in) {
+    if (at.def && "defaultValue" in at.def) return at.def.defaultValue;
+  }
+  return undefined;
+}
+
+function keyLines(name: string, schema: Described): string[] {
+  const value = defaultOf(schema);
+  const lines = wrapped(descriptionOf(schema), "# ");
+  return [...lines, value === undefined ? `# ${name} =` : `# ${name} = ${toml(value)}`, ""];
+}
+
+function toml(value: unknown): string {
+  return Array.isArray(value) ? `[${value.map(toml).join(", ")}]` : JSON.stringify(value);
+}
+
+/** The whole text. */
+export function exampleConfig(): string {
+  const lines = [HEAD];
+  const tables: string[] = [];
+  for (const [name, schema] of Object.entries(configSchema.shape) as [string, Described & z.ZodType][]) {
+    const inner = unwrap(schema) as {
+      shape?: Record<string, Described>;
+      element?: { shape: Record<string, Described> };
+    };
+    if (inner.element) {
+      tables.push(`# ---- ${descriptionOf(schema)}`, "#");
+      for (const [key, each] of Object.entries(inner.element.shape))
+        tables.push(...wrapped(`${key}: ${descriptionOf(each)}`, "#   "));
+      tables.push("#", ...(LISTS[name] ?? []), "");
+    } else if (inner.shape) {
+      tables.push(`# ---- ${descriptionOf(schema)}`, `[${name}]`, "");
+      for (const [key, each] of Object.entries(inner.shape)) tables.push(...keyLines(key, each));
+    } else lines.push(...keyLines(name, schema));
+  }
+  return `${[...lines, ...tables].join("\n").trimEnd()}\n`;
+}
