@@ -212,8 +212,9 @@ class MailReader {
     this.#items.push({ ok: false, kind: null, reason, detail, part: this.#info(candidate) });
   }
 
-  #content(candidate: Candidate, depth: number, forwards = 0): void {
-    const head = peek(candidate.source);
+  #content(given: Candidate, depth: number, forwards = 0): void {
+    const { head, source: peeked } = peek(given.source);
+    const candidate: Candidate = { ...given, source: peeked };
     const content = sniff(head);
     if (
       depth >= this.#limits.archive_depth &&
@@ -267,7 +268,7 @@ class MailReader {
 
   /** What is no report is passed over, unless its label says that it is one. */
   #other(candidate: Candidate, content: "empty" | "mail" | "other"): void {
-    const head = peek(candidate.source);
+    const { head } = peek(candidate.source);
     if (content === "empty") {
       if (claims(candidate)) throw new ReadStop("empty");
       return;
@@ -378,20 +379,49 @@ function innerName(name: string | null): string | null {
   return name?.replace(/\.(?:gz|gzip|zz|zlib|tgz)$/i, "") ?? null;
 }
 
-/** The first bytes of a source. A container that is damaged later is found out by its reader. */
-function peek(source: ByteSource): Buffer {
+/**
+ * The first bytes of a source, and the source: opened the first time, it goes on with what was read for looking. A
+ * container that is damaged later is found out by its reader.
+ */
+function peek(source: ByteSource): { readonly head: Buffer; readonly source: ByteSource } {
   const chunks: Uint8Array[] = [];
+  const iterator = source.open()[Symbol.iterator]();
   let size = 0;
+  let fresh = true;
+  let stop: ReadStop | undefined;
   try {
-    for (const chunk of source.open()) {
-      chunks.push(chunk);
-      size += chunk.length;
-      if (size >= SNIFFED) break;
+    while (size < SNIFFED) {
+      const { value, done } = iterator.next();
+      if (done) break;
+      chunks.push(value);
+      size += value.length;
     }
   } catch (error) {
     if (!(error instanceof ReadStop) || size === 0) throw error;
+    stop = error;
   }
-  return Buffer.concat(chunks).subarray(0, SNIFFED);
+  function* goOn(): Generator<Uint8Array> {
+    yield* chunks;
+    if (stop) throw stop;
+    for (;;) {
+      const { value, done } = iterator.next();
+      if (done) return;
+      yield value;
+    }
+  }
+  return {
+    head:
+      chunks.length === 1
+        ? Buffer.from(chunks[0]!.buffer, chunks[0]!.byteOffset, Math.min(size, SNIFFED))
+        : Buffer.concat(chunks).subarray(0, SNIFFED),
+    source: {
+      open() {
+        if (!fresh) return source.open();
+        fresh = false;
+        return goOn();
+      },
+    },
+  };
 }
 
 /** All bytes of a source. Throws ReadStop `too-large` beyond `most`. */

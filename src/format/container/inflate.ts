@@ -1,4 +1,6 @@
 /** Inflates gzip, zlib and raw deflate in slices, bounded while it inflates; keeps what a damaged stream still gives. */
+
+import { gunzipSync } from "node:zlib";
 import { Z_BUF_ERROR, Z_NO_FLUSH, Z_OK, Z_STREAM_END, ZStream, zlibInflate, zlibInflateInit2 } from "pako";
 import type { WarningList } from "../../model/outcome.ts";
 import { type ByteSource, ReadStop } from "../context.ts";
@@ -7,7 +9,10 @@ import type { Budget } from "./budget.ts";
 export type Wrapping = "gzip" | "zlib" | "raw";
 
 const WINDOW: Readonly<Record<Wrapping, number>> = { gzip: 31, zlib: 15, raw: -15 };
-const SLICE = 65_536;
+const SLICE = 32_768;
+/** Carried bytes up to which the platform's own gunzip is tried first: it is four times as fast, but all or nothing. */
+const SMALL = 32_768;
+const SMALL_OUTPUT = 1 << 20;
 
 export interface InflateOptions {
   readonly wrapping: Wrapping;
@@ -23,9 +28,33 @@ export function inflated(source: ByteSource, options: InflateOptions): ByteSourc
   return {
     *open() {
       meter.begin();
-      yield* inflateMembers(source.open(), options, meter);
+      const small = options.wrapping === "gzip" ? wholeSmall(source) : undefined;
+      if (small) {
+        meter.take(small.length, small.length);
+        yield small;
+      } else yield* inflateMembers(source.open(), options, meter);
     },
   };
+}
+
+/** One small, sound member as a whole; undefined for anything that needs a closer look. */
+function wholeSmall(source: ByteSource): Buffer | undefined {
+  let packed: Uint8Array | undefined;
+  for (const chunk of source.open()) {
+    if (packed || chunk.length > SMALL) return undefined;
+    packed = chunk;
+  }
+  if (!packed || packed.length < 18) return undefined;
+  try {
+    const out = gunzipSync(packed, { maxOutputLength: SMALL_OUTPUT });
+    // the length at the end is that of the last member: another one, or garbage, would show
+    const { buffer, byteOffset, length } = packed;
+    return new DataView(buffer, byteOffset + length - 4, 4).getUint32(0, true) === out.length
+      ? out
+      : undefined;
+  } catch {
+    return undefined; // damaged or large: the slow way says how
+  }
 }
 
 function* inflateMembers(
@@ -66,7 +95,7 @@ function* inflateMembers(
       stream.avail_in = input.length;
       let status: number = Z_OK;
       do {
-        stream.output = new Uint8Array(SLICE);
+        stream.output = new Uint8Array(SLICE); // handed on, so never used twice
         stream.next_out = 0;
         stream.avail_out = SLICE;
         status = zlibInflate(stream, Z_NO_FLUSH);

@@ -20,6 +20,9 @@ let archive: ArchiveWriter | undefined;
 let limits: IngestLimits | undefined;
 let reading = true;
 let running = false;
+/** A checkpoint costs a sync: it is made when nobody waits. */
+let idle: NodeJS.Timeout | undefined;
+const IDLE_MS = 1000;
 /** Spooled mail may be waiting. */
 let spooled = true;
 
@@ -49,13 +52,14 @@ function tell(message: Reply | Notice): void {
 
 /** One request, or one spooled mail when there is none; then the loop turns, so that new mail is seen. */
 async function work(): Promise<void> {
+  clearTimeout(idle);
   const frame = queue.shift();
   if (frame) await answer(frame);
   else if (spooled && reading && archive) await readOneSpooled(archive);
   if (queue.length > 0 || (spooled && reading && archive)) setImmediate(work);
   else {
     running = false;
-    archive?.checkpoint();
+    idle = setTimeout(() => archive?.checkpoint(), IDLE_MS);
   }
 }
 

@@ -45,7 +45,6 @@ CREATE TABLE mail (
   mail_date INTEGER
 ) STRICT;
 CREATE INDEX mail_spooled ON mail (id) WHERE state = 'spooled';
-CREATE INDEX mail_outcome ON mail (outcome, id);
 -- the bytes, apart, so that they can be deleted cheaply
 CREATE TABLE raw (mail_id INTEGER PRIMARY KEY REFERENCES mail, body BLOB NOT NULL) STRICT;
 -- parts of a mail that should have been a report, and duplicates
@@ -86,7 +85,6 @@ CREATE TABLE report (
 CREATE UNIQUE INDEX report_key ON report (report_id, org_id, kind, domains, "begin", "end");
 CREATE INDEX report_mail ON report (mail_id);
 CREATE INDEX report_domain ON report (domain_id, "begin");
-CREATE INDEX report_kind ON report (kind, id);
 CREATE INDEX report_end ON report (kind, "end") WHERE records_kept = 1;
 
 CREATE TABLE record (

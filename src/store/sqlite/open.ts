@@ -15,6 +15,8 @@ export interface OpenOptions {
   readonly readonly?: boolean;
   /** Page cache, KiB. */
   readonly cacheKiB?: number;
+  /** Pages in the write-ahead log at which a commit also checkpoints. */
+  readonly checkpointPages?: number;
 }
 
 /**
@@ -50,7 +52,7 @@ function configure(database: Sqlite, options: OpenOptions): void {
   database.pragma("journal_mode = WAL");
   database.pragma("synchronous = FULL");
   database.pragma("foreign_keys = ON");
-  database.pragma("wal_autocheckpoint = 4000");
+  database.pragma(`wal_autocheckpoint = ${options.checkpointPages ?? 4000}`);
   database.pragma("journal_size_limit = 67108864");
   const mode = database.pragma("journal_mode", { simple: true });
   const synchronous = database.pragma("synchronous", { simple: true });
