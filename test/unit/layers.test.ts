@@ -40,13 +40,9 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   fastify: ["control"],
   "fastify-type-provider-zod": ["control"],
   "smtp-server": ["receive"],
-  mailauth: ["receive"],
   nodemailer: ["deliver"],
   "node:dns": ["dns"],
-  tldts: ["dns", "analyse"],
   pino: ["lib"],
-  "pino-pretty": ["lib"],
-  "ipaddr.js": ["model"],
 };
 
 interface Import {
