@@ -15,11 +15,11 @@ function* decodeBase64(bytes: Buffer, start: number, end: number): Generator<Buf
   for (let at = start; at < end; at += SLICE) {
     const text =
       carry + bytes.toString("latin1", at, Math.min(end, at + SLICE)).replace(/[^A-Za-z0-9+/]+/g, "");
-    const whole = text.length & ~3;
+    const last = at + SLICE >= end;
+    const whole = last ? text.length : text.length & ~3;
     carry = text.slice(whole);
     if (whole > 0) yield Buffer.from(text.slice(0, whole), "base64");
   }
-  if (carry.length > 1) yield Buffer.from(carry, "base64");
 }
 
 function hexValue(byte: number | undefined): number {
