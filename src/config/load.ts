@@ -6,7 +6,7 @@ import type { z } from "zod";
 import { errorText } from "../lib/errors.ts";
 import { nearest } from "../lib/text.ts";
 import { isWithin, normalizeDomain, parseAddress } from "../model/domain-name.ts";
-import { type Place, placesOf, valueOf } from "./positions.ts";
+import { type Place, placesOf, plainValue } from "./positions.ts";
 import { type Config, configSchema, type RawConfig } from "./schema.ts";
 
 export interface Environment {
@@ -70,7 +70,7 @@ export function loadConfig(file: string, environment: Environment, overrides: Ov
     const { line, column } = placeOf(places, path);
     problems.push({ file, line, column, path: dotted(path), what });
   };
-  const parsed = configSchema.safeParse(valueOf(ast));
+  const parsed = configSchema.safeParse(plainValue(ast));
   if (!parsed.success) {
     for (const issue of parsed.error.issues) describe(issue, report);
     return { ok: false, problems: inOrder(problems) };

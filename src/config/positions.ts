@@ -21,7 +21,7 @@ interface Node {
 }
 
 /** The plain value of the file. */
-export function valueOf(ast: Ast): unknown {
+export function plainValue(ast: Ast): unknown {
   return getStaticTOMLValue(ast);
 }
 

@@ -57,8 +57,8 @@ export function table(columns: readonly Column[], items: readonly Item[], width:
     row
       .map((text, i) =>
         columns[i]!.right
-          ? fit(text, widths[i]!).padStart(widths[i]!)
-          : fit(text, widths[i]!).padEnd(widths[i]!),
+          ? shorten(text, widths[i]!).padStart(widths[i]!)
+          : shorten(text, widths[i]!).padEnd(widths[i]!),
       )
       .join("  ")
       .trimEnd();
@@ -66,7 +66,7 @@ export function table(columns: readonly Column[], items: readonly Item[], width:
 }
 
 /** Cuts in the middle. */
-function fit(text: string, width: number): string {
+function shorten(text: string, width: number): string {
   if (text.length <= width) return text;
   const left = Math.ceil((width - 1) / 2);
   return `${text.slice(0, left)}…${text.slice(text.length - (width - 1 - left))}`;

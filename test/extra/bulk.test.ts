@@ -57,10 +57,10 @@ describe.skipIf(!existsSync(ARCHIVE))("1,743 real reports", () => {
     expect(ran.code, ran.stderr).toBe(0);
     const lines = ndjson(ran.stdout);
     const end = (lines.at(-1) as { end: Record<string, number> }).end;
-    expect((end["imported"] ?? 0) + (end["imported-with-warnings"] ?? 0)).toBe(1743);
+    expect((end.imported ?? 0) + (end["imported-with-warnings"] ?? 0)).toBe(1743);
     expect(d.stats()).toMatchObject(TOTALS);
     const again = ndjson((await d.ctlAsync("import", ARCHIVE, "--json")).stdout);
-    expect((again.at(-1) as { end: Record<string, number> }).end["duplicate"]).toBe(1743);
+    expect((again.at(-1) as { end: Record<string, number> }).end.duplicate).toBe(1743);
     expect(d.stats()).toMatchObject(TOTALS);
     await d.stop();
     d.remove();

@@ -95,8 +95,8 @@ export class TestDaemon {
 
   /** The port of the first SMTP listener. */
   get smtpPort(): number {
-    const line = this.lines.findLast((l) => l.event === "smtp.listening" && l["protocol"] !== "lmtp");
-    return Number(line?.["port"] ?? 0);
+    const line = this.lines.findLast((l) => l.event === "smtp.listening" && l.protocol !== "lmtp");
+    return Number(line?.port ?? 0);
   }
 
   events(event: string): LogLine[] {

@@ -24,25 +24,38 @@ export interface HeaderBlock {
 
 const LF = 0x0a;
 const CR = 0x0d;
+const DASH = 0x2d;
+const MARK = 0x3e;
+
+/** `From ` of an mbox, which is no field. */
+function isMboxLine(bytes: Buffer, at: number): boolean {
+  return bytes[at] === 0x46 && bytes.toString("latin1", at, at + 5) === "From ";
+}
 
 /**
- * Reads the header block at `start`. A line that is no field ends the block, as if the empty line had been lost.
- * Throws ReadStop `too-large` for a block over its limits.
+ * Reads the header block at `start`. A line that is no field ends the block, as if the empty line had been lost; so
+ * does one that `ends` knows (a boundary). Throws ReadStop `too-large` for a block over its limits.
  */
 export function readHeaderBlock(
   bytes: Buffer,
   start: number,
   end: number,
   limits: HeaderLimits,
+  ends?: (lineStart: number) => boolean,
 ): HeaderBlock {
   const fields: { name: string; value: string }[] = [];
   let at = start;
-  if (bytes.toString("latin1", at, Math.min(end, at + 5)) === "From ") at = lineEnd(bytes, at, end); // mbox
+  if (isMboxLine(bytes, at)) at = lineEnd(bytes, at, end);
   while (at < end) {
+    const first = bytes[at]!;
+    if (first === DASH && ends?.(at)) return { fields, bodyStart: at };
     const next = lineEnd(bytes, at, end);
     if (next - start > limits.header_size) throw new ReadStop("too-large", "a header block");
-    const first = bytes[at]!;
     if (first === LF || (first === CR && bytes[at + 1] === LF)) return { fields, bodyStart: next };
+    if (first === MARK && isMboxLine(bytes, at + 1)) {
+      at = next; // quoted by whoever kept the mail in an mbox
+      continue;
+    }
     const line = bytes.toString("latin1", at, Math.min(next, at + LONGEST_FIELD)).replace(/[\r\n]+$/, "");
     if ((first === 0x20 || first === 0x09) && fields.length > 0) {
       const last = fields.at(-1)!;
@@ -77,35 +90,55 @@ export function unicode(latin: string): string {
   return text.includes("\ufffd") ? latin : text;
 }
 
-/** Decodes encoded words (RFC 2047 2), at most 1,000 of them. */
+const ENCODED_WORD = /=\?([^?\s]{1,40})\?([bq])\?([^?]{0,2000})\?=/gi;
+const MOST_WORDS = 1000;
+
+/**
+ * Decodes encoded words (RFC 2047 2), at most 1,000 of them. The bytes of neighbours in one charset are joined first,
+ * for some senders cut characters in two.
+ */
 export function decodeWords(value: string): string {
+  if (!value.includes("=?")) return unicode(value);
+  let out = "";
+  let at = 0;
   let words = 0;
-  const joined = value.replace(/(\?=)\s+(=\?)/g, "$1$2");
-  const decoded = joined.replace(
-    /=\?([^?\s]{1,40})\?([bq])\?([^?\s]{0,2000})\?=/gi,
-    (whole, charset, kind, text) => {
-      if (++words > 1000) return whole;
-      const bytes =
-        kind.toLowerCase() === "b"
-          ? Buffer.from(text, "base64")
-          : Buffer.from(
-              text
-                .replace(/_/g, " ")
-                .replace(/=([0-9a-f]{2})/gi, (_: string, hex: string) =>
-                  String.fromCharCode(Number.parseInt(hex, 16)),
-                ),
-              "latin1",
-            );
-      return decodeCharset(bytes, charset);
-    },
-  );
-  return words > 0 ? decoded : unicode(decoded);
+  let held: { readonly charset: string; readonly bytes: Buffer[] } | undefined;
+  const flush = (): void => {
+    if (held) out += decodeCharset(Buffer.concat(held.bytes), held.charset);
+    held = undefined;
+  };
+  for (const match of value.matchAll(ENCODED_WORD)) {
+    if (++words > MOST_WORDS) break;
+    const between = value.slice(at, match.index);
+    const charset = match[1]!.replace(/\*.*$/, "").toLowerCase(); // RFC 2231 5: a language may follow
+    if (held === undefined || between.trim() !== "" || held.charset !== charset) {
+      flush();
+      if (words === 1 || between.trim() !== "") out += unicode(between);
+      held = { charset, bytes: [] };
+    }
+    held.bytes.push(wordBytes(match[2]!, match[3]!));
+    at = match.index + match[0].length;
+  }
+  flush();
+  return out + unicode(value.slice(at));
+}
+
+function wordBytes(kind: string, text: string): Buffer {
+  return kind.toLowerCase() === "b"
+    ? Buffer.from(text, "base64")
+    : percentBytes(text.replace(/_/g, " "), /=([0-9a-f]{2})/gi);
+}
+
+/** Characters as bytes, `=xx` or `%xx` resolved. */
+function percentBytes(text: string, code: RegExp): Buffer {
+  const plain = text.replace(code, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+  return Buffer.from(plain, "latin1");
 }
 
 /** Text of bytes in a named charset; unknown names are read as UTF-8, then Latin-1. */
 export function decodeCharset(bytes: Buffer, charset: string): string {
   try {
-    return new TextDecoder(charset.replace(/\*.*$/, "")).decode(bytes);
+    return new TextDecoder(charset).decode(bytes);
   } catch {
     return unicode(bytes.toString("latin1")); // a label that nobody knows
   }
@@ -127,8 +160,7 @@ export function readParameters(text: string): Parameterised {
     const equals = text.indexOf("=", at);
     if (equals < 0) break;
     const name = text
-      .slice(at, equals)
-      .replace(/^[;\s]+/, "")
+      .slice(Math.max(at, text.lastIndexOf(";", equals) + 1), equals) // words without a value stand before it
       .trim()
       .toLowerCase();
     let i = equals + 1;
@@ -171,12 +203,41 @@ function joinParameters(raw: ReadonlyMap<string, string>): Map<string, string> {
     const charset = /^([^']{0,40})'[^']{0,40}'/.exec(list[0]!.text);
     const bytes = list.map(({ text, encoded }, i) => {
       const body = i === 0 && charset && encoded ? text.slice(charset[0].length) : text;
-      const plain = encoded
-        ? body.replace(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
-        : body;
-      return Buffer.from(plain, "latin1");
+      return encoded ? percentBytes(body, /%([0-9a-f]{2})/gi) : Buffer.from(body, "latin1");
     });
     joined.set(name, decodeCharset(Buffer.concat(bytes), charset?.[1] || "utf-8"));
   }
   return joined;
+}
+
+/** What the SMTP side wants to know of a mail before it is read. */
+export interface QuickHeaders {
+  /** How many Received fields. */
+  readonly received: number;
+  readonly from: string | null;
+  readonly autoSubmitted: string | null;
+  /** Authentication-Results (RFC 8601), the newest first, unfolded. */
+  readonly authenticationResults: readonly string[];
+}
+
+/** The header block of a mail, or what there is of it within the limits. Never throws for any input. */
+export function readHeaders(raw: Uint8Array, limits: HeaderLimits): QuickHeaders {
+  const bytes = Buffer.from(raw.buffer, raw.byteOffset, Math.min(raw.byteLength, limits.header_size));
+  const fields = fieldsWithin(bytes, limits);
+  const from = firstField(fields, "from");
+  return {
+    received: fields.filter((f) => f.name === "received").length,
+    from: from === null ? null : decodeWords(from),
+    autoSubmitted: firstField(fields, "auto-submitted"),
+    authenticationResults: fields.filter((f) => f.name === "authentication-results").map((f) => f.value),
+  };
+}
+
+function fieldsWithin(bytes: Buffer, limits: HeaderLimits): readonly Field[] {
+  try {
+    return readHeaderBlock(bytes, 0, bytes.length, limits).fields;
+  } catch (error) {
+    if (!(error instanceof ReadStop)) throw error;
+    return [];
+  }
 }

@@ -94,7 +94,6 @@ export class SmtpListeners {
   #paused = false;
   #stopping = false;
   #buffered = 0;
-  #inData = 0;
   readonly listening: Listening[] = [];
 
   constructor(options: SmtpOptions) {
@@ -222,11 +221,18 @@ export class SmtpListeners {
     const foreign = Object.keys(address.args || {}).find(
       (name) => !["SIZE", "BODY"].includes(name.toUpperCase()),
     );
-    if (foreign !== undefined)
-      return callback(reply(555, `5.5.4 Parameter not supported: ${cleanShort(foreign, 40)}`));
-    if (this.#stopping) return callback(reply(421, "4.3.2 Going down, come back later"));
-    if (!this.#gate.mayMail(state.guest.party))
-      return callback(reply(451, "4.7.1 Too many mails from your address, slow down"));
+    if (foreign !== undefined) {
+      callback(reply(555, `5.5.4 Parameter not supported: ${cleanShort(foreign, 40)}`));
+      return;
+    }
+    if (this.#stopping) {
+      callback(reply(421, "4.3.2 Going down, come back later"));
+      return;
+    }
+    if (!this.#gate.mayMail(state.guest.party)) {
+      callback(reply(451, "4.7.1 Too many mails from your address, slow down"));
+      return;
+    }
     state.guest.busy = true;
     callback();
   }
@@ -242,12 +248,16 @@ export class SmtpListeners {
         reply: "550 5.1.1",
       });
       this.#count["mail.refused"]!++;
-      if (state.badRecipients >= MOST_BAD_RECIPIENTS)
-        return callback(reply(421, "4.7.0 Too many unknown recipients"));
-      return callback(reply(550, "5.1.1 No such address here"));
+      if (state.badRecipients >= MOST_BAD_RECIPIENTS) {
+        callback(reply(421, "4.7.0 Too many unknown recipients"));
+        return;
+      }
+      callback(reply(550, "5.1.1 No such address here"));
+      return;
     }
     if (session.envelope.rcptTo.length >= this.#config.smtp.max_recipients) {
-      return callback(reply(452, "4.5.3 Too many recipients"));
+      callback(reply(452, "4.5.3 Too many recipients"));
+      return;
     }
     state.kinds.set(address, kinds);
     callback();
@@ -277,14 +287,12 @@ export class SmtpListeners {
       answer(reply(451, "4.3.0 No answer in time")),
     );
     const { max_message_size, min_data_rate, data_timeout } = this.#config.smtp;
-    this.#inData++;
     const data = await readData(
       stream,
       { maxSize: max_message_size, minRate: min_data_rate, timeoutMs: data_timeout },
       clock,
       () => state.guest.socket.destroy(),
     );
-    this.#inData--;
     if (!data.ok) {
       if (data.why === "too-large") this.#refused(session, "552 5.3.4", "too-large");
       answer(

@@ -35,8 +35,8 @@ export function reportWhere(filter: ArchiveFilter): Where {
   const terms = new Terms();
   if (filter.kind) terms.add("report.kind = ?", filter.kind);
   if (filter.domain)
-    terms.add("(',' || report.domains || ',') LIKE ? ESCAPE '\\'", `%,${escape(filter.domain)},%`);
-  if (filter.org) terms.add("org.key LIKE ? ESCAPE '\\'", `%${escape(filter.org.toLowerCase())}%`);
+    terms.add("(',' || report.domains || ',') LIKE ? ESCAPE '\\'", `%,${likeText(filter.domain)},%`);
+  if (filter.org) terms.add("org.key LIKE ? ESCAPE '\\'", `%${likeText(filter.org.toLowerCase())}%`);
   if (filter.since !== undefined) terms.add('report."end" >= ?', filter.since);
   if (filter.until !== undefined) terms.add('report."begin" < ?', filter.until);
   if (filter.warning)
@@ -92,6 +92,6 @@ export function recordWhere(
   return terms.where();
 }
 
-export function escape(text: string): string {
+export function likeText(text: string): string {
   return text.replace(/[\\%_]/g, "\\$&");
 }
