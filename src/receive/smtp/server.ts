@@ -183,8 +183,8 @@ export class SmtpListeners {
           }
         : {}),
       onConnect: (session, callback) => {
-        this.#adopt(session);
-        callback();
+        if (this.#adopt(session)) callback();
+        else callback(reply(421, "4.3.2 Come back later")); // it was turned away meanwhile
       },
       onMailFrom: (address, session, callback) => this.#onMail(address, session, callback),
       onRcptTo: (address, session, callback) => this.#onRcpt(address.address, session, callback),
@@ -197,7 +197,7 @@ export class SmtpListeners {
   }
 
   /** Ties a session to its guest: the newest connection of that address and port. */
-  #adopt(session: SMTPServerSession): SessionState {
+  #adopt(session: SMTPServerSession): SessionState | undefined {
     const known = this.#sessions.get(session);
     if (known) return known;
     for (const guest of this.#gate.guests()) {
@@ -207,7 +207,14 @@ export class SmtpListeners {
       this.#sessions.set(session, state);
       return state;
     }
-    throw new MailreportError("daemon.bug", { detail: "a session without a connection" });
+    return undefined;
+  }
+
+  /** The state of a session that has said more than hello. */
+  #stateOf(session: SMTPServerSession): SessionState {
+    const state = this.#adopt(session);
+    if (!state) throw new MailreportError("daemon.bug", { detail: "a session without a connection" });
+    return state;
   }
 
   #onMail(
@@ -215,7 +222,7 @@ export class SmtpListeners {
     session: SMTPServerSession,
     callback: (error?: Error) => void,
   ): void {
-    const state = this.#adopt(session);
+    const state = this.#stateOf(session);
     state.kinds.clear();
     state.badRecipients = 0;
     const foreign = Object.keys(address.args || {}).find(
@@ -238,7 +245,7 @@ export class SmtpListeners {
   }
 
   #onRcpt(address: string, session: SMTPServerSession, callback: (error?: Error) => void): void {
-    const state = this.#adopt(session);
+    const state = this.#stateOf(session);
     const kinds = this.#recipients(address);
     if (kinds === undefined) {
       state.badRecipients++;
@@ -270,7 +277,7 @@ export class SmtpListeners {
     lmtp: boolean,
   ): Promise<void> {
     const { clock } = this.#options;
-    const state = this.#adopt(session);
+    const state = this.#stateOf(session);
     let answered = false;
     const answer = (error: Error | null, message?: string): void => {
       if (answered) return;
