@@ -294,10 +294,15 @@ export function makeReportArchive(
         }
         const at = figures.begin ?? intake.hints.receivedAt;
         const domains = report.kind === "dsn" ? [] : report.reportedDomains;
-        const reportId = figures.reportId ?? contentHash;
-        const key = { org: figures.orgName ?? "", reportId, domains, begin: at, end: figures.end ?? at };
-        // feedback has no id: the content is its identity
-        const opened = begin(report, report.kind === "dsn" ? key : { ...key, reportId: contentHash }, part);
+        // these have no id of their own: the content is their identity
+        const key = {
+          org: figures.orgName ?? "",
+          reportId: contentHash,
+          domains,
+          begin: at,
+          end: figures.end ?? at,
+        };
+        const opened = begin(report, key, part);
         if ("stored" in opened) return compare(opened.stored.content_hash, contentHash);
         if (report.kind === "dsn") {
           for (const [i, r] of report.recipients.entries()) {
