@@ -5,6 +5,7 @@ export default defineConfig({
   test: {
     globalSetup: ["test/support/build.ts"],
     include: ["test/**/*.test.ts"],
+    exclude: ["test/extra/**"],
     testTimeout: 30_000,
     hookTimeout: 60_000,
     maxWorkers: 2,
