@@ -1,6 +1,6 @@
 /** What every reader is handed: the bounds, the hints and a deadline. */
 import type { IngestLimits } from "../config/schema.ts";
-import type { Reason } from "../model/outcome.ts";
+import type { Reason, WarningList } from "../model/outcome.ts";
 import type { ReadHints } from "../model/reading.ts";
 
 export interface ReadContext {
@@ -12,6 +12,8 @@ export interface ReadContext {
   readonly deadline: number;
   /** Hints from around the report, for lost fields (the mail's Subject, file names, TLS-Report headers). */
   readonly around: SurroundingHints;
+  /** Noted on the way to the report, about its mail and containers; it may grow until the last byte is read. */
+  readonly carried?: WarningList;
 }
 
 export interface SurroundingHints {

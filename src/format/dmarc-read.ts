@@ -3,7 +3,7 @@
  * What can be repaired is repaired and noted; a row that cannot be used is dropped and counted; nothing is invented.
  */
 import { createHash, type Hash } from "node:crypto";
-import { type Warning, WarningList } from "../model/outcome.ts";
+import { joinWarnings, type Warning, WarningList } from "../model/outcome.ts";
 import type { ItemReading, PartInfo, ReportSink, ReportWriter } from "../model/reading.ts";
 import type { DmarcHead, DmarcRecord, ReportFigures } from "../model/report.ts";
 import { type ByteSource, checkDeadline, type ReadContext, ReadStop } from "./context.ts";
@@ -205,7 +205,7 @@ class DmarcReader implements XmlHandler {
       messages: this.#messages,
       passMessages: this.#pass,
       droppedRecords: this.#dropped,
-      warnings: this.#warnings.list(),
+      warnings: joinWarnings(this.#context.carried, this.#warnings),
     };
     const kept = this.#writer!.close(figures, contentHash);
     return { ok: true, figures, kept, part: this.#part };

@@ -1,7 +1,13 @@
 /** One record of a DMARC report: its fields as they come, and what they make. */
 import { readIp } from "../model/ip.ts";
 import type { WarningList } from "../model/outcome.ts";
-import type { DkimAuthResult, DmarcRecord, OverrideReason, SpfAuthResult } from "../model/report.ts";
+import type {
+  AuthResultWord,
+  DkimAuthResult,
+  DmarcRecord,
+  OverrideReason,
+  SpfAuthResult,
+} from "../model/report.ts";
 import { authResult, disposition, evaluated, identifier, reasonType, recordCount } from "./dmarc-values.ts";
 
 /** Results and reasons of one record beyond this are dropped: nobody signs a mail a thousand times. */
@@ -63,7 +69,7 @@ export class RecordBuilder {
     if (domain === null && selector === null && result === null) return;
     if (this.#dkimResults.length >= MOST_RESULTS) return;
     const { value, raw } = authResult(result ?? "", this.#warnings);
-    if (!domain) this.#warnings.add("auth-domain-missing");
+    if (missesDomain(domain, value)) this.#warnings.add("auth-domain-missing");
     this.#dkimResults.push({
       domain: domain ? identifier(domain, this.#warnings) : null,
       selector: selector || null,
@@ -78,7 +84,7 @@ export class RecordBuilder {
     if (domain === null && result === null) return;
     if (this.#spfResults.length >= MOST_RESULTS) return;
     const { value, raw } = authResult(result ?? "", this.#warnings);
-    if (!domain) this.#warnings.add("auth-domain-missing");
+    if (missesDomain(domain, value)) this.#warnings.add("auth-domain-missing");
     const scopeWord = scope?.toLowerCase();
     this.#spfResults.push({
       domain: domain ? identifier(domain, this.#warnings) : null,
@@ -149,6 +155,11 @@ export class RecordBuilder {
       raw,
     };
   }
+}
+
+/** An empty domain beside the result none says that there was nothing to check. */
+function missesDomain(domain: string | null, result: AuthResultWord): boolean {
+  return domain === null || (domain === "" && result !== "none");
 }
 
 /** For values that are absent as a whole, which is noted once. */

@@ -20,9 +20,8 @@ const PLAIN_AUTH = new Set([
   "temperror",
   "permerror",
 ]);
-// RFC 7489 appendix C names TempError "unknown" and PermError "error"; "hardfail" and "invalid" are folklore
-const AUTH_ALIASES: Readonly<Record<string, AuthResultWord>> = {
-  hardfail: "fail",
+/** RFC 7489 appendix C names TempError "unknown" and PermError "error"; an empty result of an empty check is none. */
+const OLD_WORDS: Readonly<Record<string, AuthResultWord>> = {
   unknown: "temperror",
   error: "permerror",
   invalid: "permerror",
@@ -34,8 +33,9 @@ export function authResult(text: string, warnings: WarningList): Normalised<Auth
   if (PLAIN_AUTH.has(text)) return { value: text as AuthResultWord, raw: undefined };
   const word = text.toLowerCase();
   if (PLAIN_AUTH.has(word)) return { value: word as AuthResultWord, raw: text };
+  if (Object.hasOwn(OLD_WORDS, word)) return { value: OLD_WORDS[word]!, raw: text };
   warnings.add("auth-result-unknown", text);
-  return { value: Object.hasOwn(AUTH_ALIASES, word) ? AUTH_ALIASES[word]! : "unknown", raw: text };
+  return { value: word === "hardfail" ? "fail" : "unknown", raw: text };
 }
 
 /** An evaluated result; whatever is neither pass nor fail is unknown, never pass (RFC 9990 8.2). */
@@ -43,7 +43,7 @@ export function evaluated(text: string, warnings: WarningList): Normalised<Evalu
   if (text === "pass" || text === "fail") return { value: text, raw: undefined };
   const word = text.toLowerCase();
   if (word === "pass" || word === "fail") return { value: word, raw: text };
-  warnings.add("evaluation-unknown", text);
+  if (word !== "none") warnings.add("evaluation-unknown", text); // nothing was evaluated: no guess is needed
   return { value: "unknown", raw: text };
 }
 
@@ -116,9 +116,10 @@ export function epochOf(text: string, warnings: WarningList): number | undefined
   if (/^\d{1,11}$/.test(text)) return Number(text) || undefined;
   const number = /^(\d{1,14})(?:\.\d{1,12})?$/.exec(text);
   if (number) {
-    warnings.add("date-format", text);
     const value = Number(number[1]);
-    return (value >= 1e12 ? Math.floor(value / 1000) : value) || undefined;
+    if (value < 1e12) return value || undefined; // a fraction of a second is cut
+    warnings.add("date-format", text);
+    return Math.floor(value / 1000);
   }
   if (!/^\d{4}-\d\d-\d\d/.test(text) || text.length > 40) return undefined;
   const zoned = /(?:z|[+-]\d\d:?\d\d)$/i.test(text) || text.length === 10;

@@ -6,19 +6,23 @@ import type { ItemReading, MailHeaders } from "../model/reading.ts";
 import type { FeedbackReport, FeedbackSample } from "../model/report.ts";
 import type { ReadContext } from "./context.ts";
 import { mailDate } from "./mail-headers.ts";
-import { decodeWords, type Field, firstField, readHeaderBlock } from "./mime/headers.ts";
+import { type Field, firstField } from "./mime/headers.ts";
 import type { Part } from "./mime/parts.ts";
 import {
   afterType,
   bodyBytes,
   deliver,
   fieldGroups,
+  firstText,
+  headerOf,
+  isReturned,
   type PartReading,
+  refusing,
   splitList,
   text,
 } from "./report-fields.ts";
 
-/** RFC 5965 7.3, RFC 6430, RFC 6591; opt-out was registered and withdrawn. */
+/** RFC 5965 7.3, RFC 6430, RFC 6591; opt-out and opt-out-list are of the drafts and still sent. */
 const TYPES = new Set([
   "abuse",
   "fraud",
@@ -28,24 +32,21 @@ const TYPES = new Set([
   "auth-failure",
   "opt-out",
   "opt-out-list",
-  "miscategorized",
 ]);
 const DELIVERY_RESULTS = new Set(["delivered", "spam", "policy", "reject", "other"]);
 
-const SAMPLE_TYPES =
-  /^(?:message\/(?:rfc822|global|rfc822-headers?|global-headers)|text\/rfc822(?:-headers?)?)$/;
-
 /** Reads the report around a message/feedback-report part. */
 export function readFeedback(feedback: Part, reading: PartReading): ItemReading {
-  const { context, part, bytes } = reading;
-  const warnings = new WarningList();
-  const fields = fieldGroups(bodyBytes(bytes, feedback), context).flat();
-  if (fields.length === 0)
-    return { ok: false, kind: "arf", reason: "bad-feedback", detail: "no fields", part };
-  if (feedback.encoding === "base64" || feedback.encoding === "quoted-printable")
-    warnings.add("feedback-encoded");
-  const sample = readSample(reading, feedback, warnings);
-  return finish(buildReport(fields, sample, reading, warnings), reading, warnings);
+  return refusing("arf", reading.part, () => {
+    const { context, part, bytes } = reading;
+    const warnings = new WarningList();
+    const fields = fieldGroups(bodyBytes(bytes, feedback), context).flat();
+    if (fields.length === 0)
+      return { ok: false, kind: "arf", reason: "bad-feedback", detail: "no fields", part };
+    if (feedback.encoding !== "none") warnings.add("feedback-encoded");
+    const sample = readSample(reading, feedback, warnings);
+    return finish(buildReport(fields, sample, reading, warnings), reading, warnings);
+  });
 }
 
 /** One report object out of its fields. */
@@ -114,6 +115,7 @@ function buildReport(
 function finish(report: FeedbackReport, reading: PartReading, warnings: WarningList): ItemReading {
   return deliver(
     report,
+    [report.kind, report.fields, report.sample],
     {
       orgName: report.userAgent ?? report.reportingMta,
       reportId: report.originalEnvelopeId,
@@ -179,20 +181,17 @@ function numberOf(value: string | null): number | null {
 /** The copy of the message: its header fields, and as much of its body as the limits keep (none by default). */
 function readSample(reading: PartReading, feedback: Part, warnings: WarningList): FeedbackSample | null {
   const { bytes, parts, context } = reading;
-  const after = parts.slice(parts.indexOf(feedback) + 1);
-  const part = after.find((p) => SAMPLE_TYPES.test(p.mediaType));
+  const part = parts.slice(parts.indexOf(feedback) + 1).find(isReturned);
   if (!part) {
     warnings.add("sample-missing");
     return null;
   }
-  return sampleOf(
-    bodyBytes(bytes, part, context.limits.sample_headers + context.limits.sample_body + 4096),
-    context,
-  );
+  const { sample_headers, sample_body } = context.limits;
+  return sampleOf(bodyBytes(bytes, part, sample_headers + sample_body + 4096), context);
 }
 
 function sampleOf(body: Buffer, context: ReadContext): FeedbackSample {
-  const { fields, bodyStart } = readHeaderBlock(body, 0, body.length, context.limits);
+  const { fields, bodyStart } = headerOf(body);
   const get = (name: string): string | null => text(firstField(fields, name), context);
   const { sample_headers, sample_body } = context.limits;
   return {
@@ -208,74 +207,106 @@ function sampleOf(body: Buffer, context: ReadContext): FeedbackSample {
 
 // ---- reports in prose ------------------------------------------------------------
 
+/** Bytes of prose that are looked at. */
+const PROSE = 16_384;
+
 /**
  * Failure and abuse reports without a machine-readable part: Exim and cPanel ("A message claiming to be from you has
- * failed"), and Hotmail ("complaint about message from IP"). Undefined when the mail is neither.
+ * failed"), Netease and the example of RFC 5965 ("… report for an email message received from IP …"), and Hotmail
+ * ("complaint about message from IP"). Undefined when the mail is none of these.
  */
 export function readTextFeedback(root: Part, reading: PartReading): ItemReading | undefined {
-  return readClaim(root, reading) ?? readComplaint(root, reading);
-}
-
-function firstText(bytes: Buffer, part: Part): string {
-  if (part.children.length > 0) {
-    const child =
-      part.children.find((c) => c.mediaType === "text/plain" || c.mediaType === "") ?? part.children[0]!;
-    return firstText(bytes, child);
-  }
-  return bodyBytes(bytes, part).toString("utf8");
-}
-
-function readClaim(root: Part, reading: PartReading): ItemReading | undefined {
-  const body = firstText(reading.bytes, root);
-  if (!/A message claiming to be from you has failed/i.test(body.slice(0, 2000))) return undefined;
-  const line = (label: string): string | null =>
-    new RegExp(`^\\s{0,20}${label}:[ \\t]{0,20}([^\\r\\n]{1,500})`, "im").exec(body)?.[1]?.trim() ?? null;
-  const warnings = new WarningList();
-  warnings.add("no-feedback-part");
-  const copy = body.search(/^-{3,}[^\n]*copy of the (?:headers|message)/im);
-  const sample =
-    copy < 0
-      ? null
-      : sampleOf(Buffer.from(body.slice(body.indexOf("\n", copy) + 1).trimStart()), reading.context);
-  if (sample === null) warnings.add("sample-missing");
-  const domain = line("Sender Domain");
-  const failed = ["dkim", "spf"].filter((method) => line(`${method} Alignment`)?.toLowerCase() === "no");
-  const fields: Field[] = [
-    { name: "feedback-type", value: "auth-failure" },
-    { name: "version", value: "1" },
-    { name: "user-agent", value: addressDomain(reading.headers?.from ?? null) ?? "unknown" },
-    { name: "auth-failure", value: "dmarc" },
-    { name: "identity-alignment", value: failed.length > 0 ? failed.join(", ") : "none" },
-  ];
-  const add = (name: string, value: string | null): void => {
-    if (value !== null) fields.push({ name, value });
-  };
-  add("source-ip", line("Sender IP Address"));
-  add("arrival-date", line("Received date"));
-  add("reported-domain", domain);
-  return finish(buildReport(fields, sample, reading, warnings), reading, warnings);
-}
-
-function readComplaint(root: Part, reading: PartReading): ItemReading | undefined {
   const ip = /\bcomplaint about message from \[?([0-9a-f.:]{3,45})\]?/i.exec(
     reading.headers?.subject ?? "",
   )?.[1];
-  const sample = root.children.find((child) => child.mediaType === "message/rfc822");
-  if (ip === undefined || !sample) return undefined;
+  if (ip !== undefined)
+    return readProse(
+      root,
+      reading,
+      [
+        ["feedback-type", "abuse"],
+        ["source-ip", ip],
+      ],
+      "",
+    );
+  const part = firstText(root);
+  if (!part) return undefined;
+  const prose = bodyBytes(reading.bytes, part, PROSE).toString("utf8");
+  const fields = claimFields(prose) ?? sentenceFields(prose);
+  return fields && readProse(root, reading, fields, prose);
+}
+
+type FieldPair = readonly [name: string, value: string];
+
+/** Exim, cPanel, Baruwa: `Sender Domain:`, `Sender IP Address:`, `Received Date:`, `SPF Alignment: no`. */
+function claimFields(prose: string): FieldPair[] | undefined {
+  if (!/A message claiming to be from you has failed/i.test(prose.slice(0, 2000))) return undefined;
+  const line = (label: string): string | undefined =>
+    new RegExp(`^\\s{0,20}${label}:[ \\t]{0,20}([^\\r\\n]{1,500})`, "im").exec(prose)?.[1]?.trim();
+  const failed = ["dkim", "spf"].filter((method) => line(`${method} Alignment`)?.toLowerCase() === "no");
+  const pairs: [string, string | undefined][] = [
+    ["feedback-type", "auth-failure"],
+    ["auth-failure", "dmarc"],
+    ["identity-alignment", failed.length > 0 ? failed.join(", ") : "none"],
+    ["source-ip", line("Sender IP Address")],
+    ["arrival-date", line("Received date")],
+    ["reported-domain", line("Sender Domain")],
+  ];
+  return pairs.filter((pair): pair is [string, string] => pair[1] !== undefined);
+}
+
+/** "This is an email abuse report for an email message received from IP 192.0.2.1 on Thu, 8 Mar 2005 …" */
+function sentenceFields(prose: string): FieldPair[] | undefined {
+  const match =
+    /\bThis is an? ([\w/ -]{1,60}) report for an email message\s{1,4}(?:with [^\n]{1,200}\s)?received\s{1,4}from\s{1,4}IP\s{1,4}(?:address\s)?\[?([0-9a-f.:]{3,45}?)\]?\.?\s{1,4}(?:on\s{1,4}([^\r\n]{10,60}))?/i.exec(
+      prose.slice(0, 4000),
+    );
+  if (!match) return undefined;
+  const failure = /authentication[ -]failure/i.test(match[1]!);
+  const pairs: [string, string][] = failure
+    ? [
+        ["feedback-type", "auth-failure"],
+        ["auth-failure", "dmarc"],
+      ]
+    : [["feedback-type", /abuse/i.test(match[1]!) ? "abuse" : "other"]];
+  pairs.push(["source-ip", match[2]!]);
+  if (match[3] !== undefined) pairs.push(["arrival-date", match[3].replace(/\.$/, "")]);
+  return pairs;
+}
+
+/** A report of fields found in prose. The copy of the message is a part of its own or stands below a line of dashes. */
+function readProse(
+  root: Part,
+  reading: PartReading,
+  found: readonly FieldPair[],
+  prose: string,
+): ItemReading | undefined {
+  const { context, bytes, headers } = reading;
   const warnings = new WarningList();
   warnings.add("no-feedback-part");
-  const fields: Field[] = [
-    { name: "feedback-type", value: "abuse" },
-    { name: "version", value: "1" },
-    { name: "user-agent", value: addressDomain(reading.headers?.from ?? null) ?? "unknown" },
-    { name: "source-ip", value: ip },
+  const part = root.children.find(isReturned);
+  const below =
+    /^-{3,}[^\n]*copy of the (?:headers|message)[^\n]*\n(?:[^\n]*was detected\.[^\n]*\n)?\s*/im.exec(prose);
+  if (!part && !below && prose === "") return undefined; // a Subject alone is no report
+  const sample = part
+    ? sampleOf(
+        bodyBytes(bytes, part, context.limits.sample_headers + context.limits.sample_body + 4096),
+        context,
+      )
+    : below
+      ? sampleOf(Buffer.from(prose.slice(below.index + below[0].length)), context)
+      : null;
+  if (sample === null) warnings.add("sample-missing");
+  const pairs: FieldPair[] = [
+    ["version", "1"],
+    ["user-agent", addressDomain(headers?.from ?? null) ?? "unknown"],
+    ...found,
   ];
-  const { context, bytes } = reading;
-  const copy = sampleOf(bodyBytes(bytes, sample, context.limits.sample_headers + 4096), context);
-  return finish(buildReport(fields, copy, reading, warnings), reading, warnings);
+  const fields: Field[] = pairs.map(([name, value]) => ({ name, value }));
+  return finish(buildReport(fields, sample, reading, warnings), reading, warnings);
 }
 
 function addressDomain(from: string | null): string | null {
-  const domain = /@([^\s<>@,;]{1,255})/.exec(decodeWords(from ?? ""))?.[1];
+  const domain = /@([^\s<>@,;]{1,255})/.exec(from ?? "")?.[1];
   return domain === undefined ? null : (normalizeDomain(domain) ?? null);
 }

@@ -14,22 +14,32 @@ import type {
 } from "../model/reading.ts";
 import { Budget } from "./container/budget.ts";
 import { inflated } from "./container/inflate.ts";
-import { SNIFFED, sniff } from "./container/sniff.ts";
+import { type Content, SNIFFED, sniff } from "./container/sniff.ts";
 import { TarReader } from "./container/tar.ts";
 import { zipEntries } from "./container/zip.ts";
 import { type ByteSource, type ReadContext, ReadStop, type SurroundingHints } from "./context.ts";
 import { readDmarc } from "./dmarc-read.ts";
-import { readDsn, readTextBounce } from "./dsn-read.ts";
+import { isBounce, readDsn, readTextBounce } from "./dsn-read.ts";
 import { readFeedback, readTextFeedback } from "./feedback-read.ts";
+import { unescapedReport } from "./html-escaped.ts";
 import { isAutoReply, readMailHeaders } from "./mail-headers.ts";
 import { bodyOf, type Part, readParts } from "./mime/parts.ts";
 import { nameHints, subjectHints } from "./name-hints.ts";
+import { isFeedbackPart, isStatusPart, type PartReading } from "./report-fields.ts";
+import { collect, peek } from "./source.ts";
 import { readTls } from "./tlsrpt-read.ts";
 
 const REPORT_NAME = /\.(?:xml|json)(?:\.(?:gz|gzip|zip))*$/i;
 const REPORT_TYPE = /^(?:text|application)\/(?:xml|[\w.-]+\+xml)$|tlsrpt/;
+const MAIL_TYPE = /^message\/(?:rfc822|global)$/;
+const MAIL_NAME = /\.(?:eml|msg|mbox)$/i;
+/** Decompressed bytes of a container inside another one, or of a coded mail, which are held as a whole. */
+const LARGEST_HELD = 32 << 20;
 
-/** Reads one mail or file. Never throws for any input. */
+/**
+ * Reads one mail or file. Never throws for any input.
+ * @param monotonic milliseconds, for the deadline `read_timeout`
+ */
 export function readMail(
   raw: Uint8Array,
   hints: ReadHints,
@@ -37,17 +47,31 @@ export function readMail(
   monotonic: () => number,
   sink: ReportSink,
 ): MailReading {
-  return new MailReader(hints, limits, monotonic, sink).read(
-    Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength),
-  );
+  const bytes = Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength);
+  return new MailReader(hints, limits, monotonic, sink).read(bytes);
 }
 
-/** Something in a mail that may be or hold a report. */
+/** A mail, or one that was forwarded inside it. */
+interface Message {
+  readonly bytes: Buffer;
+  readonly root: Part;
+  readonly headers: MailHeaders;
+  /** How many mails are around it. */
+  readonly forwards: number;
+  /** What was noted on the way here; each of its reports carries it. */
+  readonly warnings: WarningList;
+}
+
+/** Something that may be or hold a report. */
 interface Candidate {
   readonly source: ByteSource;
   readonly name: string | null;
   readonly mediaType: string | null;
   readonly size: number;
+  /** The mail that it lies in; null for a bare file. */
+  readonly message: Message | null;
+  /** What was noted about its mail and containers. */
+  readonly warnings: WarningList;
 }
 
 class MailReader {
@@ -79,16 +103,9 @@ class MailReader {
     let autoReply = false;
     try {
       if (raw.length === 0) throw new ReadStop("empty");
-      if (this.#hints.form === "mail") autoReply = this.#message(raw, 0);
-      else {
-        const candidate = {
-          source: { open: () => [raw] },
-          name: this.#hints.fileName,
-          mediaType: null,
-          size: raw.length,
-        };
-        autoReply = this.#file(candidate, raw);
-      }
+      if (this.#hints.form === "mail" || sniff(raw.subarray(0, SNIFFED)) === "mail") {
+        autoReply = this.#message(raw, 0, new WarningList());
+      } else this.#file(raw);
       if (this.#items.length === 0) for (const html of this.#html) this.#escapedHtml(html);
     } catch (error) {
       if (!(error instanceof ReadStop)) throw error;
@@ -104,102 +121,125 @@ class MailReader {
     };
   }
 
-  /** A file: a report, a container, or a saved mail. */
-  #file(candidate: Candidate, raw: Buffer): boolean {
-    if (sniff(raw.subarray(0, SNIFFED)) === "mail") return this.#message(raw, 0);
-    this.#content(candidate, 0);
-    return false;
+  /** A file that is no mail: a report or a container. */
+  #file(raw: Buffer): void {
+    this.#candidate({
+      source: { open: () => [raw] },
+      name: this.#hints.fileName,
+      mediaType: null,
+      size: raw.length,
+      message: null,
+      warnings: new WarningList(),
+    });
   }
 
   // ---- mails ------------------------------------------------------------------
 
   /** A mail or forwarded message; true when it is an automatic reply without a report. */
-  #message(bytes: Buffer, forwards: number): boolean {
-    const { root, stopped } = readParts(bytes, this.#limits, this.#warnings, this.#counter);
-    const headers = readMailHeaders(root.fields);
-    const outer = this.#headers;
-    if (forwards === 0) this.#headers = headers;
-    else {
-      this.#warnings.add("forwarded");
-      this.#headers = headers; // the report's own mail: its Subject and date are the hints
-    }
+  #message(bytes: Buffer, forwards: number, carried: WarningList): boolean {
+    const own = new WarningList();
+    if (forwards > 0) own.add("forwarded");
+    const { root, stopped } = readParts(bytes, this.#limits, own, this.#counter);
+    this.#warnings.merge(own);
+    const warnings = merged(carried, own);
+    const message: Message = { bytes, root, headers: readMailHeaders(root.fields), forwards, warnings };
+    this.#headers ??= message.headers;
     if (stopped) this.#stopped ??= stopped;
     const before = this.#items.length;
-    this.#part(bytes, root, forwards);
-    if (this.#items.length === before) this.#textForms(bytes, root, headers);
-    if (outer) this.#headers = outer;
+    if (this.#proseFirst(message)) return false;
+    this.#part(message, root, [root]);
+    if (this.#items.length === before && !stopped) this.#bounced(message);
     return this.#items.length === before && isAutoReply(root.fields);
   }
 
-  #part(bytes: Buffer, part: Part, forwards: number): void {
-    if (part.mediaType.startsWith("multipart/")) {
-      if (this.#reportPart(bytes, part)) return;
-      for (const child of part.children) this.#part(bytes, child, forwards);
+  /**
+   * Feedback and bounces in prose, where nothing claims to be a report: the mail that they return is somebody's or our
+   * own, and is never looked into.
+   */
+  #proseFirst(message: Message): boolean {
+    const { root, headers } = message;
+    if (subjectHints(headers.subject).subjectDomain !== null || holdsReport(root)) return false;
+    const reading = this.#partReading(message, [root]);
+    const item =
+      readTextFeedback(root, reading) ??
+      (isBounce(root, reading) ? readTextBounce(root, reading) : undefined);
+    if (item) this.#items.push(item);
+    return item !== undefined;
+  }
+
+  #part(message: Message, part: Part, siblings: readonly Part[]): void {
+    if (part.children.length > 0) {
+      if (this.#reportPart(message, part.children, part.mediaType)) return;
+      for (const child of part.children) this.#part(message, child, part.children);
       return;
     }
+    if (siblings.length === 1 && this.#reportPart(message, siblings, part.mediaType)) return;
     const candidate: Candidate = {
-      source: { open: () => bodyOf(bytes, part) },
+      source: { open: () => bodyOf(message.bytes, part) },
       name: part.fileName,
       mediaType: part.mediaType || null,
       size: part.end - part.start,
+      message,
+      warnings: merged(message.warnings),
     };
-    if (/^message\/(?:rfc822|global)$/.test(part.mediaType)) {
-      this.#forwarded(candidate, forwards);
-      return;
-    }
-    this.#guarded(candidate, () => this.#content(candidate, 0, forwards));
+    if (MAIL_TYPE.test(part.mediaType)) this.#forwarded(candidate);
+    else this.#candidate(candidate);
   }
 
-  /** A feedback report or delivery status notification: read as such, and never looked into for other reports. */
-  #reportPart(bytes: Buffer, part: Part): boolean {
-    const feedback = part.children.find((child) => child.mediaType === "message/feedback-report");
-    const status = part.children.find((child) =>
-      /^message\/(?:global-)?delivery-status$/.test(child.mediaType),
-    );
-    if (!feedback && !status) return false;
-    const info = this.#info({ name: null, mediaType: part.mediaType, size: part.end - part.start });
-    const context = this.#context(null);
-    const read = {
-      bytes,
-      parts: part.children,
-      headers: this.#headers,
-      context,
-      sink: this.#sink,
-      part: info,
-    };
-    this.#items.push(feedback ? readFeedback(feedback, read) : readDsn(status!, read));
+  /** Feedback reports or a delivery status notification: read as such, and never looked into for other reports. */
+  #reportPart(message: Message, parts: readonly Part[], mediaType: string): boolean {
+    const feedback = parts.filter((part) => isFeedbackPart(message.bytes, part));
+    const status = feedback.length > 0 ? undefined : parts.find((part) => isStatusPart(message.bytes, part));
+    if (feedback.length === 0 && !status) return false;
+    const reading = this.#partReading(message, parts, mediaType);
+    for (const part of feedback) this.#items.push(readFeedback(part, reading));
+    if (status) this.#items.push(readDsn(status, reading));
     return true;
   }
 
-  /** Reports in prose: plain-text failure reports and bounces. */
-  #textForms(bytes: Buffer, root: Part, headers: MailHeaders): void {
-    if (this.#stopped) return;
-    const info = this.#info({ name: null, mediaType: root.mediaType, size: root.end - root.start });
-    const read = {
-      bytes,
-      parts: [root],
-      headers,
-      context: this.#context(null),
-      sink: this.#sink,
-      part: info,
-    };
-    const item = readTextFeedback(root, read) ?? readTextBounce(root, read);
+  /** A bounce that could have been something else. */
+  #bounced(message: Message): void {
+    const item = readTextBounce(message.root, this.#partReading(message, [message.root]));
     if (item) this.#items.push(item);
   }
 
-  #forwarded(candidate: Candidate, forwards: number): void {
+  #partReading(message: Message, parts: readonly Part[], mediaType = message.root.mediaType): PartReading {
+    const { bytes, headers, root } = message;
+    // the copy of a message is often cut, its closing boundary with it: that says nothing about the report
+    const carried = merged(message.warnings);
+    carried.drop("mime-repaired");
+    return {
+      bytes,
+      parts,
+      headers,
+      context: this.#context({ name: null, message, warnings: carried }),
+      sink: this.#sink,
+      part: { name: null, mediaType, size: root.end - root.start },
+    };
+  }
+
+  #forwarded(candidate: Candidate): void {
+    const forwards = candidate.message?.forwards ?? 0;
     if (forwards >= this.#limits.rfc822_depth) {
       this.#stopped ??= new ReadStop("too-deep", "forwarded messages inside each other");
       return;
     }
-    this.#guarded(candidate, () => void this.#message(collect(candidate.source), forwards + 1));
+    this.#guarded(candidate, () => {
+      const bytes = collect(candidate.source, { most: LARGEST_HELD });
+      this.#message(bytes, forwards + 1, candidate.warnings);
+    });
   }
 
   // ---- contents -----------------------------------------------------------------
 
+  #candidate(candidate: Candidate): void {
+    this.#guarded(candidate, () => this.#content(candidate, 0));
+  }
+
   /** Reads a part whose damage is its own matter. */
   #guarded(candidate: Candidate, work: () => void): void {
     try {
+      if (this.#monotonic() > this.#deadline) throw new ReadStop("timeout");
       work();
     } catch (error) {
       if (!(error instanceof ReadStop)) throw error;
@@ -207,109 +247,105 @@ class MailReader {
     }
   }
 
-  #refuse(candidate: Candidate, stop: ReadStop): void {
-    const { reason, detail } = stop;
-    this.#items.push({ ok: false, kind: null, reason, detail, part: this.#info(candidate) });
+  #refuse(candidate: Candidate, { reason, detail }: ReadStop): void {
+    this.#items.push({ ok: false, kind: null, reason, detail, part: info(candidate) });
   }
 
-  #content(given: Candidate, depth: number, forwards = 0): void {
-    const { head, source: peeked } = peek(given.source);
-    const candidate: Candidate = { ...given, source: peeked };
+  #content(given: Candidate, depth: number): void {
+    const { head, source } = peek(given.source, SNIFFED);
+    const candidate: Candidate = { ...given, source };
     const content = sniff(head);
-    if (
-      depth >= this.#limits.archive_depth &&
-      (content === "gzip" || content === "zip" || content === "zlib" || content === "tar")
-    ) {
-      throw new ReadStop("too-deep", "containers inside each other");
-    }
     switch (content) {
       case "gzip":
-      case "zlib": {
-        if (depth > 0) this.#warnings.add("gzip-nested");
-        const options = {
-          budget: this.#budget,
-          warnings: this.#warnings,
-          members: this.#limits.gzip_members,
-        };
-        const source = inflated(candidate.source, { wrapping: content, ...options });
-        this.#content({ ...candidate, source, name: innerName(candidate.name) }, depth + 1, forwards);
-        return;
-      }
+      case "zlib":
       case "zip":
-        this.#zip(candidate, depth, forwards);
-        return;
       case "tar":
-        this.#tar(candidate, depth, forwards);
+        if (depth >= this.#limits.archive_depth)
+          throw new ReadStop("too-deep", "containers inside each other");
+        if (content === "zip") this.#zip(candidate, depth);
+        else if (content === "tar") this.#tar(candidate, depth);
+        else this.#inflated(candidate, content, depth);
         return;
       case "xml":
-        this.#items.push(
-          readDmarc(candidate.source, this.#context(candidate.name), this.#sink, this.#info(candidate)),
-        );
+        this.#dmarc(candidate);
         return;
       case "json":
         this.#json(candidate);
         return;
       case "markup":
       case "html":
-        if (claims(candidate))
-          this.#items.push(
-            readDmarc(candidate.source, this.#context(candidate.name), this.#sink, this.#info(candidate)),
-          );
+        if (claims(candidate)) this.#dmarc(candidate);
         else this.#html.push(candidate);
         return;
       case "mail":
-        if (isSavedMail(candidate)) this.#forwarded(candidate, forwards);
-        else this.#other(candidate, content);
+        if (isSavedMail(candidate)) this.#forwarded(candidate);
+        else this.#other(candidate, content, head);
         return;
       default:
-        this.#other(candidate, content);
+        this.#other(candidate, content, head);
     }
   }
 
+  #inflated(candidate: Candidate, wrapping: "gzip" | "zlib", depth: number): void {
+    const { warnings } = candidate;
+    if (depth > 0) warnings.add("gzip-nested");
+    const options = { wrapping, budget: this.#budget, warnings, members: this.#limits.gzip_members };
+    const source = inflated(candidate.source, options);
+    this.#content({ ...candidate, source, name: innerName(candidate.name) }, depth + 1);
+  }
+
+  #dmarc(candidate: Candidate): void {
+    const { source } = candidate;
+    this.#items.push(readDmarc(source, this.#context(candidate), this.#sink, info(candidate)));
+  }
+
   /** What is no report is passed over, unless its label says that it is one. */
-  #other(candidate: Candidate, content: "empty" | "mail" | "other"): void {
-    const { head } = peek(candidate.source);
-    if (content === "empty") {
-      if (claims(candidate)) throw new ReadStop("empty");
-      return;
-    }
+  #other(candidate: Candidate, content: Content, head: Buffer): void {
     if (!claims(candidate)) return;
+    if (content === "empty") throw new ReadStop("empty");
+    if (content === "packed") throw new ReadStop("unsupported-method", "a container of another kind");
     if (/^\s*(?:unused|placeholder)\s*$/i.test(head.toString("latin1"))) throw new ReadStop("placeholder");
     throw new ReadStop(/json/i.test(`${candidate.name} ${candidate.mediaType}`) ? "bad-json" : "not-xml");
   }
 
   #json(candidate: Candidate): void {
-    const bytes = collect(candidate.source, this.#limits.json_size + 1);
-    const looksLike = /"(?:policies|organization-name|report-id|date-range)"/.test(
-      bytes.toString("latin1", 0, SNIFFED),
-    );
+    const bytes = collect(candidate.source, { most: this.#limits.json_size, noted: candidate.warnings });
+    const start = bytes.toString("latin1", 0, SNIFFED);
+    const looksLike = /"(?:policies|organization-name|report-id|date-range)"/.test(start);
     if (!looksLike && !claims(candidate)) return;
-    this.#items.push(readTls(bytes, this.#context(candidate.name), this.#sink, this.#info(candidate)));
+    this.#items.push(readTls(bytes, this.#context(candidate), this.#sink, info(candidate)));
   }
 
-  #zip(candidate: Candidate, depth: number, forwards: number): void {
-    const entries = zipEntries(collect(candidate.source), this.#limits, this.#budget, this.#warnings);
-    for (const { name, refused, size, source } of entries) {
-      const entry: Candidate = { source, name, mediaType: null, size };
-      if (refused) this.#refuse(entry, refused);
-      else this.#guarded(entry, () => this.#content(entry, depth + 1, forwards));
+  #zip(candidate: Candidate, depth: number): void {
+    const { message, warnings } = candidate;
+    const bytes = collect(candidate.source, { most: LARGEST_HELD, noted: warnings });
+    for (const entry of zipEntries(bytes, this.#limits, this.#budget, warnings)) {
+      const { name, refused, size, source } = entry;
+      const inner: Candidate = { source, name, mediaType: null, size, message, warnings: merged(warnings) };
+      if (refused) this.#refuse(inner, refused);
+      else this.#guarded(inner, () => this.#content(inner, depth + 1));
     }
   }
 
-  #tar(candidate: Candidate, depth: number, forwards: number): void {
-    const reader = new TarReader(this.#limits.decompressed_size);
+  #tar({ source, message, warnings }: Candidate, depth: number): void {
+    const entry = (name: string, content: Buffer): Candidate => ({
+      source: { open: () => [content] },
+      name,
+      mediaType: null,
+      size: content.length,
+      message,
+      warnings: merged(warnings),
+    });
+    const reader = new TarReader(LARGEST_HELD, (name, stop) =>
+      this.#refuse(entry(name, Buffer.alloc(0)), stop),
+    );
     let entries = 0;
-    for (const chunk of candidate.source.open()) {
+    for (const chunk of source.open()) {
       for (const { name, content } of reader.write(chunk)) {
         if (++entries > this.#limits.archive_entries) throw new ReadStop("too-many-entries", "tar entries");
         if (name.slice(name.lastIndexOf("/") + 1).startsWith(".")) continue;
-        const entry: Candidate = {
-          source: { open: () => [content] },
-          name,
-          mediaType: null,
-          size: content.length,
-        };
-        this.#guarded(entry, () => this.#content(entry, depth + 1, forwards));
+        const inner = entry(name, content);
+        this.#guarded(inner, () => this.#content(inner, depth + 1));
       }
     }
     reader.end();
@@ -318,31 +354,18 @@ class MailReader {
 
   /** A report pasted into HTML, its markup escaped. */
   #escapedHtml(candidate: Candidate): void {
-    const text = collect(candidate.source, this.#limits.json_size).toString("utf8");
-    const start = text.search(/&lt;(?:\?xml|feedback)/i);
-    const end = text.lastIndexOf("&lt;/feedback&gt;");
-    if (start < 0 || end < start) return;
-    this.#warnings.add("html-escaped");
-    const xml = text
-      .slice(start, end + "&lt;/feedback&gt;".length)
-      .replace(/<[^>]{0,1000}>/g, "")
-      .replace(/&nbsp;/g, " ")
-      .replace(/&lt;/g, "<")
-      .replace(/&gt;/g, ">")
-      .replace(/&quot;/g, '"')
-      .replace(/&amp;/g, "&");
-    const source = { open: () => [Buffer.from(xml)] };
-    this.#items.push(readDmarc(source, this.#context(candidate.name), this.#sink, this.#info(candidate)));
+    this.#guarded(candidate, () => {
+      const xml = unescapedReport(collect(candidate.source, { most: this.#limits.json_size }));
+      if (!xml) return;
+      candidate.warnings.add("html-escaped");
+      this.#dmarc({ ...candidate, source: { open: () => [xml] } });
+    });
   }
 
   // ---- for the readers -------------------------------------------------------------
 
-  #info({ name, mediaType, size }: Pick<Candidate, "name" | "mediaType" | "size">): PartInfo {
-    return { name, mediaType, size };
-  }
-
-  #context(name: string | null): ReadContext {
-    const headers = this.#headers;
+  #context({ name, message, warnings }: Pick<Candidate, "name" | "message" | "warnings">): ReadContext {
+    const headers = message?.headers;
     const own = nameHints(name);
     const around: SurroundingHints = {
       ...subjectHints(headers?.subject ?? null),
@@ -356,84 +379,43 @@ class MailReader {
       monotonic: this.#monotonic,
       deadline: this.#deadline,
       around,
+      carried: warnings,
     };
   }
 }
 
+function info({ name, mediaType, size }: Candidate): PartInfo {
+  return { name, mediaType, size };
+}
+
+function merged(...lists: readonly WarningList[]): WarningList {
+  const all = new WarningList();
+  for (const list of lists) all.merge(list);
+  return all;
+}
+
 /** A label that says "report". */
-function claims({ name, mediaType }: Candidate): boolean {
+function claims({ name, mediaType }: Pick<Candidate, "name" | "mediaType">): boolean {
   return (
     (name !== null && (REPORT_NAME.test(name) || nameHints(name).nameBegin !== null)) ||
     REPORT_TYPE.test(mediaType ?? "")
   );
 }
 
-function isSavedMail({ name, mediaType }: Candidate): boolean {
+/** A part of the mail itself, not of one inside it, that is labelled as a report. */
+function holdsReport(part: Part): boolean {
   return (
-    /\.(?:eml|msg|mbox)$/i.test(name ?? "") || mediaType === null || mediaType === "application/octet-stream"
+    /^message\/(?:feedback-report|(?:global-)?delivery-status)$/.test(part.mediaType) ||
+    claims({ name: part.fileName, mediaType: part.mediaType }) ||
+    part.children.some(holdsReport)
   );
+}
+
+function isSavedMail({ name, mediaType }: Candidate): boolean {
+  return MAIL_NAME.test(name ?? "") || mediaType === null || mediaType === "application/octet-stream";
 }
 
 /** `x.xml.gz` → `x.xml`. */
 function innerName(name: string | null): string | null {
   return name?.replace(/\.(?:gz|gzip|zz|zlib|tgz)$/i, "") ?? null;
-}
-
-/**
- * The first bytes of a source, and the source: opened the first time, it goes on with what was read for looking. A
- * container that is damaged later is found out by its reader.
- */
-function peek(source: ByteSource): { readonly head: Buffer; readonly source: ByteSource } {
-  const chunks: Uint8Array[] = [];
-  const iterator = source.open()[Symbol.iterator]();
-  let size = 0;
-  let fresh = true;
-  let stop: ReadStop | undefined;
-  try {
-    while (size < SNIFFED) {
-      const { value, done } = iterator.next();
-      if (done) break;
-      chunks.push(value);
-      size += value.length;
-    }
-  } catch (error) {
-    if (!(error instanceof ReadStop) || size === 0) throw error;
-    stop = error;
-  }
-  function* goOn(): Generator<Uint8Array> {
-    yield* chunks;
-    if (stop) throw stop;
-    for (;;) {
-      const { value, done } = iterator.next();
-      if (done) return;
-      yield value;
-    }
-  }
-  return {
-    head:
-      chunks.length === 1
-        ? Buffer.from(chunks[0]!.buffer, chunks[0]!.byteOffset, Math.min(size, SNIFFED))
-        : Buffer.concat(chunks).subarray(0, SNIFFED),
-    source: {
-      open() {
-        if (!fresh) return source.open();
-        fresh = false;
-        return goOn();
-      },
-    },
-  };
-}
-
-/** All bytes of a source. Throws ReadStop `too-large` beyond `most`. */
-function collect(source: ByteSource, most = Number.POSITIVE_INFINITY): Buffer {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for (const chunk of source.open()) {
-    size += chunk.length;
-    if (size > most) throw new ReadStop("too-large", `over ${most} bytes`);
-    chunks.push(chunk);
-  }
-  return chunks.length === 1
-    ? Buffer.from(chunks[0]!.buffer, chunks[0]!.byteOffset, chunks[0]!.byteLength)
-    : Buffer.concat(chunks);
 }

@@ -2,10 +2,11 @@
 
 import { isUtf8 } from "node:buffer";
 import { createHash } from "node:crypto";
+import { isIP } from "node:net";
 import { normalizeDomain } from "../model/domain-name.ts";
 import { TLS_RESULT_TYPES } from "../model/evaluation.ts";
 import { normalizeIp, readIp } from "../model/ip.ts";
-import { WarningList } from "../model/outcome.ts";
+import { joinWarnings, WarningList } from "../model/outcome.ts";
 import type { ItemReading, PartInfo, ReportSink } from "../model/reading.ts";
 import type { ReportFigures, TlsFailureDetail, TlsHead, TlsPolicyResult } from "../model/report.ts";
 import { type ReadContext, ReadStop } from "./context.ts";
@@ -79,7 +80,7 @@ class TlsReader {
       messages: sum((p) => p.successes + p.failures),
       passMessages: sum((p) => p.successes),
       droppedRecords: 0,
-      warnings: this.#warnings.list(),
+      warnings: joinWarnings(this.#context.carried, this.#warnings),
     };
     if (!Number.isSafeInteger(figures.messages)) throw new ReadStop("bad-count", "the sum of sessions");
     return { ok: true, figures, kept: writer.close(figures, contentHash), part: this.#part };
@@ -245,9 +246,10 @@ class TlsReader {
   #ip(value: unknown): string | null {
     const sent = this.#text(value, "ip");
     if (sent === null || sent === "") return null;
-    if (normalizeIp(sent) === sent) return sent;
+    const plain = normalizeIp(sent);
+    if (plain !== undefined && isIP(plain) === isIP(sent)) return plain;
     this.#warnings.add("ip-repaired", sent);
-    return readIp(sent)?.ip ?? sent;
+    return plain ?? readIp(sent)?.ip ?? sent;
   }
 
   #host(value: unknown): string | null {
@@ -288,7 +290,8 @@ class TlsReader {
   #strings(value: unknown, at: string): string[] {
     if (value === undefined || value === null) return [];
     if (typeof value === "string") {
-      this.#warnings.add("json-shape", at);
+      // RFC 8460's own example has mx-host so (erratum 6241)
+      if (at !== "mx-host") this.#warnings.add("json-shape", at);
       return value === "" ? [] : [this.#short(value)];
     }
     if (!Array.isArray(value)) {

@@ -1,5 +1,5 @@
 /** From what was read in a mail to the one outcome it ends with. Pure. */
-import type { Outcome, Reason } from "./outcome.ts";
+import { NOTES, type Outcome, type Reason } from "./outcome.ts";
 import type { MailReading } from "./reading.ts";
 
 export interface Verdict {
@@ -7,6 +7,9 @@ export interface Verdict {
   readonly reason: Reason | null;
   readonly detail: string | null;
 }
+
+/** Reasons of a mail in which nothing claims to be a report, as far as it can be looked into. */
+const NO_CLAIM: ReadonlySet<Reason> = new Set(["no-report", "auto-reply", "too-deep", "too-many-parts"]);
 
 /**
  * The outcome of a mail: the best of its reports, marked down when other parts failed. A mail with nothing that
@@ -19,8 +22,7 @@ export function judge(reading: MailReading): Verdict {
     const first = bad[0];
     if (first) return { outcome: "invalid", reason: first.reason, detail: first.detail };
     const reason = reading.reason ?? "no-report";
-    const outcome = reason === "no-report" || reason === "auto-reply" ? "not-a-report" : "invalid";
-    return { outcome, reason, detail: reading.detail };
+    return { outcome: NO_CLAIM.has(reason) ? "not-a-report" : "invalid", reason, detail: reading.detail };
   }
   const fresh = good.filter((item) => item.kept === "new");
   if (fresh.length === 0) {
@@ -33,6 +35,6 @@ export function judge(reading: MailReading): Verdict {
   if (fresh.some((item) => item.figures.droppedRecords > 0)) {
     return { outcome: "partial", reason: null, detail: null };
   }
-  const warned = reading.warnings.length > 0 || fresh.some((item) => item.figures.warnings.length > 0);
+  const warned = fresh.some((item) => item.figures.warnings.some(({ code }) => !NOTES.has(code)));
   return { outcome: warned ? "imported-with-warnings" : "imported", reason: null, detail: null };
 }

@@ -141,12 +141,35 @@ export const WARNINGS = {
 } as const;
 export type Warning = keyof typeof WARNINGS;
 
+/**
+ * Warnings that are only notes: nothing was repaired or guessed that could change what the report says. A report with
+ * no other ones is `imported`.
+ */
+export const NOTES: ReadonlySet<Warning> = new Set<Warning>([
+  "mislabeled-content",
+  "forwarded",
+  "unknown-element",
+  "email-repaired",
+  "long-span",
+  "domain-repaired",
+  "identifiers-alias",
+  "contact-missing",
+  "field-unknown-value",
+]);
+
 /** A warning with how often it came and the first place. */
 export interface WarningCount {
   readonly code: Warning;
   readonly count: number;
   /** The first occurrence: a value or place, outside text. */
   readonly detail: string | null;
+}
+
+/** The warnings of several lists as one, in their order. */
+export function joinWarnings(...lists: readonly (WarningList | undefined)[]): WarningCount[] {
+  const joined = new WarningList();
+  for (const list of lists) if (list) joined.merge(list);
+  return joined.list();
 }
 
 /** Collects warnings by code, bounded by the catalogue's size. */
@@ -157,6 +180,11 @@ export class WarningList {
     const seen = this.#byCode.get(code);
     if (seen) seen.count++;
     else this.#byCode.set(code, { count: 1, detail: detail === null ? null : detail.slice(0, 200) });
+  }
+
+  /** Forgets a code. */
+  drop(code: Warning): void {
+    this.#byCode.delete(code);
   }
 
   has(code: Warning): boolean {

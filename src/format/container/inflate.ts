@@ -1,6 +1,6 @@
 /** Inflates gzip, zlib and raw deflate in slices, bounded while it inflates; keeps what a damaged stream still gives. */
 
-import { gunzipSync } from "node:zlib";
+import { gunzipSync, inflateRawSync } from "node:zlib";
 import { Z_BUF_ERROR, Z_NO_FLUSH, Z_OK, Z_STREAM_END, ZStream, zlibInflate, zlibInflateInit2 } from "pako";
 import type { WarningList } from "../../model/outcome.ts";
 import { type ByteSource, ReadStop } from "../context.ts";
@@ -13,6 +13,8 @@ const SLICE = 32_768;
 /** Carried bytes up to which the platform's own gunzip is tried first: it is four times as fast, but all or nothing. */
 const SMALL = 32_768;
 const SMALL_OUTPUT = 1 << 20;
+/** NUL, line breaks and blanks behind a stream are padding, not garbage. */
+const BLANK = 0x20;
 
 export interface InflateOptions {
   readonly wrapping: Wrapping;
@@ -28,7 +30,7 @@ export function inflated(source: ByteSource, options: InflateOptions): ByteSourc
   return {
     *open() {
       meter.begin();
-      const small = options.wrapping === "gzip" ? wholeSmall(source) : undefined;
+      const small = wholeSmall(source, options.wrapping);
       if (small) {
         meter.take(small.length, small.length);
         yield small;
@@ -37,15 +39,17 @@ export function inflated(source: ByteSource, options: InflateOptions): ByteSourc
   };
 }
 
-/** One small, sound member as a whole; undefined for anything that needs a closer look. */
-function wholeSmall(source: ByteSource): Buffer | undefined {
+/** One small, sound stream as a whole; undefined for anything that needs a closer look. */
+function wholeSmall(source: ByteSource, wrapping: Wrapping): Buffer | undefined {
+  if (wrapping === "zlib") return undefined;
   let packed: Uint8Array | undefined;
   for (const chunk of source.open()) {
     if (packed || chunk.length > SMALL) return undefined;
     packed = chunk;
   }
-  if (!packed || packed.length < 18) return undefined;
+  if (!packed || packed.length === 0) return undefined;
   try {
+    if (wrapping === "raw") return inflateRawSync(packed, { maxOutputLength: SMALL_OUTPUT });
     const out = gunzipSync(packed, { maxOutputLength: SMALL_OUTPUT });
     // the length at the end is that of the last member: another one, or garbage, would show
     const { buffer, byteOffset, length } = packed;
@@ -81,7 +85,7 @@ function* inflateMembers(
     for (;;) {
       if (between) {
         if (!isGzip(input)) {
-          if (input.some((byte) => byte !== 0)) warnings.add("gzip-trailing-garbage");
+          if (input.some((byte) => byte > BLANK)) warnings.add("gzip-trailing-garbage");
           return;
         }
         if (++member > members) throw new ReadStop("too-many-entries", "gzip members");
@@ -117,7 +121,7 @@ function* inflateMembers(
     }
   }
   if (!between) throw new ReadStop("truncated", "the compressed stream ends early");
-  if (head.some((byte) => byte !== 0)) warnings.add("gzip-trailing-garbage");
+  if (head.some((byte) => byte > BLANK)) warnings.add("gzip-trailing-garbage");
 }
 
 function begin(wrapping: Wrapping): ZStream {

@@ -7,6 +7,7 @@ export type Content =
   | "zip"
   | "zlib"
   | "tar"
+  | "packed"
   | "xml"
   | "markup"
   | "json"
@@ -17,14 +18,19 @@ export type Content =
 /** Bytes that `sniff` wants to see. */
 export const SNIFFED = 4096;
 
+/** bzip2, xz, 7z, rar, zstd, compress: known, and not opened. */
+const PACKED = ["BZh", "\xfd7zXZ", "7z\xbc\xaf\x27\x1c", "Rar!", "\x28\xb5\x2f\xfd", "\x1f\x9d"];
+
 /** The kind of content that begins with `head`. */
 export function sniff(head: Buffer): Content {
   if (head.length === 0) return "empty";
   const [a, b] = head;
   if (a === 0x1f && b === 0x8b) return "gzip";
   if (a === 0x50 && b === 0x4b && (head[2] === 3 || head[2] === 5)) return "zip";
-  if (a === 0x78 && (b === 0x01 || b === 0x9c || b === 0xda) && ((a << 8) | b!) % 31 === 0) return "zlib";
+  if (a === 0x78 && (b === 0x01 || b === 0x5e || b === 0x9c || b === 0xda)) return "zlib";
   if (isTar(head)) return "tar";
+  const start = head.toString("latin1", 0, 6);
+  if (PACKED.some((magic) => start.startsWith(magic))) return "packed";
   return sniffText(readable(head));
 }
 

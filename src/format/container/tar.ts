@@ -12,60 +12,121 @@ export function isTar(head: Uint8Array): boolean {
   return Buffer.from(head.subarray(257, 262)).toString("latin1") === "ustar";
 }
 
-/** Takes bytes as they come and gives entries as they are whole. */
+/** What a type flag says: a file, a name for the next entry, or something to pass over. */
+type Role = "file" | "gnu-name" | "pax" | "other";
+const ROLES: Readonly<Record<string, Role>> = {
+  "0": "file",
+  "\0": "file",
+  "7": "file",
+  L: "gnu-name",
+  x: "pax",
+};
+/** Longer names and pax headers are nobody's. */
+const LONGEST_NAME = 65_536;
+
+/** Takes bytes as they come and gives entries as they are whole; it holds no more than one entry. */
 export class TarReader {
   readonly #largest: number;
-  #waiting: Uint8Array[] = [];
-  #size = 0;
-  /** Bytes without which nothing goes on, so that a long entry is joined once. */
-  #need = BLOCK;
+  readonly #refuse: ((name: string, stop: ReadStop) => void) | undefined;
+  readonly #header = Buffer.alloc(BLOCK);
+  #headerFilled = 0;
+  #role: Role = "other";
+  #name = "";
+  /** Content of the entry; undefined when it is passed over. */
+  #content: Buffer | undefined;
+  #filled = 0;
+  /** Bytes of the entry that are still to come, and blanks up to the next block. */
+  #left = 0;
+  #padding = 0;
   #longName: string | undefined;
   #ended = false;
 
-  /** @param largest bytes of one entry */
-  constructor(largest: number) {
+  /**
+   * @param largest bytes of one entry
+   * @param refuse told of an entry that is larger, which is then passed over; without it reading ends there
+   */
+  constructor(largest: number, refuse?: (name: string, stop: ReadStop) => void) {
     this.#largest = largest;
+    this.#refuse = refuse;
   }
 
-  /** Throws ReadStop: too-large, truncated. */
+  /** Throws ReadStop: too-large, truncated (a header that is none). */
   *write(chunk: Uint8Array): Generator<TarEntry> {
-    this.#waiting.push(chunk);
-    this.#size += chunk.length;
-    if (this.#size < this.#need) return;
-    let rest = Buffer.concat(this.#waiting);
-    while (!this.#ended) {
-      this.#keep(rest, BLOCK);
-      if (rest.length < BLOCK) return;
-      const header = rest.subarray(0, BLOCK);
-      if (header.every((byte) => byte === 0)) {
-        this.#ended = true;
-        return;
+    let at = 0;
+    while (at < chunk.length && !this.#ended) {
+      if (this.#left === 0 && this.#padding === 0) {
+        at += this.#fillHeader(chunk, at);
+        if (this.#headerFilled < BLOCK) return;
+        this.#headerFilled = 0;
+        this.#begin();
+      } else if (this.#left > 0) at += this.#fill(chunk, at);
+      else {
+        const skipped = Math.min(this.#padding, chunk.length - at);
+        this.#padding -= skipped;
+        at += skipped;
       }
-      const size = sizeOf(header);
-      if (size > this.#largest) throw new ReadStop("too-large", `a tar entry of ${size} bytes`);
-      const whole = BLOCK + Math.ceil(size / BLOCK) * BLOCK;
-      this.#keep(rest, whole);
-      if (rest.length < whole) return;
-      const content = Buffer.from(rest.subarray(BLOCK, BLOCK + size));
-      const type = String.fromCharCode(header[156]!);
-      const name = this.#longName ?? nameOf(header);
-      rest = rest.subarray(whole);
-      this.#longName = undefined;
-      if (type === "L") this.#longName = content.toString("utf8").replace(/\0+$/, "");
-      else if (type === "x") this.#longName = /\d+ path=([^\n]*)\n/.exec(content.toString("utf8"))?.[1];
-      else if (type === "0" || type === "\0") yield { name, content };
+      if (this.#left === 0 && this.#content) {
+        const entry = this.#finish();
+        if (entry) yield entry;
+      }
     }
   }
 
-  #keep(rest: Buffer, need: number): void {
-    this.#waiting = [rest];
-    this.#size = rest.length;
-    this.#need = need;
+  #fillHeader(chunk: Uint8Array, at: number): number {
+    const taken = Math.min(BLOCK - this.#headerFilled, chunk.length - at);
+    this.#header.set(chunk.subarray(at, at + taken), this.#headerFilled);
+    this.#headerFilled += taken;
+    return taken;
+  }
+
+  #begin(): void {
+    const header = this.#header;
+    if (header.every((byte) => byte === 0)) {
+      this.#ended = true;
+      return;
+    }
+    const size = sizeOf(header);
+    const type = String.fromCharCode(header[156]!);
+    this.#role = ROLES[type] ?? "other";
+    this.#name = this.#longName ?? nameOf(header);
+    if (this.#role === "other" && type !== "K" && type !== "g") this.#longName = undefined;
+    this.#left = size;
+    this.#padding = (BLOCK - (size % BLOCK)) % BLOCK;
+    this.#filled = 0;
+    const most = this.#role === "file" ? this.#largest : LONGEST_NAME;
+    const wanted = this.#role !== "other" && size <= most;
+    this.#content = wanted ? Buffer.allocUnsafe(size) : undefined;
+    if (this.#role === "file" && !wanted) this.#tooLarge(size);
+  }
+
+  #tooLarge(size: number): void {
+    const stop = new ReadStop("too-large", `a tar entry of ${size} bytes`);
+    if (!this.#refuse) throw stop;
+    this.#refuse(this.#name, stop);
+  }
+
+  #fill(chunk: Uint8Array, at: number): number {
+    const taken = Math.min(this.#left, chunk.length - at);
+    this.#content?.set(chunk.subarray(at, at + taken), this.#filled);
+    this.#filled += taken;
+    this.#left -= taken;
+    return taken;
+  }
+
+  #finish(): TarEntry | undefined {
+    const content = this.#content!;
+    const name = this.#name;
+    this.#content = undefined;
+    if (this.#role === "file") this.#longName = undefined;
+    else if (this.#role === "gnu-name") this.#longName = content.toString("utf8").replace(/\0+$/, "");
+    else this.#longName = /\d+ path=([^\n]*)\n/.exec(content.toString("utf8"))?.[1] ?? this.#longName;
+    return this.#role === "file" ? { name, content } : undefined;
   }
 
   /** Throws ReadStop `truncated` when an entry is not whole. */
   end(): void {
-    if (!this.#ended && this.#size > 0) throw new ReadStop("truncated", "a tar archive");
+    if (!this.#ended && (this.#left > 0 || this.#headerFilled > 0))
+      throw new ReadStop("truncated", "a tar archive");
   }
 }
 

@@ -2,6 +2,7 @@
  * Zip archives by their central directory: stored and deflated entries, nothing else. Sizes are never believed, names
  * are labels and never paths, ranges may not overlap, and there is no ZIP64.
  */
+import { crc32 } from "node:zlib";
 import type { IngestLimits } from "../../config/schema.ts";
 import type { WarningList } from "../../model/outcome.ts";
 import { type ByteSource, ReadStop } from "../context.ts";
@@ -22,47 +23,71 @@ export interface ZipEntry {
   readonly source: ByteSource;
 }
 
-/** The entries worth looking at: no directories, dot files or __MACOSX. Throws ReadStop. */
+/** Where the central directory is, and how far everything was moved by bytes in front of the archive. */
+interface Directory {
+  readonly at: number;
+  readonly end: number;
+  readonly count: number;
+  readonly moved: number;
+}
+
+interface Around {
+  readonly limits: IngestLimits;
+  readonly budget: Budget;
+  readonly warnings: WarningList;
+}
+
+/**
+ * The entries worth looking at: no directories, dot files or __MACOSX; none at all of an office document, which is a
+ * zip, too. Throws ReadStop.
+ */
 export function zipEntries(
   bytes: Buffer,
   limits: IngestLimits,
   budget: Budget,
   warnings: WarningList,
 ): ZipEntry[] {
-  const end = findEnd(bytes);
-  const count = bytes.readUInt16LE(end + 10);
-  const directory = bytes.readUInt32LE(end + 16);
-  if (count === 0) throw new ReadStop("empty-archive");
-  if (count > limits.archive_entries) throw new ReadStop("too-many-entries", `${count} zip entries`);
+  const directory = findDirectory(bytes);
+  if (directory.count === 0) throw new ReadStop("empty-archive");
+  if (directory.count > limits.archive_entries)
+    throw new ReadStop("too-many-entries", `${directory.count} zip entries`);
   const entries: ZipEntry[] = [];
   const ranges: [number, number][] = [];
-  let at = directory;
-  for (let i = 0; i < count; i++) {
-    if (at + ENTRY_SIZE > end || bytes.readUInt32LE(at) !== 0x02014b50)
+  let { at } = directory;
+  for (let i = 0; i < directory.count; i++) {
+    if (at + ENTRY_SIZE > directory.end || bytes.readUInt32LE(at) !== 0x02014b50)
       throw new ReadStop("truncated", "zip directory");
     const nameLength = bytes.readUInt16LE(at + 28);
-    const next = at + ENTRY_SIZE + nameLength + bytes.readUInt16LE(at + 30) + bytes.readUInt16LE(at + 32);
-    const name = bytes.toString(
-      "utf8",
-      at + ENTRY_SIZE,
-      at + ENTRY_SIZE + Math.min(nameLength, LONGEST_NAME),
-    );
+    const nameEnd = at + ENTRY_SIZE + Math.min(nameLength, LONGEST_NAME);
+    const name = bytes.toString("utf8", at + ENTRY_SIZE, nameEnd);
+    if (OFFICE_DOCUMENT.test(name)) return [];
     if (worthReading(name))
       entries.push(readEntry(bytes, at, name, directory, ranges, { limits, budget, warnings }));
-    at = next;
+    at += ENTRY_SIZE + nameLength + bytes.readUInt16LE(at + 30) + bytes.readUInt16LE(at + 32);
   }
   return entries;
 }
 
-/** The end record, searched backwards behind a comment. */
-function findEnd(bytes: Buffer): number {
+/** OOXML, OpenDocument and Java archives say so by the name of their first entry. */
+const OFFICE_DOCUMENT = /^(?:\[Content_Types\]\.xml|mimetype|META-INF\/.*)$/;
+
+/**
+ * The end record, searched backwards behind a comment. One whose comment reaches to the end of the file goes before
+ * one that does not, for a comment may hold the image of another.
+ */
+function findDirectory(bytes: Buffer): Directory {
   const lowest = Math.max(0, bytes.length - END_SIZE - LONGEST_COMMENT);
+  let second: Directory | undefined;
   for (let at = bytes.length - END_SIZE; at >= lowest; at--) {
     if (bytes[at] !== 0x50 || bytes.readUInt32LE(at) !== 0x06054b50) continue;
     const size = bytes.readUInt32LE(at + 12);
-    const offset = bytes.readUInt32LE(at + 16);
-    if (offset + size <= at) return at;
+    const moved = at - size - bytes.readUInt32LE(at + 16);
+    if (moved < 0) continue;
+    const found = { at: at - size, end: at, count: bytes.readUInt16LE(at + 10), moved };
+    if (at + END_SIZE + bytes.readUInt16LE(at + 20) === bytes.length) return found;
+    second ??= found;
   }
+  if (second) return second;
   throw new ReadStop("truncated", "no zip directory");
 }
 
@@ -75,37 +100,65 @@ function readEntry(
   bytes: Buffer,
   at: number,
   name: string,
-  directory: number,
+  directory: Directory,
   ranges: [number, number][],
-  { limits, budget, warnings }: { limits: IngestLimits; budget: Budget; warnings: WarningList },
+  around: Around,
 ): ZipEntry {
-  const flags = bytes.readUInt16LE(at + 8);
-  const method = bytes.readUInt16LE(at + 10);
   const packed = bytes.readUInt32LE(at + 20);
-  const declared = bytes.readUInt32LE(at + 24);
-  const local = bytes.readUInt32LE(at + 42);
-  const refuse = (stop: ReadStop): ZipEntry => ({
-    name,
-    refused: stop,
-    size: packed,
-    source: { open: () => [] },
-  });
-  if (flags & 1) return refuse(new ReadStop("encrypted", name));
-  if (method !== 0 && method !== 8) return refuse(new ReadStop("unsupported-method", `${method}`));
-  if (declared > limits.decompressed_size)
-    return refuse(new ReadStop("too-large", `${declared} bytes declared`));
-  if (local + LOCAL_SIZE > directory || bytes.readUInt32LE(local) !== 0x04034b50) {
-    return refuse(new ReadStop("truncated", "zip entry"));
-  }
-  const start = local + LOCAL_SIZE + bytes.readUInt16LE(local + 26) + bytes.readUInt16LE(local + 28);
-  const end = start + packed;
-  if (end > directory) return refuse(new ReadStop("truncated", "zip entry"));
-  if (ranges.some(([from, to]) => local < to && end > from)) {
-    return refuse(new ReadStop("too-large", "zip entries that overlap"));
-  }
-  ranges.push([local, end]);
-  const content: ByteSource = { open: () => [bytes.subarray(start, end)] };
+  const local = bytes.readUInt32LE(at + 42) + directory.moved;
+  const method = bytes.readUInt16LE(at + 10);
+  const refusal =
+    refusalOf(bytes, at, method, around.limits) ?? misplaced(bytes, local, packed, directory, ranges);
+  if (refusal) return { name, refused: refusal, size: packed, source: { open: () => [] } };
+  const start = contentStart(bytes, local);
+  ranges.push([local, start + packed]);
+  const content: ByteSource = { open: () => [bytes.subarray(start, start + packed)] };
+  const { budget, warnings } = around;
   const source =
     method === 0 ? content : inflated(content, { wrapping: "raw", budget, warnings, members: 1 });
-  return { name, refused: null, size: packed, source };
+  return { name, refused: null, size: packed, source: checked(source, bytes.readUInt32LE(at + 16)) };
+}
+
+/** Why an entry is not opened, by what the directory says of it. */
+function refusalOf(bytes: Buffer, at: number, method: number, limits: IngestLimits): ReadStop | undefined {
+  const declared = bytes.readUInt32LE(at + 24);
+  if (bytes.readUInt16LE(at + 8) & 1) return new ReadStop("encrypted");
+  if (method !== 0 && method !== 8) return new ReadStop("unsupported-method", `${method}`);
+  if (declared > limits.decompressed_size) return new ReadStop("too-large", `${declared} bytes declared`);
+  return undefined;
+}
+
+/** Why the place of an entry cannot be true. */
+function misplaced(
+  bytes: Buffer,
+  local: number,
+  packed: number,
+  directory: Directory,
+  ranges: readonly [number, number][],
+): ReadStop | undefined {
+  if (local + LOCAL_SIZE > directory.at || bytes.readUInt32LE(local) !== 0x04034b50)
+    return new ReadStop("truncated", "zip entry");
+  const end = contentStart(bytes, local) + packed;
+  if (end > directory.at) return new ReadStop("truncated", "zip entry");
+  if (ranges.some(([from, to]) => local < to && end > from))
+    return new ReadStop("too-large", "zip entries that overlap");
+  return undefined;
+}
+
+function contentStart(bytes: Buffer, local: number): number {
+  return local + LOCAL_SIZE + bytes.readUInt16LE(local + 26) + bytes.readUInt16LE(local + 28);
+}
+
+/** The source with its checksum looked at: reading throws ReadStop `bad-crc` behind the last byte. */
+function checked(source: ByteSource, wanted: number): ByteSource {
+  return {
+    *open() {
+      let crc = 0;
+      for (const chunk of source.open()) {
+        crc = crc32(chunk, crc);
+        yield chunk;
+      }
+      if (crc !== wanted) throw new ReadStop("bad-crc", "zip entry");
+    },
+  };
 }

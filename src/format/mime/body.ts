@@ -1,24 +1,56 @@
-/** Content-Transfer-Encodings, decoded tolerantly and in slices. */
+/** Content-Transfer-Encodings (RFC 2045 6), decoded tolerantly and in slices. */
 
 const SLICE = 57_000;
+/** Bytes by which a label is checked. */
+const LOOKED_AT = 256;
+
+export type Encoding = "base64" | "quoted-printable" | "none";
+
+/**
+ * The encoding that bytes [start, end) really have. The label counts unless the bytes contradict it: base64 has no
+ * `<`, no `:` and no control characters, and what begins like a coded container or report is coded.
+ */
+export function encodingOf(bytes: Buffer, start: number, end: number, label: string): Encoding {
+  const head = bytes.toString("latin1", start, Math.min(end, start + LOOKED_AT)).trimStart();
+  if (label === "base64") return looksCoded(head) ? "base64" : "none";
+  if (label === "quoted-printable") return "quoted-printable";
+  // gzip, zip, `<?xml`, `<feedback`, the same behind a byte order mark, `{"`
+  const magic = /^(?:H4sI|UEsD|PD94bWwg|PGZlZWRiYWNr|77u\/PD94|eyJ|ew0KI|ewog)[A-Za-z0-9+/\r\n]{16}/;
+  return magic.test(head) ? "base64" : "none";
+}
+
+/** At most a tenth of foreign characters, as lists and scanners leave them. */
+function looksCoded(head: string): boolean {
+  const foreign = head.replace(/[A-Za-z0-9+/=\s]+/g, "").length;
+  return foreign * 10 <= head.length;
+}
 
 /** The bytes of a part; reading it again begins again. */
-export function* decodeBody(bytes: Buffer, start: number, end: number, encoding: string): Generator<Buffer> {
+export function* decodeBody(
+  bytes: Buffer,
+  start: number,
+  end: number,
+  encoding: Encoding,
+): Generator<Buffer> {
   if (encoding === "base64") yield* decodeBase64(bytes, start, end);
   else if (encoding === "quoted-printable") yield decodeQuotedPrintable(bytes, start, end);
   else if (end > start) yield bytes.subarray(start, end);
 }
 
-/** Blanks, missing padding and stray characters are passed over. */
+/** Blanks, missing padding and stray characters are passed over; behind padding a new run of characters begins. */
 function* decodeBase64(bytes: Buffer, start: number, end: number): Generator<Buffer> {
   let carry = "";
   for (let at = start; at < end; at += SLICE) {
-    const text =
-      carry + bytes.toString("latin1", at, Math.min(end, at + SLICE)).replace(/[^A-Za-z0-9+/]+/g, "");
     const last = at + SLICE >= end;
-    const whole = last ? text.length : text.length & ~3;
+    const text =
+      carry + bytes.toString("latin1", at, Math.min(end, at + SLICE)).replace(/[^A-Za-z0-9+/=]+/g, "");
+    const padding = text.lastIndexOf("=") + 1;
+    const whole = last ? text.length : padding + ((text.length - padding) & ~3);
     carry = text.slice(whole);
-    if (whole > 0) yield Buffer.from(text.slice(0, whole), "base64");
+    const middle = text.search(/=[^=]/);
+    if (middle < 0 || middle >= whole) {
+      if (whole > 0) yield Buffer.from(text.slice(0, whole), "base64");
+    } else for (const run of text.slice(0, whole).split(/=+/)) if (run) yield Buffer.from(run, "base64");
   }
 }
 

@@ -220,10 +220,11 @@ export interface QuickHeaders {
   readonly authenticationResults: readonly string[];
 }
 
-/** The header block of a mail, or what there is of it within the limits. Never throws for any input. */
+/** The header block of a mail, as far as the limit of its size goes. Never throws for any input. */
 export function readHeaders(raw: Uint8Array, limits: HeaderLimits): QuickHeaders {
   const bytes = Buffer.from(raw.buffer, raw.byteOffset, Math.min(raw.byteLength, limits.header_size));
-  const fields = fieldsWithin(bytes, limits);
+  const bounds = { header_size: bytes.length, header_fields: bytes.length };
+  const { fields } = readHeaderBlock(bytes, 0, bytes.length, bounds);
   const from = firstField(fields, "from");
   return {
     received: fields.filter((f) => f.name === "received").length,
@@ -231,13 +232,4 @@ export function readHeaders(raw: Uint8Array, limits: HeaderLimits): QuickHeaders
     autoSubmitted: firstField(fields, "auto-submitted"),
     authenticationResults: fields.filter((f) => f.name === "authentication-results").map((f) => f.value),
   };
-}
-
-function fieldsWithin(bytes: Buffer, limits: HeaderLimits): readonly Field[] {
-  try {
-    return readHeaderBlock(bytes, 0, bytes.length, limits).fields;
-  } catch (error) {
-    if (!(error instanceof ReadStop)) throw error;
-    return [];
-  }
 }
