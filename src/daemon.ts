@@ -351,6 +351,11 @@ export class Daemon {
         this.#applyPauses();
         return changed;
       },
+      audit: (command, detail) => {
+        const who = "control socket";
+        this.#queue.audit({ at: epochSeconds(clock), who, command, detail: JSON.stringify(detail) });
+        this.#log.info("control.changed", { command, who, ...detail });
+      },
       wakeDelivery: () => this.#delivery.wake(),
       reload: () => this.reload("control socket"),
       stop: () => void this.stop("control socket"),

@@ -186,12 +186,7 @@ export function addRoutes(fastify: FastifyInstance, services: Services): void {
           : action === "remove"
             ? queue.removeEnvelopes(selection, now)
             : queue.holdEnvelopes(selection, action === "hold", now);
-      queue.audit({
-        at: now,
-        who: "control socket",
-        command: action,
-        detail: JSON.stringify({ select, changed: result.changed, reason }),
-      });
+      services.audit(action, { select, changed: result.changed, reason });
       services.wakeDelivery();
       return { ...result, dry_run };
     });
@@ -253,19 +248,14 @@ export function addRoutes(fastify: FastifyInstance, services: Services): void {
   });
   app.post("/v1/outgoing/:id/send", { schema: outgoingId }, async (request) => {
     const result = await outgoing.send(request.params.id);
-    queue.audit({
-      at: services.now(),
-      who: "control socket",
-      command: "report send",
-      detail: JSON.stringify(result),
-    });
+    services.audit("report send", { ...result });
     if (!result.sent)
       throw new MailreportError("outgoing.nothing_to_send", { detail: `${result.id}: ${result.why}` });
     return { sent: true, id: result.id, message_ids: result.messageIds };
   });
   app.post("/v1/outgoing/:id/cancel", { schema: outgoingId }, async (request) => {
     const { id } = outgoing.cancel(request.params.id);
-    queue.audit({ at: services.now(), who: "control socket", command: "report cancel", detail: id });
+    services.audit("report cancel", { id });
     return { cancelled: true, id };
   });
   for (const action of ["hold", "release"] as const) {

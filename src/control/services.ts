@@ -67,6 +67,8 @@ export interface Services {
   /** True when it changed something. */
   pause(subsystem: Subsystem, destination: string | null, who: string, reason: string | null): boolean;
   resume(subsystem: Subsystem, destination: string | null): boolean;
+  /** Notes what an operator changed, in the audit table and the log. */
+  audit(command: string, detail: Readonly<Record<string, unknown>>): void;
   /** Envelopes may be due. */
   wakeDelivery(): void;
   reload(): Promise<ReloadAnswer>;

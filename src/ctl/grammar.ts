@@ -73,7 +73,7 @@ export function resolve<C extends CommandSpec>(
       const known = [...new Set(at.map((c) => c.words[used]!))];
       const near = nearest(word, known);
       const possible = known.filter((w) => w.startsWith(word));
-      const prefix = words.slice(0, used).join(" ");
+      const prefix = at[0]!.words.slice(0, used).join(" ");
       if (possible.length > 1) {
         throw new UsageError(
           `ambiguous command: ${[prefix, word].filter(Boolean).join(" ")}`,

@@ -6,7 +6,6 @@ export const ERROR_CODES = {
   // configuration
   "config.invalid": { exit: 78, http: 422, text: "the configuration has mistakes" },
   "config.unreadable": { exit: 66, http: 422, text: "the configuration file cannot be read" },
-  "config.secret_exposed": { exit: 78, http: 422, text: "a secret file can be read by others" },
   // life
   "daemon.already_running": { exit: 69, http: 503, text: "another daemon uses this state directory" },
   "daemon.port_in_use": { exit: 69, http: 503, text: "an address to listen on is already in use" },
@@ -35,7 +34,6 @@ export const ERROR_CODES = {
     text: "the client and the daemon speak different protocol versions",
   },
   "request.refused": { exit: 77, http: 403, text: "this request is not allowed" },
-  "request.conflict": { exit: 1, http: 409, text: "the selection changed in the meantime" },
   "queue.no_such_envelope": { exit: 1, http: 404, text: "no such envelope" },
   "queue.no_such_message": { exit: 1, http: 404, text: "no such message" },
   "outgoing.no_such_report": { exit: 1, http: 404, text: "no such outgoing report" },
@@ -43,7 +41,6 @@ export const ERROR_CODES = {
   "outgoing.nothing_to_send": { exit: 1, http: 409, text: "there is nothing to send" },
   "archive.no_such_report": { exit: 1, http: 404, text: "no such report" },
   "archive.no_such_mail": { exit: 1, http: 404, text: "no such mail" },
-  "feed.invalid": { exit: 65, http: 422, text: "lines of the feed were rejected" },
   // composing
   "compose.readback_differs": {
     exit: 70,
@@ -51,8 +48,6 @@ export const ERROR_CODES = {
     text: "a composed report does not read back as what went in",
   },
   "dkim.key_unusable": { exit: 78, http: 422, text: "a DKIM key cannot be used" },
-  // outside
-  "dns.temporary": { exit: 75, http: 503, text: "DNS did not answer" },
 } as const;
 
 export type ErrorCode = keyof typeof ERROR_CODES;

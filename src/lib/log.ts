@@ -23,7 +23,6 @@ export const LOG_EVENTS = {
   "ingest.started": "the ingest process runs",
   "ingest.died": "the ingest process ended unexpectedly and is started again",
   "ingest.quarantined": "a mail killed or hung the ingest process and is kept raw",
-  "ingest.job": "a job of the archive (retention, reparse, backup) ended",
   "feed.batch": "evaluations or sessions were counted",
   "feed.rejected": "a line of a feed was rejected (line, reason)",
   "feed.listening": "a feed socket is open",
@@ -35,7 +34,6 @@ export const LOG_EVENTS = {
   "envelope.deferred": "an attempt failed for now (reply, next try)",
   "envelope.failed": "an envelope failed for good (reply)",
   "envelope.expired": "an envelope was given up after its time",
-  "envelope.removed": "an operator removed an envelope",
   "envelope.bounced": "a delivery status notification for an envelope came home",
   "suppression.added": "an address is not sent to for some time",
   "deliver.problem": "delivery as a whole has a problem",
@@ -46,7 +44,6 @@ export const LOG_EVENTS = {
   "retention.done": "old data was deleted",
   "store.opened": "a database is open (path, synchronous, schema)",
   "store.problem": "a database operation failed",
-  "clock.jumped": "the wall clock jumped",
 } as const;
 
 export type LogEvent = keyof typeof LOG_EVENTS;

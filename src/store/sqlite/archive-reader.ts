@@ -381,7 +381,7 @@ export function openArchiveReader(path: string): ArchiveReader {
         ({ id, ...row }): ReporterSummary => ({
           ...row,
           warnings: all<WarningCount>(
-            `SELECT code, sum(warning.count) AS count, max(detail) AS detail FROM warning JOIN report ON report.id = report_id
+            `SELECT code, sum(warning.count) AS count, max(detail) AS detail FROM warning JOIN report ON report.id = warning.report_id
            WHERE org_id = ? GROUP BY code ORDER BY count DESC`,
             id,
           ),

@@ -1,0 +1,37 @@
+/** One list of each public surface: what the code uses is in it, and what is in it is used. */
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { COMMANDS } from "../../src/ctl/commands.ts";
+import { ERROR_CODES } from "../../src/lib/errors.ts";
+import { LOG_EVENTS } from "../../src/lib/log.ts";
+import { ROOT } from "../support/build.ts";
+
+function sources(dir: string): string[] {
+  return readdirSync(dir, { withFileTypes: true }).flatMap((entry) =>
+    entry.isDirectory() ? sources(join(dir, entry.name)) : [join(dir, entry.name)],
+  );
+}
+const code = (but: string) =>
+  sources(join(ROOT, "src"))
+    .filter((path) => path.endsWith(".ts") && !path.endsWith(but))
+    .map((path) => readFileSync(path, "utf8"))
+    .join("\n");
+
+describe("catalogues", () => {
+  it("every log event is written somewhere", () => {
+    const text = code("lib/log.ts");
+    expect(Object.keys(LOG_EVENTS).filter((event) => !text.includes(`"${event}"`))).toEqual([]);
+  });
+
+  it("every error code is raised somewhere", () => {
+    const text = code("lib/errors.ts");
+    expect(Object.keys(ERROR_CODES).filter((name) => !text.includes(`"${name}"`))).toEqual([]);
+  });
+
+  it("every command is carried out", () => {
+    const text = readFileSync(join(ROOT, "src/ctl/run.ts"), "utf8");
+    const handlers = text.slice(text.indexOf("const HANDLERS"));
+    for (const { run } of COMMANDS) expect(handlers, run).toMatch(new RegExp(`^  (?:async )?${run}\\b`, "m"));
+  });
+});
