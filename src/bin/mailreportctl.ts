@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline/promises";
 import { run } from "../ctl/run.ts";
+import { clean } from "../lib/text.ts";
 
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code === "EPIPE") process.exit(0); // whoever read has enough
@@ -42,7 +43,11 @@ const code = await run({
         );
         return result;
       },
-      split: (chunks) => splitCollection(chunks),
+      split: (chunks, name) =>
+        splitCollection(chunks, (member, stop) => {
+          const what = member === null ? name : `${name}#${member}`;
+          process.stderr.write(`mailreportctl: ${clean(what)}: passed over: ${clean(stop.message)}\n`);
+        }),
     };
   },
   confirm: async (question) => {

@@ -158,7 +158,7 @@ class MailReader {
    */
   #proseFirst(message: Message): boolean {
     const { root, headers } = message;
-    if (subjectHints(headers.subject).subjectDomain !== null || holdsReport(root)) return false;
+    if (holdsReport(root) || subjectHints(headers.subject).subjectDomain !== null) return false;
     const reading = this.#partReading(message, [root]);
     const item =
       readTextFeedback(root, reading) ??
