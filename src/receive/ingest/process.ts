@@ -45,6 +45,9 @@ export interface IngestProcessOptions {
   readonly program?: string;
 }
 
+/** A small young generation: a large report must not make the process large. */
+const YOUNG = "--max-semi-space-size=8";
+
 /** Signals and codes with which V8 ends a process that is out of memory. */
 function isOutOfMemory(code: number | null, signal: NodeJS.Signals | null): boolean {
   return signal === "SIGABRT" || code === 134 || code === 5;
@@ -53,7 +56,7 @@ function isOutOfMemory(code: number | null, signal: NodeJS.Signals | null): bool
 export function spawnIngest({ clock, memory, onNotice, program }: IngestProcessOptions): IngestProcess {
   const path = program ?? fileURLToPath(new URL("./child.js", import.meta.url));
   const heap = `--max-old-space-size=${Math.max(32, Math.floor(memory / 1048576))}`;
-  const child: ChildProcess = spawn(process.execPath, [heap, path], {
+  const child: ChildProcess = spawn(process.execPath, [heap, YOUNG, path], {
     env: {},
     stdio: ["ignore", "ignore", "ignore", "pipe"],
   });
