@@ -82,6 +82,11 @@ export class SmtpClient {
     await end;
   }
 
+  /** The raw socket, for dialogs that no client would hold. */
+  get socket() {
+    return this.#socket;
+  }
+
   destroy() {
     this.#socket.destroy();
   }

@@ -1,0 +1,247 @@
+/** The SMTP and LMTP listeners by raw dialogs on real sockets; the ingest process is played. */
+import { connect } from "node:net";
+import { afterEach, describe, expect, it } from "vitest";
+import { type Config, configSchema } from "../../src/config/schema.ts";
+import { systemClock } from "../../src/lib/clock.ts";
+import { MailreportError } from "../../src/lib/errors.ts";
+import { silentLog } from "../../src/lib/log.ts";
+import type { Accepted, IngestPort } from "../../src/receive/port.ts";
+import { type SmtpListeners, startSmtp } from "../../src/receive/smtp/server.ts";
+import type { Intake } from "../../src/store/archive.ts";
+import { SmtpClient } from "../support/smtp-client.js";
+import { until } from "../support/wait.ts";
+
+const stored = (mailId: number): Accepted => ({
+  spooled: false,
+  result: { mailId, outcome: "imported", reason: null, detail: null, items: [], reportIds: [], dsns: [] },
+});
+
+describe("the SMTP listener", () => {
+  const running: SmtpListeners[] = [];
+  afterEach(async () => {
+    for (const listeners of running.splice(0)) await listeners.stop(0);
+  });
+
+  async function open(
+    smtp: Record<string, unknown> = {},
+    accept: (intake: Intake) => Promise<Accepted> = async () => stored(1),
+    lmtp: readonly string[] = [],
+  ) {
+    const raw = configSchema.parse({
+      smtp: { listen: ["127.0.0.1:0"], ...smtp },
+      lmtp: { listen: lmtp },
+      recipient: [
+        { address: "dmarc@example.org", kinds: ["dmarc"] },
+        { address: "tls-*@example.org", kinds: ["tls"] },
+        { address: "@all.example" },
+      ],
+    });
+    const config = { ...raw, smtp: { ...raw.smtp, banner: "mx.example.org" } } as unknown as Config;
+    const taken: Intake[] = [];
+    const ingest = {
+      accept: (intake: Intake) => {
+        taken.push(intake);
+        return accept(intake);
+      },
+    } as unknown as IngestPort;
+    const listeners = await startSmtp({
+      config,
+      ingest,
+      clock: systemClock,
+      log: silentLog,
+      verify: async () => ({ verdict: "none", domain: null, dkimDomains: [], by: null, detail: null }),
+      isReturnPath: (address) => address.startsWith("noreply+"),
+      onAccepted: () => {},
+    });
+    running.push(listeners);
+    return { listeners, taken, port: listeners.listening[0]!.port! };
+  }
+
+  async function session(port: number) {
+    const client = await SmtpClient.open(port);
+    await client.command("MAIL FROM:<a@b.example>");
+    return client;
+  }
+
+  it("takes the configured addresses and no others", async () => {
+    const { port } = await open();
+    const client = await session(port);
+    const rcpt = async (address: string) => (await client.command(`RCPT TO:<${address}>`)).slice(0, 9);
+    for (const good of [
+      "dmarc@example.org",
+      "DMARC@Example.ORG",
+      "dmarc+x@example.org",
+      "tls-a@example.org",
+      "x@all.example",
+      "postmaster@else.example",
+      "noreply+1@x.example",
+    ]) {
+      expect(await rcpt(good), good).toBe("250 2.1.5");
+    }
+    for (const bad of [
+      "x@example.org",
+      "dmarcx@example.org",
+      "dmarc@example.com",
+      "dmarc%example.org@example.org",
+      "a!dmarc@example.org",
+    ]) {
+      expect(await rcpt(bad), bad).toBe("550 5.1.1");
+    }
+    client.destroy();
+  });
+
+  it("stores what was sent behind its trace field, with the kinds of the address", async () => {
+    const { port, taken } = await open();
+    const client = await SmtpClient.open(port);
+    const reply = await client.send(
+      "a@b.example",
+      "dmarc@example.org",
+      Buffer.from("Subject: x\r\n\r\n.dot\r\n"),
+    );
+    expect(reply).toBe("250 2.0.0 Ok: kept as m1 (imported)");
+    expect(taken[0]).toMatchObject({
+      envelopeFrom: "a@b.example",
+      envelopeTo: ["dmarc@example.org"],
+      kinds: ["dmarc"],
+      source: "smtp",
+    });
+    expect(Buffer.from(taken[0]!.raw).toString()).toMatch(
+      /^Received: from client\.example \(\[127\.0\.0\.1\]\)\r\n\tby mx\.example\.org \(mailreportd\) with ESMTP id \S+\r\n\tfor <dmarc@example\.org>;\r\n\t[^\r\n]+ \+0000\r\nSubject: x\r\n\r\n\.dot\r\n$/,
+    );
+    await client.quit();
+  });
+
+  it("replies only when the archive has committed, and temporarily when it cannot", async () => {
+    let commit: (accepted: Accepted) => void = () => {};
+    const waiting = await open(
+      {},
+      () =>
+        new Promise((resolve) => {
+          commit = resolve;
+        }),
+    );
+    const client = await SmtpClient.open(waiting.port);
+    let replied = "";
+    const sending = client
+      .send("a@b.example", "dmarc@example.org", Buffer.from("x: y\r\n\r\n"))
+      .then((reply) => {
+        replied = reply;
+      });
+    await until("the mail to be handed over", () => waiting.taken.length === 1);
+    expect(replied).toBe("");
+    commit(stored(7));
+    await sending;
+    expect(replied).toContain("m7");
+    await client.quit();
+    for (const [code, wanted] of [
+      ["store.full", "452 4.3.1"],
+      ["store.busy", "451 4.3.0"],
+      ["ingest.busy", "451 4.3.0"],
+    ] as const) {
+      const failing = await open({}, async () => {
+        throw new MailreportError(code);
+      });
+      const other = await SmtpClient.open(failing.port);
+      expect(
+        (await other.send("a@b.example", "dmarc@example.org", Buffer.from("x: y\r\n\r\n"))).slice(0, 9),
+        code,
+      ).toBe(wanted);
+      await other.quit();
+    }
+  });
+
+  it("ends DATA at CRLF.CRLF only, however it is cut", async () => {
+    const { port, taken } = await open();
+    for (const end of ["\n.\n", "\n.\r\n", "\r\n.\n", "\n.\r", "\r\n.\u0000\r\n"]) {
+      for (const whole of [true, false]) {
+        const before = taken.length;
+        const client = await session(port);
+        await client.command("RCPT TO:<dmarc@example.org>");
+        await client.command("DATA");
+        const text = `Subject: x\r\n\r\nbody${end}MAIL FROM:<evil@b.example>\r\nRCPT TO:<dmarc@example.org>\r\nDATA\r\nSubject: smuggled\r\n\r\nx\r\n.\r\n`;
+        const socket = (client as unknown as { socket: { write(text: string): void } }).socket;
+        const reply = client.reply();
+        if (whole) socket.write(text);
+        else for (const char of text) socket.write(char);
+        expect(await reply, JSON.stringify(end)).toMatch(/^(?:250|550 5\.6\.11)/);
+        expect(taken.length - before, JSON.stringify(end)).toBeLessThanOrEqual(1);
+        client.destroy();
+      }
+    }
+  });
+
+  it("bounds sizes, parameters, hops and sessions", async () => {
+    const { port, taken } = await open({ max_message_size: 70_000, max_connections_per_address: 3 });
+    const client = await SmtpClient.open(port);
+    expect(await client.command("MAIL FROM:<a@b.example> SIZE=70001")).toMatch(/^552 5\.3\.4/);
+    expect(
+      await client.send(
+        "a@b.example",
+        "dmarc@example.org",
+        Buffer.from(`x: y\r\n\r\n${"z".repeat(75_000)}\r\n`),
+      ),
+    ).toMatch(/^552 5\.3\.4/);
+    expect(await client.command("MAIL FROM:<a@b.example> RET=FULL")).toMatch(/^555 5\.5\.4/);
+    expect(
+      await client.send(
+        "a@b.example",
+        "dmarc@example.org",
+        Buffer.from(`${"Received: by x\r\n".repeat(51)}\r\nx\r\n`),
+      ),
+    ).toMatch(/^554 5\.4\.6/);
+    expect(await client.command("AUTH PLAIN x")).toMatch(/^5/);
+    expect(await client.command("WIZ")).toMatch(/^5/);
+    expect(taken).toHaveLength(0);
+    const others = await Promise.all([SmtpClient.open(port), SmtpClient.open(port)]);
+    const turned = await new Promise<string>((resolve) =>
+      connect(port, "127.0.0.1").once("data", (chunk) => resolve(chunk.toString())),
+    );
+    expect(turned).toMatch(/^421 4\.7\.0/);
+    for (const c of [client, ...others]) c.destroy();
+  });
+
+  it("does not announce what it does not do", async () => {
+    const { port } = await open();
+    const client = await SmtpClient.open(port);
+    const ehlo = await client.command("EHLO x.example");
+    expect(ehlo).toMatch(/SIZE 26214400/);
+    expect(ehlo).toMatch(/ENHANCEDSTATUSCODES/);
+    expect(ehlo).not.toMatch(/STARTTLS|AUTH|DSN|SMTPUTF8|REQUIRETLS|CHUNKING/);
+    await client.quit();
+  });
+
+  it("stores nothing of a mail that was cut off", async () => {
+    const { port, taken } = await open();
+    const client = await session(port);
+    await client.command("RCPT TO:<dmarc@example.org>");
+    await client.command("DATA");
+    client.destroy();
+    const next = await SmtpClient.open(port);
+    await next.send("a@b.example", "dmarc@example.org", Buffer.from("x: whole\r\n\r\n"));
+    expect(taken).toHaveLength(1);
+    expect(Buffer.from(taken[0]!.raw).toString()).toContain("x: whole");
+    await next.quit();
+  });
+
+  it("answers each recipient over LMTP", async () => {
+    const { listeners, taken } = await open({}, async () => stored(3), ["127.0.0.1:0"]);
+    const { port } = listeners.listening.find((l) => l.protocol === "lmtp")!;
+    const socket = connect(port!, "127.0.0.1");
+    let text = "";
+    socket.on("data", (chunk) => {
+      text += chunk;
+    });
+    const said = (pattern: RegExp) => until(String(pattern), () => pattern.test(text));
+    await said(/^220 .*\r\n/);
+    socket.write("LHLO x.example\r\n");
+    await said(/250 [A-Z]+.*\r\n$/);
+    socket.write(
+      "MAIL FROM:<a@b.example>\r\nRCPT TO:<dmarc@example.org>\r\nRCPT TO:<x@all.example>\r\nDATA\r\n",
+    );
+    await said(/354 /);
+    socket.write("x: y\r\n\r\n.\r\n");
+    await said(/(?:250 2\.0\.0 Ok: kept as m3[^\n]*\n){2}/);
+    expect(taken[0]).toMatchObject({ source: "lmtp", envelopeTo: ["dmarc@example.org", "x@all.example"] });
+    socket.destroy();
+  });
+});
