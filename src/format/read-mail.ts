@@ -32,7 +32,7 @@ import { readTls } from "./tlsrpt-read.ts";
 const REPORT_NAME = /\.(?:xml|json)(?:\.(?:gz|gzip|zip))*$/i;
 const REPORT_TYPE = /^(?:text|application)\/(?:xml|[\w.-]+\+xml)$|tlsrpt/;
 const MAIL_TYPE = /^message\/(?:rfc822|global)$/;
-const MAIL_NAME = /\.(?:eml|msg|mbox)$/i;
+const MAIL_NAME = /\.(?:eml|msg|mbox)(?:\.(?:gz|gzip|zz|zlib))*$/i;
 /** Decompressed bytes of a container inside another one, or of a coded mail, which are held as a whole. */
 const LARGEST_HELD = 32 << 20;
 
@@ -291,7 +291,7 @@ class MailReader {
     if (depth > 0) warnings.add("gzip-nested");
     const options = { wrapping, budget: this.#budget, warnings, members: this.#limits.gzip_members };
     const source = inflated(candidate.source, options);
-    this.#content({ ...candidate, source, name: innerName(candidate.name) }, depth + 1);
+    this.#content({ ...candidate, source }, depth + 1);
   }
 
   #dmarc(candidate: Candidate): void {
@@ -413,9 +413,4 @@ function holdsReport(part: Part): boolean {
 
 function isSavedMail({ name, mediaType }: Candidate): boolean {
   return MAIL_NAME.test(name ?? "") || mediaType === null || mediaType === "application/octet-stream";
-}
-
-/** `x.xml.gz` → `x.xml`. */
-function innerName(name: string | null): string | null {
-  return name?.replace(/\.(?:gz|gzip|zz|zlib|tgz)$/i, "") ?? null;
 }

@@ -72,23 +72,28 @@ export function zipEntries(
 const OFFICE_DOCUMENT = /^(?:\[Content_Types\]\.xml|mimetype|META-INF\/.*)$/;
 
 /**
- * The end record, searched backwards behind a comment. One whose comment reaches to the end of the file goes before
- * one that does not, for a comment may hold the image of another.
+ * The end record, searched backwards behind a comment. The comment may hold the image of another one: the record
+ * whose places are true as they stand and whose comment reaches to the end of the file goes before all others.
  */
 function findDirectory(bytes: Buffer): Directory {
   const lowest = Math.max(0, bytes.length - END_SIZE - LONGEST_COMMENT);
-  let second: Directory | undefined;
+  let best: Directory | undefined;
+  let bestRank = -1;
   for (let at = bytes.length - END_SIZE; at >= lowest; at--) {
     if (bytes[at] !== 0x50 || bytes.readUInt32LE(at) !== 0x06054b50) continue;
     const size = bytes.readUInt32LE(at + 12);
     const moved = at - size - bytes.readUInt32LE(at + 16);
     if (moved < 0) continue;
-    const found = { at: at - size, end: at, count: bytes.readUInt16LE(at + 10), moved };
-    if (at + END_SIZE + bytes.readUInt16LE(at + 20) === bytes.length) return found;
-    second ??= found;
+    const reaches = at + END_SIZE + bytes.readUInt16LE(at + 20) === bytes.length;
+    const rank = (moved === 0 ? 2 : 0) + (reaches ? 1 : 0);
+    if (rank > bestRank) {
+      best = { at: at - size, end: at, count: bytes.readUInt16LE(at + 10), moved };
+      bestRank = rank;
+    }
+    if (rank === 3) break;
   }
-  if (second) return second;
-  throw new ReadStop("truncated", "no zip directory");
+  if (!best) throw new ReadStop("truncated", "no zip directory");
+  return best;
 }
 
 function worthReading(name: string): boolean {
