@@ -169,7 +169,10 @@ export interface ZipSpec {
 /** A zip archive of these entries. */
 export function zip(
   entries: readonly ZipSpec[],
-  { comment = Buffer.alloc(0), prefix = Buffer.alloc(0) } = {},
+  {
+    comment = new Uint8Array(0),
+    prefix = new Uint8Array(0),
+  }: { comment?: Uint8Array; prefix?: Uint8Array } = {},
 ): Buffer {
   const files: Buffer[] = [];
   const directory: Buffer[] = [];
