@@ -5,7 +5,10 @@ import { close as closeDebugger, url as debuggerUrl } from "node:inspector";
 
 // Before anything of ours is imported: without a handler SIGUSR1 opens Node's debugger port to every local user.
 let onReopen: () => void = () => {};
-process.on("SIGUSR1", () => onReopen());
+process.on("SIGUSR1", () => {
+  shutDebugger();
+  onReopen();
+});
 
 /** A signal that came before the handler may have opened it all the same. */
 function shutDebugger(): void {
