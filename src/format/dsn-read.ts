@@ -184,7 +184,9 @@ export function readTextBounce(root: Part, reading: PartReading): ItemReading | 
   const body = textOf(reading.bytes, root).slice(0, TEXT_LOOKED_AT);
   const signs = [system, BOUNCE_SUBJECT.test(subject), BOUNCE_TEXT.test(body)];
   if (signs.filter(Boolean).length < 2) return undefined;
-  return refusing("dsn", reading.part, () => guessed(root, body, reading));
+  const item = refusing("dsn", reading.part, () => guessed(root, body, reading));
+  // with nobody named it is a bounce only by what it says of itself
+  return item.ok || isBounce(root, reading) ? item : undefined;
 }
 
 function guessed(root: Part, body: string, reading: PartReading): ItemReading {
@@ -207,7 +209,8 @@ function guessed(root: Part, body: string, reading: PartReading): ItemReading {
       inFields.length > 0 ? inFields : recipientsIn(body, firstField(root.fields, "x-failed-recipients")),
     date: message.arrivalDate ?? headers?.date ?? context.hints.receivedAt,
   };
-  return finish(report, warnings, reading);
+  if (report.recipients.length > 0) return finish(report, warnings, reading);
+  return { ok: false, kind: "dsn", reason: "bad-dsn", detail: "no recipient", part: reading.part };
 }
 
 /** The text of all text parts and returned header blocks, cut; bytes as characters. */
@@ -217,7 +220,7 @@ function textOf(bytes: Buffer, part: Part): string {
       .slice(0, 20)
       .map((c) => textOf(bytes, c))
       .join("\n");
-  if (part.mediaType !== "" && !/^text\/|^message\//.test(part.mediaType)) return "";
+  if (part.mediaType !== "" && !/^(?:text|message|multipart)\//.test(part.mediaType)) return "";
   return bodyBytes(bytes, part, TEXT_LOOKED_AT / 2).toString("latin1");
 }
 

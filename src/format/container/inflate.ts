@@ -104,7 +104,7 @@ function* inflateMembers(
         stream.avail_out = SLICE;
         status = zlibInflate(stream, Z_NO_FLUSH);
         if (stream.next_out > 0) {
-          meter.take(stream.next_out, carried);
+          meter.take(stream.next_out, carried - stream.avail_in);
           yield stream.output.subarray(0, stream.next_out);
         }
         if (status === Z_BUF_ERROR) break; // wants more input

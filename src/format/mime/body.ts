@@ -47,11 +47,38 @@ function* decodeBase64(bytes: Buffer, start: number, end: number): Generator<Buf
     const padding = text.lastIndexOf("=") + 1;
     const whole = last ? text.length : padding + ((text.length - padding) & ~3);
     carry = text.slice(whole);
-    const middle = text.search(/=[^=]/);
-    if (middle < 0 || middle >= whole) {
-      if (whole > 0) yield Buffer.from(text.slice(0, whole), "base64");
-    } else for (const run of text.slice(0, whole).split(/=+/)) if (run) yield Buffer.from(run, "base64");
+    if (whole === 0) continue;
+    const padded = text.indexOf("=");
+    const runs = padded >= 0 && /[^=]/.test(text.charAt(padded + 1) + text.charAt(padded + 2));
+    yield runs ? decodeRuns(text, whole) : Buffer.from(text.slice(0, whole), "base64");
   }
+}
+
+const SEXTETS = new Map(
+  [..."ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"].map((c, i) => [c.charCodeAt(0), i]),
+);
+const SEXTET = Int8Array.from({ length: 128 }, (_, code) => SEXTETS.get(code) ?? -1);
+
+/** Base64 in several runs, each with its own padding, as one that was put together from pieces. */
+function decodeRuns(text: string, end: number): Buffer {
+  const out = Buffer.allocUnsafe((end * 3) >> 2);
+  let length = 0;
+  let bits = 0;
+  let held = 0;
+  for (let i = 0; i < end; i++) {
+    const sextet = SEXTET[text.charCodeAt(i)]!;
+    if (sextet < 0) {
+      bits = 0;
+      continue;
+    }
+    held = ((held << 6) | sextet) & 0xffff;
+    bits += 6;
+    if (bits >= 8) {
+      bits -= 8;
+      out[length++] = held >> bits;
+    }
+  }
+  return out.subarray(0, length);
 }
 
 function hexValue(byte: number | undefined): number {
