@@ -80,6 +80,7 @@ export function makeReportArchive(
     const row = sql.reportRow.get(reportId);
     if (!row) return false;
     if (row.counted === 1) takeBack(row);
+    else sums.count(`archive.uncounted.${row.kind}`, -1);
     sums.count(`archive.report.${row.kind}`, -1);
     sql.deleteRecords(row);
     sql.deleteRest(reportId);

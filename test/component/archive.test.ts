@@ -1,0 +1,332 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { readMail } from "../../src/format/read-mail.ts";
+import type {
+  ArchiveReader,
+  ArchiveWriter,
+  Intake,
+  ReadMail,
+  ReceivePolicy,
+  RetentionPolicy,
+} from "../../src/store/archive.ts";
+import { openArchiveReader } from "../../src/store/sqlite/archive-reader.ts";
+import { openArchiveWriter } from "../../src/store/sqlite/archive-writer.ts";
+import { openDatabase } from "../../src/store/sqlite/open.ts";
+import { dmarcXml, LIMITS, mail, NOW, tlsJson } from "../support/reading.ts";
+
+const DAY = 86_400;
+const POLICY: ReceivePolicy = {
+  domains: [],
+  requireAuth: { dmarc: "flag", tls: "flag", failure: "flag", arf: "flag", dsn: "flag" },
+  countUnverified: true,
+  verifies: false,
+};
+const read: ReadMail = (raw, hints, sink) => readMail(raw, hints, LIMITS, () => performance.now(), sink);
+
+const intakeOf = (raw: Uint8Array, changed: Partial<Intake> = {}): Intake => ({
+  raw,
+  hints: { form: "mail", fileName: null, receivedAt: NOW },
+  source: "smtp",
+  envelopeFrom: "d@reporter.example",
+  envelopeTo: ["dmarc@example.com"],
+  remoteIp: "192.0.2.9",
+  remoteName: null,
+  tls: null,
+  auth: { verdict: "none", domain: null, dkimDomains: [], by: null, detail: null },
+  kinds: [],
+  ...changed,
+});
+
+/** A mail with these XML reports. */
+const carrying = (...xml: string[]): Intake =>
+  intakeOf(mail(xml.map((body, i) => ({ type: "text/xml", name: `r${i}.xml`, body }))));
+const lasting = (id: string, begin: number, end: number, count: number): string =>
+  dmarcXml(id)
+    .replace(/<begin>\d+/, `<begin>${begin}`)
+    .replace(/<end>\d+/, `<end>${end}`)
+    .replace(/<count>\d+/, `<count>${count}`);
+
+describe("the archive", () => {
+  let directory: string;
+  let path: string;
+  let writer: ArchiveWriter;
+  let reader: ArchiveReader;
+  beforeEach(() => {
+    directory = mkdtempSync(join(tmpdir(), "archive-"));
+    path = join(directory, "archive.db");
+    writer = openArchiveWriter(path, POLICY);
+    reader = openArchiveReader(path);
+  });
+  afterEach(async () => {
+    await reader.close();
+    writer.close();
+    rmSync(directory, { recursive: true });
+  });
+
+  /** Counters that are not 0. */
+  const stats = async (): Promise<Record<string, number>> =>
+    Object.fromEntries(Object.entries(await reader.stats()).filter(([, value]) => value !== 0));
+  const total = async (): Promise<number> => (await reader.days({})).reduce((n, d) => n + d.messages, 0);
+
+  it("keeps a mail, its report and its records", async () => {
+    const intake = carrying(dmarcXml());
+    const [result] = await writer.intake([intake], read);
+    expect(result).toMatchObject({ outcome: "imported", reason: null, reportIds: [1] });
+    expect(await reader.receivedMail("m1")).toMatchObject({
+      outcome: "imported",
+      envelopeTo: ["dmarc@example.com"],
+      subject: "report",
+      reports: ["r1"],
+      rawKept: true,
+    });
+    expect(Buffer.from((await reader.rawMail("m1"))!)).toEqual(Buffer.from(intake.raw));
+    expect(await reader.report("r1")).toMatchObject({
+      kind: "dmarc",
+      orgName: "Reporter",
+      reportId: "r1",
+      policyDomain: "example.com",
+      records: 1,
+      messages: 2,
+      passMessages: 2,
+    });
+    const { items } = await reader.records({ reportId: "r1" }, { limit: 10 });
+    expect(items).toMatchObject([
+      { sourceIp: "192.0.2.1", count: 2, dkim: "pass", spf: "fail", headerFrom: "example.com" },
+    ]);
+    expect(await reader.sources({}, 10)).toMatchObject([
+      { source: "192.0.2.1", messages: 2, pass: 2, fail: 0 },
+    ]);
+    expect(await stats()).toMatchObject({
+      "archive.mail": 1,
+      "archive.outcome.imported": 1,
+      "archive.report.dmarc": 1,
+    });
+  });
+
+  it("keeps a TLS report with its policies", async () => {
+    await writer.intake(
+      [intakeOf(mail([{ type: "application/tlsrpt+json", name: "t.json", body: tlsJson() }]))],
+      read,
+    );
+    expect(await reader.report("r1")).toMatchObject({ kind: "tls", policyDomain: "example.com" });
+    expect(await reader.tlsPolicies("r1")).toMatchObject([{ policyType: "sts", successes: 3, failures: 0 }]);
+    expect(await reader.domains({})).toMatchObject([
+      { domain: "example.com", tlsSessions: 3, tlsFailures: 0 },
+    ]);
+  });
+
+  it("counts a report once, and tells another of the same id apart", async () => {
+    const [first, again, other] = await writer.intake(
+      [
+        carrying(dmarcXml()),
+        carrying(dmarcXml().replace("<count>2</count>", "<count> 2 </count>")),
+        carrying(dmarcXml().replace("<count>2", "<count>3")),
+      ],
+      read,
+    );
+    expect([first?.outcome, again?.outcome, other?.outcome]).toEqual([
+      "imported",
+      "duplicate",
+      "duplicate-conflict",
+    ]);
+    expect(await reader.receivedMail("m2")).toMatchObject({ rawKept: false, reports: [] });
+    expect(await reader.receivedMail("m3")).toMatchObject({ rawKept: true, reports: [] });
+    expect(await total()).toBe(2);
+    expect(await stats()).toMatchObject({
+      "archive.mail": 3,
+      "archive.report.dmarc": 1,
+      "archive.outcome.duplicate": 1,
+      "archive.outcome.duplicate-conflict": 1,
+    });
+  });
+
+  it("keeps the sound part of a mail, and nothing of a broken one", async () => {
+    const broken = dmarcXml("r2").replace("</record></feedback>", "</rec");
+    const [partial, invalid, sound] = await writer.intake(
+      [carrying(dmarcXml(), broken), carrying(broken), carrying(dmarcXml("r3"))],
+      read,
+    );
+    expect(partial).toMatchObject({ outcome: "partial", reportIds: [1] });
+    expect(invalid).toMatchObject({ outcome: "invalid", reportIds: [] });
+    expect(sound).toMatchObject({ outcome: "imported" });
+    const { items } = await reader.reports({}, { limit: 10 });
+    expect(items.map((r) => r.reportId).sort()).toEqual(["r1", "r3"]);
+    expect((await reader.records({}, { limit: 10 })).items).toHaveLength(2);
+    expect(await total()).toBe(4);
+  });
+
+  it("loses one mail to a bug in its reading, not its neighbours", async () => {
+    const results = await writer.intake(
+      [carrying(dmarcXml("a")), carrying(dmarcXml("b")), carrying(dmarcXml("c"))],
+      (raw, hints, sink) => {
+        const reading = read(raw, hints, sink);
+        if (reading.items.some((item) => item.ok && item.figures.reportId === "b")) throw new Error("bug");
+        return reading;
+      },
+    );
+    expect(results.map((r) => r.reason)).toEqual([null, "internal", null]);
+    expect(await reader.receivedMail("m2")).toMatchObject({ outcome: "invalid", rawKept: true });
+    expect(await total()).toBe(4);
+    expect(await stats()).toMatchObject({ "archive.report.dmarc": 2, "archive.outcome.imported": 2 });
+    expect(await writer.integrity()).toEqual([]);
+  });
+
+  it("spreads a long report over its days, none of its messages lost", async () => {
+    const begin = Math.floor(1_700_006_400 / DAY) * DAY;
+    await writer.intake([carrying(lasting("long", begin, begin + 3 * DAY - 1, 10))], read);
+    const days = await reader.days({});
+    expect(days.map((d) => d.day)).toEqual([begin, begin + DAY, begin + 2 * DAY]);
+    expect(days.map((d) => d.messages).sort()).toEqual([3, 3, 4]);
+    expect(await reader.days({ org: "reporter" })).toEqual(days);
+    expect(await writer.deleteReport(1)).toBe(true);
+    expect(await total()).toBe(0);
+    expect(await writer.deleteReport(1)).toBe(false);
+  });
+
+  it("reads spooled mail later, as if it had been read at once", async () => {
+    expect(await writer.spool([carrying(dmarcXml("a")), carrying(dmarcXml("a")), carrying("")])).toEqual([
+      1, 2, 3,
+    ]);
+    expect(await reader.receivedMail("m1")).toMatchObject({ outcome: "spooled", rawKept: true });
+    expect(await total()).toBe(0);
+    expect((await writer.readSpooled(read, 1)).map((r) => r.outcome)).toEqual(["imported"]);
+    expect((await writer.readSpooled(read, 9)).map((r) => r.outcome)).toEqual(["duplicate", "invalid"]);
+    expect(await writer.readSpooled(read, 9)).toEqual([]);
+    expect(await reader.receivedMail("m2")).toMatchObject({ rawKept: false });
+    expect(await total()).toBe(2);
+    expect(await stats()).toMatchObject({ "archive.mail": 3, "archive.outcome.imported": 1 });
+  });
+
+  it("sets a spooled mail aside whose reading never ended", async () => {
+    await writer.spool([carrying(dmarcXml())]);
+    const database = openDatabase(path);
+    database.exec("UPDATE mail SET tries = 3");
+    database.close();
+    expect(await writer.readSpooled(read, 1)).toMatchObject([{ outcome: "invalid", reason: "internal" }]);
+    expect(await reader.receivedMail("m1")).toMatchObject({ outcome: "invalid", rawKept: true });
+  });
+
+  it("reads stored mail anew in place of what it gave before", async () => {
+    await writer.intake([carrying(dmarcXml())], read);
+    const before = await stats();
+    expect(await writer.reparse([1, 99], read)).toMatchObject([{ mailId: 1, outcome: "imported" }]);
+    expect(await stats()).toEqual(before);
+    expect(await total()).toBe(2);
+    expect((await reader.records({}, { limit: 10 })).items).toHaveLength(1);
+    const nothing: ReadMail = (raw, hints) =>
+      readMail(raw.subarray(0, 20), hints, LIMITS, () => 0, { open: () => never(), whole: () => never() });
+    expect(await writer.reparse([1], nothing)).toMatchObject([{ outcome: "not-a-report" }]);
+    expect(await total()).toBe(0);
+    expect((await stats())["archive.report.dmarc"]).toBeUndefined();
+  });
+
+  it("forgets raw mail and records in their time, and keeps the day sums", async () => {
+    await writer.intake([carrying(dmarcXml()), carrying("")], read);
+    const keep: RetentionPolicy = {
+      raw: 30 * DAY,
+      failedRaw: 90 * DAY,
+      records: 4000 * DAY,
+      feedback: 30 * DAY,
+    };
+    const all = async (at: number, policy = keep): Promise<void> => {
+      for (let n = 1; n > 0; ) n = await writer.expire(at, policy, 10);
+    };
+    const kept = async (): Promise<unknown[]> =>
+      Promise.all(["m1", "m2"].map(async (id) => (await reader.receivedMail(id))?.rawKept));
+    await all(NOW + 29 * DAY);
+    expect(await kept()).toEqual([true, true]);
+    await all(NOW + 31 * DAY);
+    expect(await kept()).toEqual([false, true]);
+    await all(NOW + 91 * DAY);
+    expect(await kept()).toEqual([false, false]);
+    expect((await reader.records({}, { limit: 10 })).items).toHaveLength(1);
+    await all(NOW, { ...keep, records: DAY });
+    expect((await reader.records({}, { limit: 10 })).items).toEqual([]);
+    expect(await reader.report("r1")).toMatchObject({ messages: 2 });
+    expect(await total()).toBe(2);
+  });
+
+  it("leaves reports about foreign domains out of the figures", async () => {
+    writer.setPolicy({ ...POLICY, domains: ["example.com"] });
+    await writer.intake([carrying(dmarcXml("a")), carrying(dmarcXml("b", "other.example"))], read);
+    expect(await reader.report("r2")).toMatchObject({ foreign: true });
+    expect(await total()).toBe(2);
+    const before = await stats();
+    expect(before["archive.uncounted.dmarc"]).toBe(1);
+    await writer.reparse([1, 2], read);
+    expect(await stats()).toEqual(before);
+  });
+
+  it("lets a verified report replace one that anybody could have sent", async () => {
+    writer.setPolicy({ ...POLICY, verifies: true });
+    const verified = {
+      ...carrying(dmarcXml().replace("<count>2", "<count>5")),
+      auth: {
+        verdict: "pass" as const,
+        domain: "reporter.example",
+        dkimDomains: [],
+        by: "own",
+        detail: null,
+      },
+    };
+    await writer.intake([carrying(dmarcXml())], read);
+    expect(await writer.intake([verified], read)).toMatchObject([{ outcome: "imported" }]);
+    expect(await total()).toBe(5);
+    expect(await writer.intake([carrying(dmarcXml())], read)).toMatchObject([
+      { outcome: "duplicate-conflict" },
+    ]);
+    expect(await total()).toBe(5);
+  });
+});
+
+describe("an archive file", () => {
+  const inDirectory = (work: (path: string) => void): void => {
+    const directory = mkdtempSync(join(tmpdir(), "archive-"));
+    try {
+      work(join(directory, "archive.db"));
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  };
+
+  it("syncs its commits on every open, not only the first", () =>
+    inDirectory((path) => {
+      for (let n = 0; n < 2; n++) {
+        openArchiveWriter(path, POLICY).close();
+        const database = openDatabase(path);
+        expect(database.pragma("synchronous", { simple: true })).toBe(2);
+        expect(database.pragma("journal_mode", { simple: true })).toBe("wal");
+        database.close();
+      }
+    }));
+
+  it("of a newer program is refused when that broke with this one, else opened", () =>
+    inDirectory((path) => {
+      openArchiveWriter(path, POLICY).close();
+      const change = (pragma: string): void => {
+        const database = openDatabase(path);
+        database.pragma(pragma);
+        database.close();
+      };
+      change("user_version = 999");
+      expect(() => openArchiveWriter(path, POLICY).close()).not.toThrow();
+      change("application_id = 999");
+      expect(() => openArchiveWriter(path, POLICY)).toThrow(
+        expect.objectContaining({ code: "store.newer_schema" }),
+      );
+    }));
+
+  it("that is no database is named as damaged", () =>
+    inDirectory((path) => {
+      writeFileSync(path, "this is no database, but long enough to be looked at".repeat(40));
+      expect(() => openArchiveWriter(path, POLICY)).toThrow(
+        expect.objectContaining({ code: "store.corrupt" }),
+      );
+    }));
+});
+
+function never(): never {
+  throw new Error("nothing is to be kept");
+}
