@@ -304,7 +304,12 @@ class MailReader {
     if (!claims(candidate)) return;
     if (content === "empty") throw new ReadStop("empty");
     if (content === "packed") throw new ReadStop("unsupported-method", "a container of another kind");
-    if (/^\s*(?:unused|placeholder)\s*$/i.test(head.toString("latin1"))) throw new ReadStop("placeholder");
+    const text = head.toString("latin1").trim();
+    if (/^(?:unused|placeholder)$/i.test(text)) throw new ReadStop("placeholder");
+    if (text === "" && head.length === SNIFFED) {
+      this.#dmarc(candidate); // nothing but blanks so far: its reader goes on
+      return;
+    }
     throw new ReadStop(/json/i.test(`${candidate.name} ${candidate.mediaType}`) ? "bad-json" : "not-xml");
   }
 
