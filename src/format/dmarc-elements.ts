@@ -2,7 +2,7 @@
  * The elements of DMARC aggregate reports (RFC 9990 A, RFC 7489 C and older drafts) as a table: in which context
  * which name opens another context, or is a leaf whose text is wanted. Everything else is skipped with its content.
  */
-import { type NameTable, nameTable } from "./xml/tokenizer.ts";
+import { type NameTable, nameTable } from "./xml/names.ts";
 
 /** Contexts: elements that hold elements. */
 export const CONTEXTS = [
@@ -24,8 +24,10 @@ export type Context = (typeof CONTEXTS)[number];
 
 /** Context → child element → context (`>name`) or leaf (its field). */
 const CHILDREN: Readonly<Record<Context, Readonly<Record<string, string>>>> = {
-  document: { feedback: ">feedback" },
+  // some reporters wrap it, or a part of it, in a stray <xs:schema>
+  document: { feedback: ">feedback", schema: ">document" },
   feedback: {
+    schema: ">feedback",
     version: "version",
     report_metadata: ">metadata",
     policy_published: ">policy",
@@ -54,23 +56,28 @@ const CHILDREN: Readonly<Record<Context, Readonly<Record<string, string>>>> = {
     t: "testing",
     discovery_method: "discovery_method",
     version_published: "version_published",
-    rf: "ignored",
-    ri: "ignored",
-    psd: "ignored",
+    rf: "rf",
+    ri: "ri",
+    psd: "psd",
   },
   record: { row: ">row", identifiers: ">identifiers", identities: ">identifiers", auth_results: ">auth" },
   row: { source_ip: "source_ip", count: "count", policy_evaluated: ">evaluated" },
   evaluated: { disposition: "disposition", dkim: "eval_dkim", spf: "eval_spf", reason: ">reason" },
-  reason: { type: "reason_type", comment: "reason_comment" },
   identifiers: { header_from: "header_from", envelope_from: "envelope_from", envelope_to: "envelope_to" },
+  reason: { type: "reason_type", comment: "reason_comment" },
   auth: { dkim: ">dkim", spf: ">spf" },
   dkim: {
-    domain: "dkim_domain",
-    selector: "dkim_selector",
-    result: "dkim_result",
-    human_result: "dkim_human",
+    domain: "auth_domain",
+    selector: "auth_selector",
+    result: "auth_result",
+    human_result: "auth_human",
   },
-  spf: { domain: "spf_domain", scope: "spf_scope", result: "spf_result", human_result: "spf_human" },
+  spf: {
+    domain: "auth_domain",
+    scope: "auth_scope",
+    result: "auth_result",
+    human_result: "auth_human",
+  },
 };
 
 const NAMES = [...new Set(Object.values(CHILDREN).flatMap((children) => Object.keys(children)))];
@@ -78,15 +85,19 @@ export const DMARC_NAMES: NameTable = nameTable(NAMES);
 /** The number that the tokenizer gives a name. */
 export const nameId = (name: string): number => NAMES.indexOf(name) + 1;
 
-/** Leaf fields, numbered from 1 for fast switching. */
-export const FIELDS = [
+/** Leaf fields, numbered from 1 for fast switching; those of the head come first. */
+export const FIELDS: readonly string[] = [
   ...new Set(
     Object.values(CHILDREN).flatMap((children) => Object.values(children).filter((c) => !c.startsWith(">"))),
   ),
 ];
 export const field = (name: string): number => FIELDS.indexOf(name) + 1;
+/** Fields with this number and higher ones belong to a record. */
+export const FIRST_OF_RECORD = field("source_ip");
+/** From here on they belong to a reason or an authentication result. */
+export const FIRST_OF_PART = field("reason_type");
 
-/** transition[context][name id]: > 0 = context index + 1, < 0 = -(field number), 0 = skipped. */
+/** [context][name number]: > 0 = context + 1, < 0 = -(field number), 0 = not known here. */
 export const TRANSITIONS: readonly (readonly number[])[] = CONTEXTS.map((context) => {
   const row = new Array<number>(NAMES.length + 1).fill(0);
   for (const [name, to] of Object.entries(CHILDREN[context])) {

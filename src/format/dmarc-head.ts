@@ -12,9 +12,12 @@ export interface RawHead {
   readonly fields: Map<string, string>;
   readonly langs: Map<string, string>;
   readonly errors: TextWithLang[];
+  /** Whole sections seen. */
   sawMetadata: boolean;
   sawPolicy: boolean;
   namespace: string | null;
+  /** Prefix → its declaration on the root element, for extensions. */
+  prefixes: ReadonlyMap<string, string>;
   extensions: string;
 }
 
@@ -25,6 +28,7 @@ export const emptyHead = (): RawHead => ({
   sawMetadata: false,
   sawPolicy: false,
   namespace: null,
+  prefixes: new Map(),
   extensions: "",
 });
 
@@ -34,6 +38,8 @@ const KNOWN_NAMESPACES = new Set([
   "http://dmarc.org/dmarc-xml/0.1",
   "http://dmarc.org/dmarc-xml/0.2",
 ]);
+/** Of RFC 7489 and of policy records that reporters copy whole. */
+const OTHER_POLICY_FIELDS = ["rf", "ri", "psd"];
 const FUTURE_GRACE = 3600;
 
 /** The head of the report. Throws ReadStop: missing-metadata, missing-policy, missing-domain, bad-date-range. */
@@ -135,8 +141,7 @@ export function checkRange(
   if (begin === end) warnings.add("date-equal");
   if (end - begin > LONGEST_SPREAD) warnings.add("span-too-long", `${end - begin} s`);
   else if (end - begin > LONG_SPAN) warnings.add("long-span", `${end - begin} s`);
-  if (end > context.hints.receivedAt + FUTURE_GRACE && begin > context.hints.receivedAt)
-    warnings.add("future-range");
+  if (end > context.hints.receivedAt + FUTURE_GRACE) warnings.add("future-range");
   return { begin, end };
 }
 
@@ -160,6 +165,12 @@ function readPolicy(raw: RawHead, warnings: WarningList): PublishedPolicy {
   for (const [name, { raw: was }] of odd) warnings.add("policy-value", `${name} ${was}`);
   const testing = get("testing").toLowerCase();
   const discovery = get("discovery_method").toLowerCase();
+  const sentAs = Object.fromEntries(odd.map(([name, { raw: was }]) => [name, was]));
+  // what only older schemas have, and words that no schema has, stand beside
+  for (const name of OTHER_POLICY_FIELDS) if (get(name) !== "") sentAs[name] = get(name);
+  if (testing !== "" && testing !== "y" && testing !== "n") sentAs.testing = get("testing");
+  if (discovery !== "" && discovery !== "psl" && discovery !== "treewalk")
+    sentAs.discovery_method = get("discovery_method");
   return {
     domain,
     adkim: values.adkim.value,
@@ -172,6 +183,6 @@ function readPolicy(raw: RawHead, warnings: WarningList): PublishedPolicy {
     testing: testing === "y" || testing === "n" ? testing : null,
     discoveryMethod: discovery === "psl" || discovery === "treewalk" ? discovery : null,
     versionPublished: get("version_published") || null,
-    raw: odd.length > 0 ? Object.fromEntries(odd.map(([name, { raw: was }]) => [name, was])) : null,
+    raw: Object.keys(sentAs).length > 0 ? sentAs : null,
   };
 }

@@ -39,20 +39,22 @@ export function authResult(text: string, warnings: WarningList): Normalised<Auth
 }
 
 /** An evaluated result; whatever is neither pass nor fail is unknown, never pass (RFC 9990 8.2). */
-export function evaluated(text: string, warnings: WarningList): Normalised<Evaluated> {
+export function evaluated(text: string, warnings?: WarningList): Normalised<Evaluated> {
   if (text === "pass" || text === "fail") return { value: text, raw: undefined };
   const word = text.toLowerCase();
   if (word === "pass" || word === "fail") return { value: word, raw: text };
-  if (word !== "none") warnings.add("evaluation-unknown", text); // nothing was evaluated: no guess is needed
+  if (word !== "none") warnings?.add("evaluation-unknown", text); // nothing was evaluated: no guess is needed
   return { value: "unknown", raw: text };
 }
 
 const DISPOSITIONS = new Set(["none", "pass", "quarantine", "reject"]);
 
-export function disposition(text: string, warnings: WarningList): Normalised<Disposition> {
+/** A disposition; RFC 9990 has `pass` too. */
+export function disposition(text: string, warnings?: WarningList): Normalised<Disposition> {
+  if (DISPOSITIONS.has(text)) return { value: text as Disposition, raw: undefined };
   const word = text.toLowerCase();
-  if (DISPOSITIONS.has(word)) return { value: word as Disposition, raw: word === text ? undefined : text };
-  warnings.add("disposition-unknown", text);
+  if (DISPOSITIONS.has(word)) return { value: word as Disposition, raw: text };
+  warnings?.add("disposition-unknown", text);
   return { value: "unknown", raw: text };
 }
 
@@ -66,6 +68,7 @@ const REASONS = new Set([
   "other",
 ]);
 
+/** The type of an override reason (RFC 9990 3.1.6, RFC 7489 C). */
 export function reasonType(text: string, warnings: WarningList): Normalised<OverrideReason["type"]> {
   const word = text.toLowerCase();
   if (REASONS.has(word))

@@ -10,7 +10,7 @@ const NO_NAME: NameHints = { nameReceiver: null, nameDomain: null, nameBegin: nu
 /** Of `receiver!policy-domain!begin!end[!unique-id].ext` (RFC 9990 3.5.2, RFC 8460 5.1). */
 export function nameHints(fileName: string | null): NameHints {
   if (fileName === null || fileName.length > 1000) return NO_NAME;
-  const base = fileName.slice(fileName.search(/[^/\\]*$/));
+  const base = fileName.slice(Math.max(fileName.lastIndexOf("/"), fileName.lastIndexOf("\\")) + 1);
   const match = /^([^!]{1,255})!([^!]{1,255})!(\d{1,11})!(\d{1,11})(?:[!.]|$)/.exec(base);
   if (!match) return NO_NAME;
   return {

@@ -3,6 +3,7 @@
 import { isUtf8 } from "node:buffer";
 import { createHash } from "node:crypto";
 import { isIP } from "node:net";
+import { TextDecoder } from "node:util";
 import { normalizeDomain } from "../model/domain-name.ts";
 import { TLS_RESULT_TYPES } from "../model/evaluation.ts";
 import { normalizeIp, readIp } from "../model/ip.ts";
@@ -11,6 +12,7 @@ import type { ItemReading, PartInfo, ReportSink } from "../model/reading.ts";
 import type { ReportFigures, TlsFailureDetail, TlsHead, TlsPolicyResult } from "../model/report.ts";
 import { type ReadContext, ReadStop } from "./context.ts";
 import { checkRange, readReportId } from "./dmarc-head.ts";
+import { epochOf } from "./dmarc-values.ts";
 import { scanJson } from "./json-scan.ts";
 
 type Json = Readonly<Record<string, unknown>>;
@@ -23,7 +25,14 @@ const ALIASES: Readonly<Record<string, readonly string[]>> = {
 const POLICY_TYPES = new Set(["sts", "tlsa", "no-policy-found"]);
 const RESULT_TYPES: ReadonlySet<string> = new Set(TLS_RESULT_TYPES);
 
-/** Reads one report into `sink`. Never throws for any input. */
+/** JSON values of a report, of each of its policies and details: far more than real ones have. */
+const BASE_VALUES = 10_000;
+const POLICY_VALUES = 250;
+const DETAIL_VALUES = 20;
+/** Strings of one list (mx-host, policy-string). */
+const MOST_STRINGS = 100;
+
+/** Reads one report into `sink`. Never throws for any input; the reason of a refusal is in the reading. */
 export function readTls(
   bytes: Uint8Array,
   context: ReadContext,
@@ -43,11 +52,13 @@ class TlsReader {
   readonly #sink: ReportSink;
   readonly #part: PartInfo;
   readonly #warnings = new WarningList();
+  #detailsLeft: number;
 
   constructor(context: ReadContext, sink: ReportSink, part: PartInfo) {
     this.#context = context;
     this.#sink = sink;
     this.#part = part;
+    this.#detailsLeft = context.limits.tls_details;
   }
 
   read(bytes: Uint8Array): ItemReading {
@@ -59,16 +70,11 @@ class TlsReader {
       this.#policy(item, `policies[${i}]`),
     );
     if (policies.length === 0) this.#warnings.add("no-policies");
-    const head = this.#head(report, bytes);
-    const identity = JSON.stringify([
-      { ...head, orgName: head.orgName.toLowerCase(), reportIdRaw: null },
-      policies,
-    ]);
-    const contentHash = createHash("sha256").update(identity).digest("hex");
-    const writer = this.#sink.open(head, this.#part);
-    for (const policy of policies) writer.policy(policy);
+    const { head, contentHash } = this.#identified(this.#head(report), policies);
     const sum = (of: (p: TlsPolicyResult) => number): number =>
       policies.reduce((total, p) => total + of(p), 0);
+    const messages = sum((p) => p.successes + p.failures);
+    if (!Number.isSafeInteger(messages)) throw new ReadStop("bad-count", "the sum of sessions");
     const figures: ReportFigures = {
       kind: "tls",
       orgName: head.orgName,
@@ -77,24 +83,21 @@ class TlsReader {
       begin: head.begin,
       end: head.end,
       records: policies.length,
-      messages: sum((p) => p.successes + p.failures),
+      messages,
       passMessages: sum((p) => p.successes),
       droppedRecords: 0,
       warnings: joinWarnings(this.#context.carried, this.#warnings),
     };
-    if (!Number.isSafeInteger(figures.messages)) throw new ReadStop("bad-count", "the sum of sessions");
+    const writer = this.#sink.open(head, this.#part);
+    for (const policy of policies) writer.policy(policy);
     return { ok: true, figures, kept: writer.close(figures, contentHash), part: this.#part };
   }
 
   #parse(bytes: Uint8Array): Json {
-    let text: string;
-    if (isUtf8(bytes)) text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("utf8");
-    else {
-      this.#warnings.add("encoding-repaired", "not UTF-8");
-      text = Buffer.from(bytes).toString("latin1");
-    }
-    text = text.replace(/^\ufeff/, "");
-    scanJson(text, this.#context.limits.json_depth, this.#warnings);
+    const { limits } = this.#context;
+    const text = this.#decode(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+    const values = BASE_VALUES + limits.tls_policies * POLICY_VALUES + limits.tls_details * DETAIL_VALUES;
+    scanJson(text, { depth: limits.json_depth, values }, this.#warnings);
     let value: unknown;
     try {
       value = JSON.parse(text);
@@ -108,20 +111,39 @@ class TlsReader {
     return value;
   }
 
-  #head(report: Json, bytes: Uint8Array): TlsHead {
+  /** RFC 8259 8.1 wants UTF-8 without a byte order mark. */
+  #decode(bytes: Buffer): string {
+    if (isUtf8(bytes)) return bytes.toString("utf8").replace(/^\ufeff/, "");
+    const [a, b] = bytes;
+    const utf16 = a === 0xff && b === 0xfe ? "utf-16le" : a === 0xfe && b === 0xff ? "utf-16be" : null;
+    this.#warnings.add("encoding-repaired", utf16 ?? "not UTF-8");
+    return new TextDecoder(utf16 ?? "windows-1252").decode(bytes);
+  }
+
+  #head(report: Json): TlsHead {
     const contact = this.#contact(report["contact-info"]);
-    const { reportId, reportIdRaw } = readReportId(
-      this.#text(report["report-id"], "report-id"),
-      this.#context,
-      this.#warnings,
-    );
     return {
       kind: "tls",
       orgName: this.#organisation(this.#text(report["organization-name"], "organization-name"), contact),
       email: contact,
-      reportId: reportId || `sha256:${createHash("sha256").update(bytes).digest("hex")}`,
-      reportIdRaw,
+      ...readReportId(this.#text(report["report-id"], "report-id"), this.#context, this.#warnings),
       ...this.#range(report["date-range"]),
+    };
+  }
+
+  /** The hash of the normalised content, which is also the id of a report without one. */
+  #identified(
+    head: TlsHead,
+    policies: readonly TlsPolicyResult[],
+  ): { readonly head: TlsHead; readonly contentHash: string } {
+    const identity = JSON.stringify([
+      { ...head, orgName: head.orgName.toLowerCase(), reportIdRaw: null },
+      policies,
+    ]);
+    const contentHash = createHash("sha256").update(identity).digest("hex");
+    return {
+      head: head.reportId === "" ? { ...head, reportId: `sha256:${contentHash}` } : head,
+      contentHash,
     };
   }
 
@@ -159,6 +181,10 @@ class TlsReader {
 
   /** RFC 3339; without a zone it is UTC (Microsoft). Fractions are cut. */
   #date(value: unknown): number | undefined {
+    if (typeof value === "number") {
+      this.#warnings.add("date-format", String(value));
+      return epochOf(String(value), this.#warnings);
+    }
     if (typeof value !== "string" || value.length > 40) return undefined;
     const match =
       /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(?:\.\d{1,9})?)?\s*(z|[+-]\d\d:?\d\d)?$/i.exec(
@@ -198,7 +224,8 @@ class TlsReader {
   }
 
   #policyDomain(value: unknown): string | null {
-    const sent = this.#text(value, "policy-domain");
+    const sent = this.#text(Array.isArray(value) ? value[0] : value, "policy-domain");
+    if (Array.isArray(value)) this.#warnings.add("json-shape", "policy-domain");
     if (sent !== null && sent.trim() !== "") {
       const domain = normalizeDomain(sent) ?? sent.trim().toLowerCase();
       if (domain !== sent) this.#warnings.add("domain-repaired", sent);
@@ -217,9 +244,9 @@ class TlsReader {
       this.#warnings.add("json-shape", "failure-details");
       list = [value];
     }
-    return this.#list(list, `${at}.failure-details`, this.#context.limits.tls_details).map((item, i) =>
-      this.#detail(item, `${at}.failure-details[${i}]`),
-    );
+    const items = this.#list(list, `${at}.failure-details`, this.#detailsLeft);
+    this.#detailsLeft -= items.length;
+    return items.map((item, i) => this.#detail(item, `${at}.failure-details[${i}]`));
   }
 
   #detail(item: unknown, at: string): TlsFailureDetail {
@@ -298,8 +325,9 @@ class TlsReader {
       this.#warnings.add("json-shape", at);
       return [];
     }
+    if (value.length > MOST_STRINGS) this.#warnings.add("field-cut", at);
     return value
-      .slice(0, 100)
+      .slice(0, MOST_STRINGS)
       .filter((item): item is string => typeof item === "string")
       .map((item) => this.#short(item));
   }

@@ -2,9 +2,12 @@
  * A streaming tokenizer of XML on bytes: bounded, linear, lenient. It knows no schema: element names are looked up in
  * a table handed in, and what it meets goes to a handler. UTF-8 or any encoding that keeps ASCII; UTF-16 is decoded
  * before. Document types and entities are refused; everything else that is not well-formed is repaired and noted.
+ * How the bytes are cut into chunks makes no difference.
  */
 import type { WarningList } from "../../model/outcome.ts";
 import { ReadStop } from "../context.ts";
+import { COST, type Effort } from "./effort.ts";
+import type { NameTable } from "./names.ts";
 import type { XmlText } from "./text.ts";
 
 const LT = 0x3c;
@@ -15,58 +18,37 @@ const QUESTION = 0x3f;
 const QUOTE = 0x22;
 const APOSTROPHE = 0x27;
 const COLON = 0x3a;
-/** No tag or declaration of a report is longer. */
+const UPPER_Z = 0x5a;
+const BLANK = 0x20;
+/** No tag of a report is longer. */
 const LONGEST_TAG = 65_536;
+/** Bytes of an instruction that are looked at: the XML declaration is short. */
+const LONGEST_DECLARATION = 1024;
+/** Characters of an element's name that are told. */
+const TOLD = 100;
+/** Up to here a loop is faster than a call into the engine. */
+const NEAR = 64;
 
-/** Names with numbers from 1; 0 is any other name. */
-export interface NameTable {
-  /** The number of the local name in bytes [start, end), any case. */
-  find(bytes: Buffer, start: number, end: number): number;
-  name(id: number): string;
-  /** True when the bytes at `start` are exactly this name, in lower case. */
-  isAt(id: number, bytes: Buffer, start: number): boolean;
-}
-
-export function nameTable(names: readonly string[]): NameTable {
-  const slots: { bytes: Buffer; id: number }[][] = Array.from({ length: 1024 }, () => []);
-  const slotOf = (first: number, last: number, length: number): number =>
-    (length * 131 + first * 7 + last * 29) & 1023;
-  const encoded = names.map((name) => Buffer.from(name));
-  for (const [i, bytes] of encoded.entries()) {
-    slots[slotOf(bytes[0]!, bytes.at(-1)!, bytes.length)]!.push({ bytes, id: i + 1 });
-  }
-  return {
-    name: (id) => names[id - 1] ?? "",
-    isAt(id, bytes, start) {
-      const name = encoded[id - 1]!;
-      for (let i = 0; i < name.length; i++) if (bytes[start + i] !== name[i]) return false;
-      return true;
-    },
-    find(bytes, start, end) {
-      const length = end - start;
-      if (length === 0) return 0;
-      next: for (const slot of slots[slotOf(lower(bytes[start]!), lower(bytes[end - 1]!), length)]!) {
-        if (slot.bytes.length !== length) continue;
-        for (let i = 0; i < length; i++) if (lower(bytes[start + i]!) !== slot.bytes[i]) continue next;
-        return slot.id;
-      }
-      return 0;
-    },
-  };
-}
-
-function lower(byte: number): number {
-  return byte >= 0x41 && byte <= 0x5a ? byte + 32 : byte;
-}
+/** What a byte can be in an element's name: the first of one (1), a later one (2), its prefix's end (3), no part (0). */
+const NAME = Uint8Array.from({ length: 256 }, (_, byte) => {
+  if (byte === COLON) return 3;
+  if (byte >= 0x80 || /[A-Za-z_]/.test(String.fromCharCode(byte))) return 1;
+  return /[0-9.-]/.test(String.fromCharCode(byte)) ? 2 : 0;
+});
 
 export interface XmlHandler {
-  /** @param attributes the raw text of the attributes; "" mostly */
+  /**
+   * @param name the number of the local name
+   * @param attributes the raw text of the attributes; "" mostly
+   * @param raw the name as written, prefix included; "" unless it is unknown, has attributes, or `wantsNames`
+   */
   open(name: number, attributes: string, raw: string): void;
-  /** Bytes of character data; asked for only while `wantsText`. */
+  /** Bytes of character data; called only while `wantsText`. */
   text(bytes: Buffer, start: number, end: number, cdata: boolean): void;
   close(name: number): void;
   /** Whether character data matters now; other text is passed over undecoded. */
   readonly wantsText: boolean;
+  readonly wantsNames: boolean;
 }
 
 export interface TokenizerLimits {
@@ -76,13 +58,26 @@ export interface TokenizerLimits {
   readonly text: number;
 }
 
+/** What a document is read with, besides its handler. */
+export interface TokenizerTools {
+  readonly names: NameTable;
+  readonly limits: TokenizerLimits;
+  readonly warnings: WarningList;
+  readonly effort: Effort;
+  readonly text: XmlText;
+}
+
 export class XmlTokenizer {
   readonly #handler: XmlHandler;
   readonly #names: NameTable;
   readonly #limits: TokenizerLimits;
   readonly #warnings: WarningList;
+  readonly #effort: Effort;
   readonly #text: XmlText;
+  /** The begin of a token that is not whole yet. */
   #rest: Buffer = Buffer.alloc(0);
+  /** What ends the comment, instruction or overlong CDATA section that is passed over; "" outside of these. */
+  #passing = "";
   /** Dropping character data beyond its limit until the next `<`. */
   #cutting = false;
   /** Numbers of the open elements, and their names where the number is 0. */
@@ -93,17 +88,12 @@ export class XmlTokenizer {
   #mismatches = 0;
   #started = false;
 
-  constructor(
-    handler: XmlHandler,
-    names: NameTable,
-    limits: TokenizerLimits,
-    warnings: WarningList,
-    text: XmlText,
-  ) {
+  constructor(handler: XmlHandler, { names, limits, warnings, effort, text }: TokenizerTools) {
     this.#handler = handler;
     this.#names = names;
     this.#limits = limits;
     this.#warnings = warnings;
+    this.#effort = effort;
     this.#text = text;
   }
 
@@ -124,46 +114,76 @@ export class XmlTokenizer {
 
   /** Takes the next bytes. Throws ReadStop: doctype, too-deep, bad-xml. */
   write(chunk: Buffer): void {
-    if (this.#done) return;
-    if (!this.#started && chunk.length > 0) {
+    if (chunk.length === 0) return;
+    if (this.#done) {
+      this.#trailing(chunk, 0);
+      return;
+    }
+    if (!this.#started) {
       this.#started = true;
-      if (chunk[0]! <= 0x20) this.#warnings.add("leading-text", "blanks");
+      if (chunk[0]! <= BLANK) this.#warnings.add("leading-text", "blanks");
     }
     const bytes = this.#rest.length > 0 ? Buffer.concat([this.#rest, chunk]) : chunk;
     const at = this.#run(bytes, false);
+    if (this.#done) this.#trailing(bytes, at);
     this.#rest = at < bytes.length && !this.#done ? Buffer.from(bytes.subarray(at)) : Buffer.alloc(0);
   }
 
   /** The bytes have ended. What is open is closed by the caller, who knows what that means. */
   end(): void {
-    if (this.#done) return;
-    const at = this.#run(this.#rest, true);
-    const left = this.#rest.subarray(at);
-    if (left.length > 0 && left[0] !== LT) this.#characters(this.#rest, at, this.#rest.length, false);
+    if (this.#done || this.#rest.length === 0) return;
+    const bytes = this.#rest;
     this.#rest = Buffer.alloc(0);
+    const at = this.#run(bytes, true);
+    if (at < bytes.length && bytes[at] !== LT && this.#passing === "") {
+      this.#characters(bytes, at, bytes.length, false);
+    }
   }
 
   /** Reads tokens as far as they are whole; returns where the first unfinished one begins. */
   #run(bytes: Buffer, last: boolean): number {
     let at = 0;
     while (!this.#done) {
-      const lt = bytes.indexOf(LT, at);
-      if (lt < 0) return last ? at : this.#holdText(bytes, at);
-      if (this.#cutting) this.#cutting = false;
-      else if (lt > at) this.#characters(bytes, at, lt, false);
-      const next = this.#markup(bytes, lt, last);
-      if (next < 0) {
-        if (bytes.length - lt > LONGEST_TAG)
-          throw new ReadStop("bad-xml", "a tag or comment that does not end");
-        return lt;
-      }
-      at = next;
+      const next = this.#passing === "" ? this.#token(bytes, at, last) : this.#passOn(bytes, at);
+      const end = next < 0 ? ~next : next;
+      this.#effort.earn(end - at);
+      at = end;
+      if (next < 0) break;
     }
-    if (!this.#warnings.has("trailing-text") && bytes.subarray(at).some((byte) => byte > 0x20)) {
-      this.#warnings.add("trailing-text");
-    }
-    return bytes.length;
+    return at;
   }
+
+  /** Text and the markup behind it. Returns where they end; the complement of that when more bytes are needed. */
+  #token(bytes: Buffer, at: number, last: boolean): number {
+    const lt = findByte(LT, bytes, at);
+    if (lt < 0) return ~(last ? at : this.#holdText(bytes, at));
+    if (this.#cutting) this.#cutting = false;
+    else if (lt > at) this.#characters(bytes, at, lt, false);
+    const next = this.#markup(bytes, lt, last);
+    return next < 0 ? ~lt : next;
+  }
+
+  /** The same for what is passed over. */
+  #passOn(bytes: Buffer, at: number): number {
+    const mark = this.#passing;
+    const end = bytes.indexOf(mark, at);
+    if (end < 0) return ~Math.max(at, bytes.length - mark.length + 1);
+    this.#passing = "";
+    return end + mark.length;
+  }
+
+  /** Text after the root: blanks and NULs are nothing, the rest is noted. */
+  #trailing(bytes: Buffer, from: number): void {
+    if (this.#warnings.has("trailing-text")) return;
+    for (let i = from; i < bytes.length; i++) {
+      if (bytes[i]! > BLANK) {
+        this.#warnings.add("trailing-text");
+        return;
+      }
+    }
+  }
+
+  // ---- character data --------------------------------------------------------------
 
   /** Character data without an end yet: kept until its limit, then cut. */
   #holdText(bytes: Buffer, at: number): number {
@@ -176,12 +196,7 @@ export class XmlTokenizer {
 
   #characters(bytes: Buffer, start: number, end: number, cdata: boolean): void {
     if (!this.#rooted) {
-      for (let i = start; i < end; i++) {
-        if (bytes[i]! > 0x20) {
-          this.#warnings.add("leading-text");
-          return;
-        }
-      }
+      this.#leading(bytes, start, end);
       return;
     }
     if (!this.#handler.wantsText) return;
@@ -194,24 +209,41 @@ export class XmlTokenizer {
     this.#handler.text(bytes, start, stop, cdata);
   }
 
+  #leading(bytes: Buffer, start: number, end: number): void {
+    if (this.#warnings.has("leading-text")) return;
+    for (let i = start; i < end; i++) {
+      if (bytes[i]! > BLANK) {
+        this.#warnings.add("leading-text");
+        return;
+      }
+    }
+  }
+
+  // ---- markup ------------------------------------------------------------------------
+
   /** One piece of markup at `lt`; returns where it ends, -1 when it is not whole yet. */
   #markup(bytes: Buffer, lt: number, last: boolean): number {
     const next = bytes[lt + 1];
-    if (next === undefined) return last ? this.#literal(bytes, lt) : -1;
-    if (next === SLASH) return this.#closeTag(bytes, lt);
+    if (next === SLASH) return this.#closeTag(bytes, lt, last);
     if (next === BANG) return this.#declaration(bytes, lt, last);
-    if (next === QUESTION) return this.#instruction(bytes, lt);
+    if (next === QUESTION) return this.#instruction(bytes, lt, last);
+    if (next === undefined) return last ? this.#literal(bytes, lt) : -1;
     return this.#openTag(bytes, lt, last);
+  }
+
+  #repaired(detail: string): void {
+    this.#effort.spend(COST.repair);
+    this.#warnings.add("xml-repaired", detail);
   }
 
   /** A `<` that begins no markup is text. */
   #literal(bytes: Buffer, lt: number): number {
-    this.#warnings.add("xml-repaired", "a bare <");
+    this.#repaired("a bare <");
     this.#characters(bytes, lt, lt + 1, true);
     return lt + 1;
   }
 
-  #closeTag(bytes: Buffer, lt: number): number {
+  #closeTag(bytes: Buffer, lt: number, last: boolean): number {
     // nearly always it is the innermost element, written plainly
     const innermost = this.#stack.at(-1) ?? 0;
     if (innermost > 0 && this.#names.isAt(innermost, bytes, lt + 2)) {
@@ -221,30 +253,35 @@ export class XmlTokenizer {
         return end + 1;
       }
     }
-    const gt = bytes.indexOf(GT, lt + 2);
-    if (gt < 0) return -1;
-    let end = gt;
-    while (end > lt + 2 && bytes[end - 1]! <= 0x20) end--;
-    const start = this.#localStart(bytes, lt + 2, end);
+    const to = this.#closeTagEnd(bytes, lt + 2);
+    if (to < 0 && !last) return -1;
+    const end = to < 0 ? bytes.length : to;
+    this.#closeNamed(bytes, lt + 2, end);
+    return bytes[end] === GT ? end + 1 : end;
+  }
+
+  /** Where an end tag ends; one that another tag follows at once has lost its `>`. */
+  #closeTagEnd(bytes: Buffer, from: number): number {
+    const most = Math.min(bytes.length, from + LONGEST_TAG);
+    for (let i = from; i < most; i++) if (bytes[i] === GT || bytes[i] === LT) return i;
+    if (most < bytes.length) throw new ReadStop("bad-xml", "a tag that does not end");
+    return -1;
+  }
+
+  #closeNamed(bytes: Buffer, from: number, to: number): void {
+    let end = to;
+    while (end > from && bytes[end - 1]! <= BLANK) end--;
+    const start = localStart(bytes, from, end);
     const id = this.#names.find(bytes, start, end);
-    const stack = this.#stack;
-    const top = stack.length - 1;
-    const isTop =
-      top >= 0 &&
-      stack[top] === id &&
-      (id !== 0 || this.#unknown.at(-1) === bytes.toString("latin1", start, end));
-    if (isTop) {
+    const name = id === 0 ? bytes.toString("latin1", start, end) : "";
+    const open = this.#findOpen(id, name);
+    if (open === this.#stack.length - 1 && open >= 0 && bytes[to] === GT) {
       this.#pop();
-      return gt + 1;
+      return;
     }
-    const found = this.#findOpen(id, id === 0 ? bytes.toString("latin1", start, end) : "");
     this.#mismatches++;
-    this.#warnings.add(
-      "xml-repaired",
-      `</${bytes.toString("latin1", start, Math.min(end, start + 100))}> does not match`,
-    );
-    if (found >= 0) while (stack.length > found && !this.#done) this.#pop();
-    return gt + 1;
+    this.#repaired(`</${bytes.toString("latin1", start, Math.min(end, start + TOLD))}> does not match`);
+    if (open >= 0) while (this.#stack.length > open && !this.#done) this.#pop();
   }
 
   /** The innermost open element with this name. */
@@ -264,106 +301,130 @@ export class XmlTokenizer {
     if (this.#stack.length === 0) this.#done = true;
   }
 
-  #localStart(bytes: Buffer, start: number, end: number): number {
-    for (let i = end - 1; i > start; i--) if (bytes[i] === COLON) return i + 1;
-    return start;
-  }
-
   #openTag(bytes: Buffer, lt: number, last: boolean): number {
-    let at = lt + 1;
+    const start = lt + 1;
+    if (NAME[bytes[start]!] !== 1) return this.#literal(bytes, lt);
+    let at = start + 1;
+    let from = start;
     for (; at < bytes.length; at++) {
-      const byte = bytes[at]!;
-      if (byte === GT || byte === SLASH || byte <= 0x20) break;
-      if (!isNameByte(byte)) return this.#literal(bytes, lt);
+      const kind = NAME[bytes[at]!];
+      if (kind === 0) break;
+      if (kind === 3) from = at + 1;
     }
-    if (at === lt + 1) return at < bytes.length || last ? this.#literal(bytes, lt) : -1;
-    if (at >= bytes.length) return last ? bytes.length : -1;
-    const nameEnd = at;
-    if (bytes[at] === GT) {
-      this.#opened(bytes, lt + 1, nameEnd, "", false);
+    if (at - start > LONGEST_TAG) throw new ReadStop("bad-xml", "a tag that does not end");
+    const byte = bytes[at];
+    if (byte === GT) {
+      this.#opened(bytes, start, from, at, "");
       return at + 1;
     }
-    const gt = this.#tagEnd(bytes, at);
-    if (gt < 0) return last ? bytes.length : -1;
-    const empty = bytes[gt - 1] === SLASH;
-    const attributes = this.#text.decode(bytes, nameEnd, empty ? gt - 1 : gt);
-    this.#opened(bytes, lt + 1, nameEnd, attributes.trim(), empty);
-    return gt + 1;
+    if (byte === undefined) return last ? bytes.length : -1;
+    if (byte !== SLASH && byte > BLANK) return this.#literal(bytes, lt);
+    const end = this.#tagEnd(bytes, at);
+    if (end < 0) return last ? bytes.length : -1;
+    if (bytes[end] === LT) return this.#literal(bytes, lt);
+    const empty = bytes[end - 1] === SLASH;
+    const stop = empty ? end - 1 : end;
+    const attributes = stop > at ? this.#text.decode(bytes, at, stop, false).trim() : "";
+    this.#opened(bytes, start, from, at, attributes);
+    if (empty) this.#pop();
+    return end + 1;
   }
 
-  /** The `>` that ends a tag: not one inside quotes. */
+  /** The `>` that ends a tag, not one inside quotes; or the `<` that shows that it is none. */
   #tagEnd(bytes: Buffer, from: number): number {
+    const most = Math.min(bytes.length, from + LONGEST_TAG);
     let quote = 0;
     let attributes = 0;
-    for (let i = from; i < bytes.length; i++) {
+    for (let i = from; i < most; i++) {
       const byte = bytes[i]!;
       if (quote !== 0) {
         if (byte === quote) quote = 0;
-      } else if (byte === GT) return i;
+      } else if (byte === GT || byte === LT) return i;
       else if (byte === QUOTE || byte === APOSTROPHE) {
         quote = byte;
         if (++attributes > this.#limits.attributes)
           throw new ReadStop("bad-xml", "too many attributes on an element");
       }
     }
+    if (most < bytes.length) throw new ReadStop("bad-xml", "a tag that does not end");
     return -1;
   }
 
-  #opened(bytes: Buffer, start: number, end: number, attributes: string, empty: boolean): void {
-    const from = this.#localStart(bytes, start, end);
+  /** @param from where the local name begins */
+  #opened(bytes: Buffer, start: number, from: number, end: number, attributes: string): void {
     const id = this.#names.find(bytes, from, end);
+    this.#effort.spend(id === 0 ? COST.element + COST.stranger : COST.element);
     this.#rooted = true;
     if (this.#stack.length >= this.#limits.depth)
       throw new ReadStop("too-deep", "elements inside each other");
     this.#stack.push(id);
-    const raw =
-      id === 0 || attributes !== "" || this.#stack.length === 1
-        ? bytes.toString("latin1", from, Math.min(end, from + 100))
-        : "";
+    let raw = "";
+    if (id === 0 || attributes !== "" || this.#handler.wantsNames) {
+      raw = bytes.toString("latin1", start, Math.min(end, start + TOLD));
+    }
     if (id === 0) this.#unknown.push(bytes.toString("latin1", from, end));
-    else if (bytes[from]! <= 0x5a) this.#warnings.add("tag-case", bytes.toString("latin1", from, end));
+    else if (bytes[from]! <= UPPER_Z) {
+      const seen = this.#warnings.has("tag-case");
+      this.#warnings.add("tag-case", seen ? null : bytes.toString("latin1", from, end));
+    }
     this.#handler.open(id, attributes, raw);
-    if (empty) this.#pop();
   }
 
   #declaration(bytes: Buffer, lt: number, last: boolean): number {
     const head = bytes.toString("latin1", lt, lt + 9);
-    if (head.length < 9 && !last && ("<![CDATA[".startsWith(head) || "<!--".startsWith(head))) return -1;
-    if (head.startsWith("<!--")) {
-      const end = bytes.indexOf("-->", lt + 4);
-      return end < 0 ? -1 : end + 3;
-    }
-    if (head === "<![CDATA[") {
-      const end = bytes.indexOf("]]>", lt + 9);
-      if (end < 0) return -1;
-      this.#characters(bytes, lt + 9, end, true);
-      return end + 3;
-    }
-    if (head.length < 9 && !last) return -1;
+    if (head.startsWith("<!--")) return this.#pass(lt + 4, "-->");
+    if (head === "<![CDATA[") return this.#cdata(bytes, lt + 9, last);
+    if (!last && head.length < 9 && ("<![CDATA[".startsWith(head) || "<!--".startsWith(head))) return -1;
+    if (!last && bytes.length < lt + 40 && bytes.indexOf(GT, lt) < 0) return -1; // so that the detail is whole
     throw new ReadStop("doctype", bytes.toString("latin1", lt, lt + 40));
   }
 
-  #instruction(bytes: Buffer, lt: number): number {
-    const end = bytes.indexOf("?>", lt + 2);
-    if (end < 0) return -1;
-    const encoding = /^\?xml\s[^>]*encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']/i.exec(
-      bytes.toString("latin1", lt + 1, Math.min(end, lt + 300)),
-    );
-    if (encoding && !this.#rooted) this.#text.declare(encoding[1]!);
-    return end + 2;
+  #cdata(bytes: Buffer, start: number, last: boolean): number {
+    const end = bytes.indexOf("]]>", start);
+    if (end >= 0) {
+      this.#effort.spend(COST.cdata);
+      this.#characters(bytes, start, end, true);
+      return end + 3;
+    }
+    if (last) return bytes.length;
+    if (bytes.length - start <= this.#limits.text + 3) return -1;
+    this.#characters(bytes, start, bytes.length, true);
+    this.#passing = "]]>";
+    return start;
+  }
+
+  /** Passes over what ends with `mark`; it may be long. */
+  #pass(from: number, mark: string): number {
+    this.#effort.spend(COST.stranger);
+    this.#passing = mark;
+    return from;
+  }
+
+  #instruction(bytes: Buffer, lt: number, last: boolean): number {
+    if (!this.#rooted && !this.#readDeclaration(bytes, lt) && !last) return -1;
+    return this.#pass(lt + 2, "?>");
+  }
+
+  /** Takes the encoding out of an XML declaration; false when that is not whole yet. */
+  #readDeclaration(bytes: Buffer, lt: number): boolean {
+    const head = bytes.toString("latin1", lt + 2, Math.min(bytes.length, lt + LONGEST_DECLARATION));
+    const end = head.indexOf("?>");
+    if (end < 0) return head.length >= LONGEST_DECLARATION - 2;
+    const encoding = /^xml\s[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']/i.exec(head.slice(0, end));
+    if (encoding) this.#text.declare(encoding[1]!);
+    return true;
   }
 }
 
-/** Bytes of element names; anything else makes the `<` a piece of text. */
-function isNameByte(byte: number): boolean {
-  return (
-    (byte >= 0x61 && byte <= 0x7a) ||
-    byte === 0x5f ||
-    (byte >= 0x41 && byte <= 0x5a) ||
-    (byte >= 0x30 && byte <= 0x39) ||
-    byte === COLON ||
-    byte === 0x2d ||
-    byte === 0x2e ||
-    byte >= 0x80
-  );
+/** The place of `byte` at or after `from`; -1 when it is not there. */
+function findByte(byte: number, bytes: Buffer, from: number): number {
+  const near = Math.min(bytes.length, from + NEAR);
+  for (let i = from; i < near; i++) if (bytes[i] === byte) return i;
+  return near < bytes.length ? bytes.indexOf(byte, near) : -1;
+}
+
+/** Where the local name of [start, end) begins: behind its prefix. */
+function localStart(bytes: Buffer, start: number, end: number): number {
+  for (let i = end - 1; i > start; i--) if (bytes[i] === COLON) return i + 1;
+  return start;
 }
