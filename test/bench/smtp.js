@@ -43,14 +43,18 @@ function control(socketPath, path) {
   });
 }
 
+/** What a program says when it is up; all that it says later is read and dropped. */
 async function started(child, pattern) {
   let text = "";
   return new Promise((resolve, reject) => {
-    child.stdout.on("data", (chunk) => {
+    const look = (chunk) => {
       text += chunk;
       const match = pattern.exec(text);
-      if (match) resolve(match);
-    });
+      if (!match) return;
+      child.stdout.off("data", look).resume();
+      resolve(match);
+    };
+    child.stdout.on("data", look);
     child.once("exit", (code) => reject(new Error(`ended with ${code}: ${text}`)));
   });
 }

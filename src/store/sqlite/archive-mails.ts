@@ -1,9 +1,10 @@
 /** The rows of accepted mails: envelope, trust, outcome and the raw bytes. */
 
 import type { Verdict } from "../../model/judge.ts";
-import type { MailReading } from "../../model/reading.ts";
+import type { ItemReading, MailReading } from "../../model/reading.ts";
 import type { ReportKind } from "../../model/report.ts";
 import type { CarrierAuth, Intake } from "../archive.ts";
+import { numbering } from "./archive-ids.ts";
 import type { Sqlite } from "./open.ts";
 
 export interface StoredMail {
@@ -35,20 +36,39 @@ interface MailRow {
   readonly body: Buffer;
 }
 
+/** Characters of a detail that are kept. */
+const LONGEST_DETAIL = 1000;
+/** Outcome, reason, detail, From, Subject, Message-ID, Date. */
+const UNREAD: readonly null[] = [null, null, null, null, null, null, null];
+
+function resultOf({ outcome, reason, detail }: Verdict, reading: MailReading | null): readonly unknown[] {
+  const headers = reading?.headers;
+  return [
+    outcome,
+    reason,
+    detail?.slice(0, LONGEST_DETAIL) ?? null,
+    headers?.from ?? null,
+    headers?.subject ?? null,
+    headers?.messageId ?? null,
+    headers?.date ?? null,
+  ];
+}
+
 export type Mails = ReturnType<typeof prepareMails>;
 
 export function prepareMails(database: Sqlite) {
+  const nextId = numbering(database, "mail");
   const insert = database.prepare(
-    `INSERT INTO mail (received_at, source, envelope_from, envelope_to, remote_ip, remote_name, tls, size, form,
-       file_name, kinds, auth, auth_domain, auth_more, state)
-     VALUES (@receivedAt, @source, @envelopeFrom, @envelopeTo, @remoteIp, @remoteName, @tls, @size, @form, @fileName,
-       @kinds, @auth, @authDomain, @authMore, @state)`,
+    `INSERT INTO mail (id, received_at, source, envelope_from, envelope_to, remote_ip, remote_name, tls, size, form,
+       file_name, kinds, auth, auth_domain, auth_more, state, outcome, reason, detail, header_from, subject, message_id,
+       mail_date)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   );
   const insertRaw = database.prepare("INSERT OR REPLACE INTO raw (mail_id, body) VALUES (?, ?)");
   const deleteRaw = database.prepare("DELETE FROM raw WHERE mail_id = ?");
   const settle = database.prepare(
-    `UPDATE mail SET state = 'done', outcome = @outcome, reason = @reason, detail = @detail, header_from = @from,
-       subject = @subject, message_id = @messageId, mail_date = @date WHERE id = @id`,
+    `UPDATE mail SET state = 'done', outcome = ?, reason = ?, detail = ?, header_from = ?, subject = ?, message_id = ?,
+       mail_date = ? WHERE id = ?`,
   );
   const insertItem = database.prepare(
     "INSERT INTO mail_item (mail_id, seq, kind, reason, detail, name) VALUES (?, ?, ?, ?, ?, ?)",
@@ -61,27 +81,56 @@ export function prepareMails(database: Sqlite) {
   const spooled = database
     .prepare<[number], number>("SELECT id FROM mail WHERE state = 'spooled' ORDER BY id LIMIT ?")
     .pluck();
+
+  function insertRow(
+    id: number,
+    intake: Intake,
+    state: "spooled" | "done",
+    result: readonly unknown[],
+  ): void {
+    const { auth } = intake;
+    insert.run(
+      id,
+      intake.hints.receivedAt,
+      intake.source,
+      intake.envelopeFrom,
+      JSON.stringify(intake.envelopeTo),
+      intake.remoteIp,
+      intake.remoteName,
+      intake.tls,
+      intake.raw.byteLength,
+      intake.hints.form,
+      intake.hints.fileName,
+      JSON.stringify(intake.kinds),
+      auth.verdict,
+      auth.domain,
+      JSON.stringify({ dkimDomains: auth.dkimDomains, by: auth.by, detail: auth.detail }),
+      state,
+      ...result,
+    );
+  }
+
+  function insertItems(id: number, items: readonly ItemReading[]): void {
+    for (const [seq, item] of items.entries()) {
+      if (!item.ok) {
+        const { kind, reason, detail, part } = item;
+        insertItem.run(id, seq, kind, reason, detail?.slice(0, LONGEST_DETAIL) ?? null, part.name);
+      } else if (item.kept !== "new") {
+        insertItem.run(id, seq, item.figures.kind, item.kept, item.figures.reportId, item.part.name);
+      }
+    }
+  }
+
   return {
-    insert(intake: Intake, state: "spooled" | "done"): number {
-      const { auth } = intake;
-      const added = insert.run({
-        receivedAt: intake.hints.receivedAt,
-        source: intake.source,
-        envelopeFrom: intake.envelopeFrom,
-        envelopeTo: JSON.stringify(intake.envelopeTo),
-        remoteIp: intake.remoteIp,
-        remoteName: intake.remoteName,
-        tls: intake.tls,
-        size: intake.raw.byteLength,
-        form: intake.hints.form,
-        fileName: intake.hints.fileName,
-        kinds: JSON.stringify(intake.kinds),
-        auth: auth.verdict,
-        authDomain: auth.domain,
-        authMore: JSON.stringify({ dkimDomains: auth.dkimDomains, by: auth.by, detail: auth.detail }),
-        state,
-      });
-      return Number(added.lastInsertRowid);
+    nextId,
+    /** A mail that is to be read later. */
+    insertSpooled(id: number, intake: Intake): void {
+      insertRow(id, intake, "spooled", UNREAD);
+    },
+    /** A mail that was read. */
+    insertRead(id: number, intake: Intake, verdict: Verdict, reading: MailReading | null): void {
+      insertRow(id, intake, "done", resultOf(verdict, reading));
+      insertItems(id, reading?.items ?? []);
     },
     keepRaw(id: number, raw: Uint8Array): void {
       insertRaw.run(id, raw);
@@ -89,34 +138,11 @@ export function prepareMails(database: Sqlite) {
     dropRaw(id: number): void {
       deleteRaw.run(id);
     },
-    /** The reading of a mail has ended. */
+    /** A stored mail was read, for the first time or anew. */
     settle(id: number, verdict: Verdict, reading: MailReading | null): void {
-      const headers = reading?.headers;
-      settle.run({
-        id,
-        outcome: verdict.outcome,
-        reason: verdict.reason,
-        detail: verdict.detail?.slice(0, 1000) ?? null,
-        from: headers?.from ?? null,
-        subject: headers?.subject ?? null,
-        messageId: headers?.messageId ?? null,
-        date: headers?.date ?? null,
-      });
+      settle.run(...resultOf(verdict, reading), id);
       deleteItems.run(id);
-      for (const [seq, item] of (reading?.items ?? []).entries()) {
-        if (!item.ok)
-          insertItem.run(
-            id,
-            seq,
-            item.kind,
-            item.reason,
-            item.detail?.slice(0, 1000) ?? null,
-            item.part.name,
-          );
-        else if (item.kept !== "new") {
-          insertItem.run(id, seq, item.figures.kind, item.kept, item.figures.reportId, item.part.name);
-        }
-      }
+      insertItems(id, reading?.items ?? []);
     },
     /** One more reading of a spooled mail begins; durable with the transaction around it. */
     begun(id: number): void {

@@ -1,6 +1,6 @@
 /** Answers questions about archive.db over a read-only connection: pages by key, no reading held open between pages. */
-import { DAY, isPass, isUnknown, unpackEvaluation } from "../../model/figures.ts";
-import { packIp, readIp, unpackIp } from "../../model/ip.ts";
+import { isPass, isUnknown } from "../../model/figures.ts";
+import { packIp, readIp } from "../../model/ip.ts";
 import type { Outcome, Reason, WarningCount } from "../../model/outcome.ts";
 import type { ReportKind, TlsPolicyResult } from "../../model/report.ts";
 import type {
@@ -11,10 +11,9 @@ import type {
   ReceivedMail,
   ReceivedReport,
   ReporterSummary,
-  SourceSummary,
-  StoredRecord,
 } from "../archive.ts";
-import { dayWhere, mailWhere, recordWhere, reportWhere } from "./archive-select.ts";
+import { makeScan, type ScanIds } from "./archive-scan.ts";
+import { dayWhere, mailWhere, reportWhere } from "./archive-select.ts";
 import { guarded, openDatabase } from "./open.ts";
 
 interface MailRow {
@@ -56,22 +55,6 @@ interface ReportRow {
   readonly auth_domain: string | null;
   readonly foreign: number;
   readonly head: string;
-}
-
-interface RecordRow {
-  readonly domain_id: number;
-  readonly day: number;
-  readonly report_id: number;
-  readonly seq: number;
-  readonly ip: Buffer;
-  readonly ev: number;
-  readonly count: number;
-  readonly extra: string | null;
-  readonly body: string;
-  readonly org: string;
-  readonly begin: number;
-  readonly end: number;
-  readonly domain: string;
 }
 
 /** The number in `r12` or `m12`; undefined for anything else. */
@@ -152,37 +135,12 @@ export function openArchiveReader(path: string): ArchiveReader {
     EXISTS (SELECT 1 FROM raw WHERE mail_id = mail.id) AS raw_kept FROM mail`;
   const REPORT = "SELECT report.*, org.name AS org FROM report JOIN org ON org.id = org_id";
 
-  const toRecord = (row: RecordRow): StoredRecord => {
-    const [headerFrom, envelopeFrom, envelopeTo, dkimResults, spfResults] = JSON.parse(row.body) as [
-      string,
-      string | null,
-      string | null,
-      StoredRecord["dkimResults"],
-      StoredRecord["spfResults"],
-    ];
-    const extra =
-      row.extra === null
-        ? {}
-        : (JSON.parse(row.extra) as Partial<Pick<StoredRecord, "reasons" | "raw" | "extensions">>);
-    return {
-      reportId: `r${row.report_id}`,
-      org: row.org,
-      begin: row.begin,
-      end: row.end,
-      policyDomain: row.domain,
-      sourceIp: unpackIp(row.ip),
-      count: row.count,
-      ...unpackEvaluation(row.ev),
-      reasons: extra.reasons ?? [],
-      headerFrom,
-      envelopeFrom,
-      envelopeTo,
-      dkimResults,
-      spfResults,
-      extensions: extra.extensions ?? null,
-      raw: extra.raw ?? null,
-    };
-  };
+  const scan = makeScan(database);
+  const idsOf = (filter: ArchiveFilter): ScanIds => ({
+    domainId: domainId(filter.domain),
+    sourceId: sourceId(filter.source),
+    orgIds: orgIds(filter.org),
+  });
 
   return {
     async received(filter, page) {
@@ -221,38 +179,14 @@ export function openArchiveReader(path: string): ArchiveReader {
       return row && { ...toReport(row), head: JSON.parse(row.head) as never };
     },
     async records(filter, page) {
-      const reportId = filter.reportId === undefined ? undefined : (numberOf(filter.reportId, "r") ?? -1);
-      const own =
-        reportId === undefined
-          ? undefined
-          : one<{ domain_id: number; begin: number }>(
-              `SELECT domain_id, "begin" FROM report WHERE id = ?`,
-              reportId,
-            );
-      const narrowed: ArchiveFilter = own
-        ? { ...filter, since: own.begin, until: Math.floor(own.begin / DAY) * DAY + DAY }
-        : filter;
-      const { sql, values } = recordWhere(narrowed, {
-        domainId: own?.domain_id ?? domainId(filter.domain),
-        sourceId: sourceId(filter.source),
-        reportId,
-      });
-      const after = (page.after ?? "-1.-1.-1.-1").split(".").map(Number);
-      const rows = all<RecordRow>(
-        `SELECT record.*, source.ip, authset.body, org.name AS org, report."begin", report."end", domain.name AS domain
-         FROM record JOIN source ON source.id = source_id JOIN authset ON authset.id = authset_id
-           JOIN report ON report.id = record.report_id JOIN org ON org.id = org_id JOIN domain ON domain.id = record.domain_id
-         WHERE ${sql} AND (record.domain_id, record.day, record.report_id, record.seq) > (?, ?, ?, ?)
-         ORDER BY record.domain_id, record.day, record.report_id, record.seq LIMIT ?`,
-        ...values,
-        ...after,
-        page.limit + 1,
+      const ids = idsOf(filter);
+      return guarded(
+        () =>
+          filter.reportId === undefined
+            ? scan.records(filter, ids, page)
+            : scan.recordsOf(numberOf(filter.reportId, "r") ?? -1, filter, ids, page),
+        "archive",
       );
-      const last = rows.length > page.limit ? rows[page.limit - 1]! : undefined;
-      return {
-        items: rows.slice(0, page.limit).map(toRecord),
-        next: last ? `${last.domain_id}.${last.day}.${last.report_id}.${last.seq}` : null,
-      };
     },
     async tlsPolicies(reportId) {
       const id = numberOf(reportId, "r") ?? -1;
@@ -303,18 +237,18 @@ export function openArchiveReader(path: string): ArchiveReader {
         const total = (test: (ev: number) => boolean): number =>
           own.filter((s) => test(s.ev)).reduce((n, s) => n + s.messages, 0);
         const t = tls.find((r) => r.domain_id === id);
-        const about = one<{ reports: number; reporters: number; last: number | null; head: string | null }>(
-          `SELECT count(*) AS reports, count(DISTINCT org_id) AS reporters, max(received_at) AS last,
-             (SELECT head FROM report WHERE domain_id = ? AND kind = 'dmarc' ORDER BY "begin" DESC LIMIT 1) AS head
-           FROM report WHERE domain_id = ?`,
-          id,
+        const about = one<{ reports: number; reporters: number; last: number | null }>(
+          `SELECT sum(reports) AS reports, count(*) AS reporters, max(last_received) AS last FROM domain_org
+           WHERE domain_id = ? AND reports > 0`,
           id,
         );
+        const { name, policy } = one<{ name: string; policy: string | null }>(
+          "SELECT name, policy FROM domain WHERE id = ?",
+          id,
+        )!;
         return {
-          domain: one<{ name: string }>("SELECT name FROM domain WHERE id = ?", id)!.name,
-          policy: about?.head
-            ? ((JSON.parse(about.head) as { policy?: { p?: string } }).policy?.p ?? null)
-            : null,
+          domain: name,
+          policy,
           messages: total(() => true),
           pass: total(isPass),
           fail: total((ev) => !isPass(ev) && !isUnknown(ev)),
@@ -329,46 +263,7 @@ export function openArchiveReader(path: string): ArchiveReader {
       return found.sort((a, b) => b.messages - a.messages || (a.domain < b.domain ? -1 : 1));
     },
     async sources(filter, limit) {
-      const { sql, values } = recordWhere(filter, {
-        domainId: domainId(filter.domain),
-        sourceId: sourceId(filter.source),
-      });
-      const rows = all<
-        { source_id: number; domains: number; messages: number; first: number; last: number } & Record<
-          string,
-          number
-        >
-      >(
-        `SELECT source_id, count(DISTINCT domain_id) AS domains, sum(count) AS messages, min(day) AS first, max(day) AS last,
-           sum(CASE WHEN (ev & 3) = 1 OR ((ev >> 2) & 3) = 1 THEN count ELSE 0 END) AS pass,
-           sum(CASE WHEN ((ev >> 2) & 3) = 1 THEN count ELSE 0 END) AS dkimPass,
-           sum(CASE WHEN (ev & 3) = 1 THEN count ELSE 0 END) AS spfPass,
-           sum(CASE WHEN (ev >> 4) IN (0, 1) THEN count ELSE 0 END) AS none,
-           sum(CASE WHEN (ev >> 4) = 2 THEN count ELSE 0 END) AS quarantine,
-           sum(CASE WHEN (ev >> 4) = 3 THEN count ELSE 0 END) AS reject
-         FROM record WHERE ${sql} GROUP BY source_id ORDER BY messages DESC, source_id LIMIT ?`,
-        ...values,
-        limit,
-      );
-      return rows.map((row): SourceSummary => {
-        const { messages, pass, dkimPass, spfPass, none, quarantine, reject, first, last, domains } =
-          row as never as SourceSummary;
-        const ip = one<{ ip: Buffer }>("SELECT ip FROM source WHERE id = ?", row.source_id)!.ip;
-        return {
-          source: unpackIp(ip),
-          messages,
-          pass,
-          dkimPass,
-          spfPass,
-          fail: messages - pass,
-          none,
-          quarantine,
-          reject,
-          first,
-          last: last + DAY - 1,
-          domains,
-        };
-      });
+      return guarded(() => scan.sources(filter, idsOf(filter), limit), "archive");
     },
     async reporters(filter) {
       const { sql, values } = reportWhere(filter);

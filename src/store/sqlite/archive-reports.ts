@@ -1,11 +1,9 @@
-/** Writes the reports of one mail as they are read: a savepoint each, record by record, nothing held in memory. */
-
+/** Writes the reports of one mail as they are read, record by record: at most a block of them is held in memory. */
 import { isWithin } from "../../model/domain-name.ts";
-import { DAY, packEvaluation } from "../../model/figures.ts";
+import { packEvaluation } from "../../model/figures.ts";
 import type { Kept, PartInfo, ReportSink, ReportWriter } from "../../model/reading.ts";
 import type {
   DmarcHead,
-  DmarcRecord,
   DsnReport,
   FeedbackReport,
   ReportFigures,
@@ -14,9 +12,12 @@ import type {
   TlsPolicyResult,
 } from "../../model/report.ts";
 import type { Intake, ReceivePolicy } from "../archive.ts";
+import { makeDomainNotes } from "./archive-domains.ts";
+import { numbering } from "./archive-ids.ts";
 import type { Interner } from "./archive-intern.ts";
-import { prepareReportStatements, type ReportStatements } from "./archive-statements.ts";
-import type { Evaluations, Sums } from "./archive-sums.ts";
+import { authsetOf, BLOCKS_PER_REPORT, BlockPacker, extraOf } from "./archive-records.ts";
+import { prepareReportStatements, type ReportRow } from "./archive-statements.ts";
+import { type Evaluations, evaluationsText, readEvaluations, type Sums } from "./archive-sums.ts";
 import type { Sqlite } from "./open.ts";
 
 /** Why a report was not taken, though it could be read. */
@@ -30,13 +31,33 @@ export interface MailReports {
   readonly refusals: Set<Refusal>;
 }
 
-/** A report's place in the archive, found or made when its head is known. */
-interface Opened {
+/** What tells a report from all others. */
+interface ReportKey {
+  readonly org: string;
+  readonly reportId: string;
+  /** Policy domains. */
+  readonly domains: readonly string[];
+  readonly begin: number;
+  readonly end: number;
+}
+
+/** A report that is not in the archive yet, and its place there. */
+interface Fresh {
   readonly id: number;
+  readonly key: ReportKey;
   readonly orgId: number;
   readonly domainId: number | null;
+  readonly foreign: boolean;
   readonly counted: boolean;
 }
+
+/** The one with the same key. */
+interface Stored {
+  readonly id: number;
+  readonly content_hash: Buffer;
+}
+
+type Head = DmarcHead | TlsHead | FeedbackReport | DsnReport;
 
 /** Everything that stays the same from mail to mail. */
 export interface ReportArchive {
@@ -45,6 +66,8 @@ export interface ReportArchive {
   /** Deletes a report with all that belongs to it, and takes it back from the sums. */
   remove(reportId: number): boolean;
   setPolicy(policy: ReceivePolicy): void;
+  /** Forgets what is cached: a savepoint was rolled back. */
+  clear(): void;
 }
 
 const CARRIED = new Set(["smtp", "lmtp", "imap"]);
@@ -56,6 +79,9 @@ export function makeReportArchive(
   first: ReceivePolicy,
 ): ReportArchive {
   const sql = prepareReportStatements(database);
+  const nextId = numbering(database, "report");
+  const packer = new BlockPacker();
+  const notes = makeDomainNotes(database);
   let policy = first;
 
   function refusalOf(kind: ReportKind, intake: Omit<Intake, "raw">): Refusal | undefined {
@@ -82,15 +108,16 @@ export function makeReportArchive(
     if (row.counted === 1) takeBack(row);
     else sums.count(`archive.uncounted.${row.kind}`, -1);
     sums.count(`archive.report.${row.kind}`, -1);
-    sql.deleteRecords(row);
+    for (const name of row.domains.split(",")) if (name) notes.forgotten(intern.domain(name), row.org_id);
+    sql.deleteRecords(reportId);
     sql.deleteRest(reportId);
     return true;
   }
 
-  function takeBack(row: ReturnType<ReportStatements["reportRow"]["get"]> & object): void {
+  function takeBack(row: ReportRow): void {
     const at = { domainId: row.domain_id ?? 0, orgId: row.org_id, begin: row.begin, end: row.end };
-    if (row.kind === "dmarc" && row.records_kept === 1) {
-      sums.dmarc(at, sql.evaluationsOf(row), row.records, -1);
+    if (row.kind === "dmarc") {
+      sums.dmarc(at, readEvaluations(row.sums), row.records, -1);
     } else if (row.kind === "tls") {
       for (const policyRow of sql.tlsSumsOf(row.id)) {
         if (policyRow.domain === null) continue;
@@ -99,8 +126,14 @@ export function makeReportArchive(
     }
   }
 
+  function clear(): void {
+    intern.clear();
+    notes.clear();
+  }
+
   return {
     remove,
+    clear,
     setPolicy(next) {
       policy = next;
     },
@@ -109,58 +142,72 @@ export function makeReportArchive(
       const dsns: DsnReport[] = [];
       const refusals = new Set<Refusal>();
 
-      /** Makes the report's row, or tells the stored one with the same key. */
-      function begin(
-        head: DmarcHead | TlsHead | FeedbackReport | DsnReport,
-        key: { org: string; reportId: string; domains: readonly string[]; begin: number; end: number },
-        part: PartInfo,
-      ): Opened | { readonly stored: { readonly id: number; readonly content_hash: Buffer } } {
+      /** A place for a report, or the stored one with the same key. */
+      function place(head: Head, key: ReportKey): { readonly stored: Stored } | { readonly fresh: Fresh } {
         const orgId = intern.org(key.org);
-        const domains = key.domains.join(",");
-        const stored = sql.byKey.get(key.reportId, orgId, head.kind, domains, key.begin, key.end);
+        const joined = key.domains.join(",");
+        const stored =
+          head.kind === "dmarc" || head.kind === "tls"
+            ? sql.byKey.get(key.reportId, orgId, head.kind, joined, key.begin, key.end)
+            : sql.byContent.get(key.reportId, orgId, head.kind, joined);
         const better = stored && stored.auth !== "pass" && intake.auth.verdict === "pass" && policy.verifies;
         if (stored && !better) return { stored };
         if (stored) remove(stored.id); // a verified report replaces one that anybody could have sent
         const foreign = isForeign(key.domains);
-        const counted = !foreign && isTrusted(head.kind, intake);
-        const domainId = key.domains[0] === undefined ? null : intern.domain(key.domains[0]);
-        const id = Number(
-          sql.insertReport.run({
-            mailId,
-            kind: head.kind,
+        return {
+          fresh: {
+            id: nextId(),
+            key,
             orgId,
-            reportId: key.reportId,
-            domainId,
-            domains,
-            begin: key.begin,
-            end: key.end,
-            counted: counted ? 1 : 0,
-            foreign: foreign ? 1 : 0,
-            auth: intake.auth.verdict,
-            authDomain: intake.auth.domain,
-            receivedAt: intake.hints.receivedAt,
-            head: JSON.stringify(head),
-            partName: part.name,
-          }).lastInsertRowid,
-        );
-        return { id, orgId, domainId, counted };
+            domainId: key.domains[0] === undefined ? null : intern.domain(key.domains[0]),
+            foreign,
+            counted: !foreign && isTrusted(head.kind, intake),
+          },
+        };
       }
 
-      function finish(opened: Opened, figures: ReportFigures, contentHash: string): void {
-        sql.finishReport.run({
-          id: opened.id,
-          hash: Buffer.from(contentHash, "hex"),
-          records: figures.records,
-          messages: figures.messages,
-          pass: figures.passMessages,
-          dropped: figures.droppedRecords,
-        });
-        for (const warning of figures.warnings) {
-          sql.insertWarning.run(opened.id, warning.code, warning.count, warning.detail);
-        }
+      /** Writes the row of a report that is complete. */
+      function keep(
+        { id, key, orgId, domainId, counted, foreign }: Fresh,
+        head: Head,
+        part: PartInfo,
+        figures: ReportFigures,
+        contentHash: string,
+        evaluations: Evaluations | null,
+      ): Kept {
+        sql.insertReport.run(
+          id,
+          mailId,
+          head.kind,
+          orgId,
+          key.reportId,
+          domainId,
+          key.domains.join(","),
+          key.begin,
+          key.end,
+          Buffer.from(contentHash, "hex"),
+          figures.records,
+          figures.messages,
+          figures.passMessages,
+          figures.droppedRecords,
+          counted ? 1 : 0,
+          evaluations && evaluationsText(evaluations),
+          foreign ? 1 : 0,
+          intake.auth.verdict,
+          intake.auth.domain,
+          intake.hints.receivedAt,
+          JSON.stringify(head),
+          part.name,
+        );
+        for (const { code, count, detail } of figures.warnings)
+          sql.insertWarning.run(id, code, count, detail);
+        const range = { begin: key.begin, end: key.end, receivedAt: intake.hints.receivedAt };
+        for (const name of key.domains) notes.reported(intern.domain(name), orgId, range);
+        if (head.kind === "dmarc") notes.sawPolicy(domainId!, head.policy.p, key.begin);
         sums.count(`archive.report.${figures.kind}`, 1);
-        if (opened.counted) return;
-        sums.count(`archive.uncounted.${figures.kind}`, 1);
+        if (!counted) sums.count(`archive.uncounted.${figures.kind}`, 1);
+        reportIds.push(id);
+        return "new";
       }
 
       const compare = (stored: Buffer, contentHash: string): Kept =>
@@ -185,50 +232,56 @@ export function makeReportArchive(
       }
 
       function openDmarc(head: DmarcHead, part: PartInfo): ReportWriter {
-        sql.savepoint.run();
-        const mark = sums.mark();
-        const key = { ...head, org: head.orgName, domains: [head.policy.domain] };
-        const opened = begin(head, key, part);
-        if ("stored" in opened) {
-          sql.release.run();
-          const { stored } = opened;
+        const placed = place(head, { ...head, org: head.orgName, domains: [head.policy.domain] });
+        if ("stored" in placed) {
+          const { stored } = placed;
           return passedBy((contentHash) => compare(stored.content_hash, contentHash));
         }
-        const domainId = opened.domainId!;
-        const day = Math.floor(head.begin / DAY) * DAY;
-        const evaluations: Evaluations = new Map();
-        let seq = 0;
+        const { fresh } = placed;
+        const evaluations = new Map<number, number>();
+        let blocks = 0;
+        /** A savepoint is set: blocks are written before the report is complete. */
+        let begun = false;
+        packer.clear();
+        const writeBlock = (): void => {
+          const { body, extra } = packer.take();
+          sql.insertBlock.run(fresh.id * BLOCKS_PER_REPORT + blocks++, body, extra);
+        };
         return {
           record(record) {
-            const ev = packEvaluation(record);
-            evaluations.set(ev, (evaluations.get(ev) ?? 0) + record.count);
-            sql.insertRecord.run(
-              domainId,
-              day,
-              opened.id,
-              seq++,
-              intern.source(record.sourceIp),
+            if (packer.isFull) {
+              if (!begun) sql.savepoint.run();
+              begun = true;
+              writeBlock();
+            }
+            const evaluation = packEvaluation(record);
+            evaluations.set(evaluation, (evaluations.get(evaluation) ?? 0) + record.count);
+            const sourceId = intern.source(record.sourceIp);
+            packer.add(
+              sourceId,
               intern.authset(authsetOf(record)),
-              ev,
+              evaluation,
               record.count,
               extraOf(record),
             );
           },
           policy() {},
           close(figures, contentHash) {
-            finish(opened, figures, contentHash);
-            if (opened.counted) {
-              sums.dmarc({ ...head, domainId, orgId: opened.orgId }, evaluations, figures.records, 1);
+            if (!packer.isEmpty) writeBlock();
+            if (fresh.counted) {
+              const at = { ...head, domainId: fresh.domainId!, orgId: fresh.orgId };
+              sums.dmarc(at, evaluations, figures.records, 1);
             }
-            sql.release.run();
-            reportIds.push(opened.id);
-            return "new";
+            const kept = keep(fresh, head, part, figures, contentHash, evaluations);
+            if (begun) sql.release.run();
+            return kept;
           },
           abort() {
+            packer.clear();
+            if (!begun) return;
             sql.rollback.run();
             sql.release.run();
-            sums.restore(mark);
-            intern.clear();
+            clear(); // ids given since the savepoint are gone
           },
         };
       }
@@ -245,25 +298,23 @@ export function makeReportArchive(
             const domains = [
               ...new Set(policies.map((p) => p.policyDomain).filter((d) => d !== null)),
             ].sort();
-            const opened = begin(head, { ...head, org: head.orgName, domains }, part);
-            if ("stored" in opened) return compare(opened.stored.content_hash, contentHash);
-            for (const [i, result] of policies.entries()) writePolicy(opened, head, i, result);
-            finish(opened, figures, contentHash);
-            reportIds.push(opened.id);
-            return "new";
+            const placed = place(head, { ...head, org: head.orgName, domains });
+            if ("stored" in placed) return compare(placed.stored.content_hash, contentHash);
+            for (const [i, result] of policies.entries()) writePolicy(placed.fresh, head, i, result);
+            return keep(placed.fresh, head, part, figures, contentHash, null);
           },
           abort() {},
         };
       }
 
-      function writePolicy(opened: Opened, head: TlsHead, seq: number, result: TlsPolicyResult): void {
+      function writePolicy(fresh: Fresh, head: TlsHead, seq: number, result: TlsPolicyResult): void {
         const { policyType, policyDomain, successes, failures, policyTypeRaw, policyStrings, mxHosts } =
           result;
         const body = JSON.stringify({ policyTypeRaw, policyStrings, mxHosts });
-        sql.insertPolicy.run(opened.id, seq, policyType, policyDomain, successes, failures, body);
+        sql.insertPolicy.run(fresh.id, seq, policyType, policyDomain, successes, failures, body);
         for (const [i, d] of result.details.entries()) {
           sql.insertFailure.run(
-            opened.id,
+            fresh.id,
             seq,
             i,
             d.resultType,
@@ -276,8 +327,8 @@ export function makeReportArchive(
             d.failureReasonCode,
           );
         }
-        if (opened.counted && policyDomain !== null) {
-          sums.tls({ ...head, orgId: opened.orgId }, intern.domain(policyDomain), successes, failures, 1);
+        if (fresh.counted && policyDomain !== null) {
+          sums.tls({ ...head, orgId: fresh.orgId }, intern.domain(policyDomain), successes, failures, 1);
         }
       }
 
@@ -303,39 +354,17 @@ export function makeReportArchive(
           begin: at,
           end: figures.end ?? at,
         };
-        const opened = begin(report, key, part);
-        if ("stored" in opened) return compare(opened.stored.content_hash, contentHash);
+        const placed = place(report, key);
+        if ("stored" in placed) return compare(placed.stored.content_hash, contentHash);
         if (report.kind === "dsn") {
           for (const [i, r] of report.recipients.entries()) {
-            sql.insertRecipient.run(opened.id, i, r.finalRecipient, r.action, r.status, r.diagnostic);
+            sql.insertRecipient.run(placed.fresh.id, i, r.finalRecipient, r.action, r.status, r.diagnostic);
           }
         }
-        finish(opened, figures, contentHash);
-        reportIds.push(opened.id);
-        return "new";
+        return keep(placed.fresh, report, part, figures, contentHash, null);
       }
 
       return { sink: { open, whole }, reportIds, dsns, refusals };
     },
   };
-}
-
-/** The part of a record that recurs: identifiers and authentication results. */
-function authsetOf(record: DmarcRecord): string {
-  return JSON.stringify([
-    record.headerFrom,
-    record.envelopeFrom,
-    record.envelopeTo,
-    record.dkimResults,
-    record.spfResults,
-  ]);
-}
-
-function extraOf(record: DmarcRecord): string | null {
-  if (record.reasons.length === 0 && record.raw === null && record.extensions === null) return null;
-  return JSON.stringify({
-    ...(record.reasons.length > 0 ? { reasons: record.reasons } : {}),
-    ...(record.raw === null ? {} : { raw: record.raw }),
-    ...(record.extensions === null ? {} : { extensions: record.extensions }),
-  });
 }

@@ -40,8 +40,7 @@ export function makeExpiry(database: Sqlite, remove: (reportId: number) => boole
   function expireRecords(kind: string, before: number): number {
     let deleted = 0;
     for (const id of withRecords.all(kind, before)) {
-      const row = sql.reportRow.get(id);
-      if (row && kind === "dmarc") deleted += sql.deleteRecords(row);
+      if (kind === "dmarc") deleted += sql.deleteRecords(id);
       else for (const statement of deleteTls) deleted += statement.run(id).changes;
       forgetRecords.run(id);
       deleted++;

@@ -1,6 +1,6 @@
 /**
- * The schema of archive.db. Times are epoch seconds UTC; `day` is the begin of a UTC day. Records are clustered by
- * (policy domain, day, report), so that no index is written at random places: a record costs some 40 bytes.
+ * The schema of archive.db. Times are epoch seconds UTC; `day` is the begin of a UTC day. What intake writes is appended
+ * as far as can be, so that a commit touches few pages; records are packed into blocks of their report.
  */
 import type { Migration } from "./migrate.ts";
 
@@ -9,9 +9,24 @@ export const ARCHIVE_MIGRATIONS: readonly Migration[] = [
     breaking: true,
     sql: `
 -- names that recur, once each
-CREATE TABLE domain (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE domain (
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  policy TEXT,                         -- p= as the newest DMARC report has it
+  policy_begin INTEGER                 -- begin of that report
+) STRICT;
 -- organisations: key = name in lower case, name = as first seen
 CREATE TABLE org (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, name TEXT NOT NULL) STRICT;
+-- who reports about whom
+CREATE TABLE domain_org (
+  domain_id INTEGER NOT NULL,
+  org_id INTEGER NOT NULL,
+  reports INTEGER NOT NULL,
+  first_begin INTEGER NOT NULL,        -- of all its reports
+  last_end INTEGER NOT NULL,
+  last_received INTEGER NOT NULL,
+  PRIMARY KEY (domain_id, org_id)
+) STRICT, WITHOUT ROWID;
 -- source addresses, 4 or 16 bytes
 CREATE TABLE source (id INTEGER PRIMARY KEY, ip BLOB NOT NULL UNIQUE) STRICT;
 -- identifiers and authentication results of a record, as JSON; hash = first 16 bytes of its sha256
@@ -60,7 +75,7 @@ CREATE TABLE mail_item (
 
 CREATE TABLE report (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
-  mail_id INTEGER NOT NULL REFERENCES mail,
+  mail_id INTEGER NOT NULL REFERENCES mail DEFERRABLE INITIALLY DEFERRED,
   kind TEXT NOT NULL,
   org_id INTEGER NOT NULL REFERENCES org,
   report_id TEXT NOT NULL,
@@ -74,6 +89,7 @@ CREATE TABLE report (
   pass INTEGER,
   dropped INTEGER NOT NULL,
   counted INTEGER NOT NULL,            -- 1 when it is in the sums
+  sums TEXT,                           -- DMARC: messages by packed evaluation, "ev:n,…"
   "foreign" INTEGER NOT NULL,
   auth TEXT NOT NULL,
   auth_domain TEXT,
@@ -84,21 +100,12 @@ CREATE TABLE report (
 ) STRICT;
 CREATE UNIQUE INDEX report_key ON report (report_id, org_id, kind, domains, "begin", "end");
 CREATE INDEX report_mail ON report (mail_id);
-CREATE INDEX report_domain ON report (domain_id, "begin");
+-- what lists and sums need of a window, in the order of arrival within a begin: written at its end
+CREATE INDEX report_window ON report ("begin", id, domain_id, "end", counted);
 CREATE INDEX report_end ON report (kind, "end") WHERE records_kept = 1;
 
-CREATE TABLE record (
-  domain_id INTEGER NOT NULL,
-  day INTEGER NOT NULL,
-  report_id INTEGER NOT NULL,
-  seq INTEGER NOT NULL,
-  source_id INTEGER NOT NULL,
-  authset_id INTEGER NOT NULL,
-  ev INTEGER NOT NULL,                 -- disposition, dkim, spf, packed
-  count INTEGER NOT NULL,
-  extra TEXT,                          -- JSON: reasons, raw values, extensions; NULL when there are none
-  PRIMARY KEY (domain_id, day, report_id, seq)
-) STRICT, WITHOUT ROWID;
+-- the records of DMARC reports, see archive-records.ts; id = report id * 2^20 + number of the block
+CREATE TABLE record_block (id INTEGER PRIMARY KEY, body BLOB NOT NULL, extra TEXT) STRICT;
 
 -- day sums, kept for ever; a report over 25 hours is spread over its days
 CREATE TABLE daily (

@@ -76,22 +76,6 @@ export function dayWhere(
   return terms.where();
 }
 
-/** Records, by their clustered key. */
-export function recordWhere(
-  filter: ArchiveFilter,
-  ids: { domainId?: number | undefined; sourceId?: number | undefined; reportId?: number | undefined },
-): Where {
-  const terms = new Terms();
-  if (ids.domainId !== undefined) terms.add("record.domain_id = ?", ids.domainId);
-  if (ids.reportId !== undefined) terms.add("record.report_id = ?", ids.reportId);
-  if (ids.sourceId !== undefined) terms.add("record.source_id = ?", ids.sourceId);
-  if (filter.since !== undefined) terms.add("record.day >= ?", dayOf(filter.since));
-  if (filter.until !== undefined) terms.add("record.day < ?", filter.until);
-  const evs = evaluationsOf(filter.result);
-  if (evs) terms.add(`record.ev IN (${evs.join(", ")})`);
-  return terms.where();
-}
-
 export function likeText(text: string): string {
   return text.replace(/[\\%_]/g, "\\$&");
 }

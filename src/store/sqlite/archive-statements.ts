@@ -1,6 +1,5 @@
 /** The statements that write and delete reports. */
-import { DAY } from "../../model/figures.ts";
-import type { Evaluations } from "./archive-sums.ts";
+import { BLOCKS_PER_REPORT } from "./archive-records.ts";
 import type { Sqlite } from "./open.ts";
 
 export interface ReportRow {
@@ -8,31 +7,26 @@ export interface ReportRow {
   readonly kind: string;
   readonly org_id: number;
   readonly domain_id: number | null;
+  readonly domains: string;
   readonly begin: number;
   readonly end: number;
   readonly records: number;
   readonly counted: number;
-  readonly records_kept: number;
+  readonly sums: string | null;
 }
 
 export type ReportStatements = ReturnType<typeof prepareReportStatements>;
 
 export function prepareReportStatements(database: Sqlite) {
   const reportRow = database.prepare<[number], ReportRow>(
-    `SELECT id, kind, org_id, domain_id, "begin", "end", records, counted, records_kept FROM report WHERE id = ?`,
-  );
-  const evaluations = database.prepare<[number | null, number, number], { ev: number; messages: number }>(
-    "SELECT ev, sum(count) AS messages FROM record WHERE domain_id = ? AND day = ? AND report_id = ? GROUP BY ev",
+    `SELECT id, kind, org_id, domain_id, domains, "begin", "end", records, counted, sums FROM report WHERE id = ?`,
   );
   const tlsSums = database.prepare("SELECT domain, successes, failures FROM tls_policy WHERE report_id = ?");
-  const deleteRecords = database.prepare(
-    "DELETE FROM record WHERE domain_id = ? AND day = ? AND report_id = ?",
-  );
+  const deleteBlocks = database.prepare("DELETE FROM record_block WHERE id >= ? AND id < ?");
   const rest = ["tls_failure", "tls_policy", "dsn_recipient", "warning"].map((table) =>
     database.prepare(`DELETE FROM ${table} WHERE report_id = ?`),
   );
   const deleteReport = database.prepare("DELETE FROM report WHERE id = ?");
-  const dayOf = (row: ReportRow): number => Math.floor(row.begin / DAY) * DAY;
   return {
     reportRow,
     savepoint: database.prepare("SAVEPOINT report"),
@@ -45,20 +39,19 @@ export function prepareReportStatements(database: Sqlite) {
       `SELECT id, content_hash, auth FROM report
        WHERE report_id = ? AND org_id = ? AND kind = ? AND domains = ? AND "begin" = ? AND "end" = ?`,
     ),
+    /** Reports of kinds without an id of their own: the hash of the content stands in its place. */
+    byContent: database.prepare<
+      [string, number, string, string],
+      { id: number; content_hash: Buffer; auth: string }
+    >(
+      "SELECT id, content_hash, auth FROM report WHERE report_id = ? AND org_id = ? AND kind = ? AND domains = ?",
+    ),
     insertReport: database.prepare(
-      `INSERT INTO report (mail_id, kind, org_id, report_id, domain_id, domains, "begin", "end", content_hash, records,
-         messages, pass, dropped, counted, "foreign", auth, auth_domain, received_at, head, part_name)
-       VALUES (@mailId, @kind, @orgId, @reportId, @domainId, @domains, @begin, @end, x'', 0, 0, NULL, 0, @counted,
-         @foreign, @auth, @authDomain, @receivedAt, @head, @partName)`,
+      `INSERT INTO report (id, mail_id, kind, org_id, report_id, domain_id, domains, "begin", "end", content_hash, records,
+         messages, pass, dropped, counted, sums, "foreign", auth, auth_domain, received_at, head, part_name)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ),
-    finishReport: database.prepare(
-      `UPDATE report SET content_hash = @hash, records = @records, messages = @messages, pass = @pass,
-         dropped = @dropped WHERE id = @id`,
-    ),
-    insertRecord: database.prepare(
-      `INSERT INTO record (domain_id, day, report_id, seq, source_id, authset_id, ev, count, extra)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-    ),
+    insertBlock: database.prepare("INSERT INTO record_block (id, body, extra) VALUES (?, ?, ?)"),
     insertPolicy: database.prepare(
       "INSERT INTO tls_policy (report_id, seq, type, domain, successes, failures, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
     ),
@@ -72,14 +65,10 @@ export function prepareReportStatements(database: Sqlite) {
     insertWarning: database.prepare(
       "INSERT INTO warning (report_id, code, count, detail) VALUES (?, ?, ?, ?)",
     ),
-    /** Messages by evaluation, as stored. */
-    evaluationsOf(row: ReportRow): Evaluations {
-      return new Map(evaluations.all(row.domain_id, dayOf(row), row.id).map((r) => [r.ev, r.messages]));
-    },
     tlsSumsOf: (reportId: number) =>
       tlsSums.all(reportId) as { domain: string | null; successes: number; failures: number }[],
-    deleteRecords(row: ReportRow): number {
-      return deleteRecords.run(row.domain_id, dayOf(row), row.id).changes;
+    deleteRecords(reportId: number): number {
+      return deleteBlocks.run(reportId * BLOCKS_PER_REPORT, (reportId + 1) * BLOCKS_PER_REPORT).changes;
     },
     /** All other rows of a report, and the report. */
     deleteRest(reportId: number): void {

@@ -3,7 +3,18 @@ import { isPass, spreadOverDays } from "../../model/figures.ts";
 import type { Sqlite } from "./open.ts";
 
 /** Messages by packed evaluation, of one report. */
-export type Evaluations = Map<number, number>;
+export type Evaluations = ReadonlyMap<number, number>;
+
+/** As kept with the report: it can be taken back from the sums when its records are long gone. */
+export function evaluationsText(evaluations: Evaluations): string {
+  return [...evaluations].map(([ev, messages]) => `${ev}:${messages}`).join(",");
+}
+
+/** The inverse of `evaluationsText`. */
+export function readEvaluations(text: string | null): Evaluations {
+  const pairs = (text ?? "").split(",").filter((pair) => pair !== "");
+  return new Map(pairs.map((pair) => pair.split(":").map(Number) as [number, number]));
+}
 
 export interface Sums {
   /** Adds (sign 1) or takes back (sign -1) a DMARC report. */

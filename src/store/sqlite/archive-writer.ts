@@ -23,7 +23,7 @@ const NO_RAW = new Set(["duplicate"]);
 
 /** Opens, and brings to the newest schema, the archive at `path`. Errors: `store.*`. */
 export function openArchiveWriter(path: string, policy: ReceivePolicy): ArchiveWriter {
-  const database = openDatabase(path, { cacheKiB: 65_536, checkpointPages: 16_000 });
+  const database = openDatabase(path, { cacheKiB: 65_536, checkpointPages: 4000 });
   migrate(database, ARCHIVE_MIGRATIONS);
   const intern = makeInterner(database);
   const sums = makeSums(database);
@@ -48,7 +48,7 @@ export function openArchiveWriter(path: string, policy: ReceivePolicy): ArchiveW
         commit.run();
         return result;
       } catch (error) {
-        intern.clear();
+        reports.clear();
         sums.restore(new Map());
         if (database.inTransaction) rollback.run();
         throw error;
@@ -72,7 +72,7 @@ export function openArchiveWriter(path: string, policy: ReceivePolicy): ArchiveW
       rollbackTo.run();
       release.run();
       sums.restore(mark);
-      intern.clear();
+      reports.clear();
       return { ok: false, error };
     }
   }
@@ -85,30 +85,47 @@ export function openArchiveWriter(path: string, policy: ReceivePolicy): ArchiveW
       : { outcome: "invalid", reason: "wrong-kind", detail: null };
   }
 
-  /** Reads a mail whose row stands already, and settles it. */
-  function readInto(mailId: number, intake: Intake, read: ReadMail): IntakeResult {
+  interface Read {
+    readonly result: IntakeResult;
+    readonly verdict: Verdict;
+    readonly reading: MailReading | null;
+  }
+
+  /** Reads a mail; its reports are written, its own row is the caller's matter. */
+  function readOne(mailId: number, intake: Intake, read: ReadMail): Read {
     const attempt = isolated(() => {
       const found = reports.of(mailId, intake);
       return { found, reading: read(intake.raw, intake.hints, found.sink) };
     });
-    if (!attempt.ok) return setAside(mailId, "internal", errorText(attempt.error));
+    if (!attempt.ok) return failed(mailId, "internal", errorText(attempt.error));
     const { found, reading } = attempt.value;
     const verdict = verdictOf(reading, found);
-    mails.settle(mailId, verdict, reading);
     sums.count(`archive.outcome.${verdict.outcome}`, 1);
-    return { mailId, ...verdict, items: reading.items, reportIds: found.reportIds, dsns: found.dsns };
+    const { reportIds, dsns } = found;
+    return { result: { mailId, ...verdict, items: reading.items, reportIds, dsns }, verdict, reading };
   }
 
-  function setAside(mailId: number, reason: Reason, detail: string): IntakeResult {
+  /** A mail that cannot be read. */
+  function failed(mailId: number, reason: Reason, detail: string): Read {
     const verdict: Verdict = { outcome: "invalid", reason, detail };
-    mails.settle(mailId, verdict, null);
     sums.count("archive.outcome.invalid", 1);
-    return { mailId, ...verdict, items: [], reportIds: [], dsns: [] };
+    return { result: { mailId, ...verdict, items: [], reportIds: [], dsns: [] }, verdict, reading: null };
+  }
+
+  /** Reads a mail whose row stands already, and settles it. */
+  function readStored(mailId: number, intake: Intake, read: ReadMail): IntakeResult {
+    return settled(mailId, readOne(mailId, intake, read));
+  }
+
+  function settled(mailId: number, { result, verdict, reading }: Read): IntakeResult {
+    mails.settle(mailId, verdict, reading);
+    return result;
   }
 
   function intakeOne(intake: Intake, read: ReadMail): IntakeResult {
-    const mailId = mails.insert(intake, "done");
-    const result = readInto(mailId, intake, read);
+    const mailId = mails.nextId();
+    const { result, verdict, reading } = readOne(mailId, intake, read);
+    mails.insertRead(mailId, intake, verdict, reading);
     if (!NO_RAW.has(result.outcome)) mails.keepRaw(mailId, intake.raw);
     sums.count("archive.mail", 1);
     return result;
@@ -130,7 +147,8 @@ export function openArchiveWriter(path: string, policy: ReceivePolicy): ArchiveW
     async spool(batch) {
       return transaction(() =>
         batch.map((intake) => {
-          const mailId = mails.insert(intake, "spooled");
+          const mailId = mails.nextId();
+          mails.insertSpooled(mailId, intake);
           mails.keepRaw(mailId, intake.raw);
           sums.count("archive.mail", 1);
           return mailId;
@@ -146,11 +164,11 @@ export function openArchiveWriter(path: string, policy: ReceivePolicy): ArchiveW
         results.push(
           transaction(() => {
             const stored = mails.load(mailId);
-            if (!stored) return setAside(mailId, "internal", "the raw mail is gone");
+            if (!stored) return settled(mailId, failed(mailId, "internal", "the raw mail is gone"));
             if (stored.tries > MOST_TRIES) {
-              return setAside(mailId, "internal", `reading did not end ${MOST_TRIES} times`);
+              return settled(mailId, failed(mailId, "internal", `reading did not end ${MOST_TRIES} times`));
             }
-            const result = readInto(mailId, stored.intake, read);
+            const result = readStored(mailId, stored.intake, read);
             if (NO_RAW.has(result.outcome)) mails.dropRaw(mailId);
             return result;
           }),
@@ -161,10 +179,12 @@ export function openArchiveWriter(path: string, policy: ReceivePolicy): ArchiveW
 
     async quarantine(intake, reason, detail) {
       return transaction(() => {
-        const mailId = mails.insert(intake, "done");
+        const mailId = mails.nextId();
+        const { verdict } = failed(mailId, reason, detail);
+        mails.insertRead(mailId, intake, verdict, null);
         mails.keepRaw(mailId, intake.raw);
         sums.count("archive.mail", 1);
-        return setAside(mailId, reason, detail).mailId;
+        return mailId;
       });
     },
 
@@ -174,7 +194,7 @@ export function openArchiveWriter(path: string, policy: ReceivePolicy): ArchiveW
           const stored = mails.load(mailId);
           if (!stored) return [];
           unread(mailId, stored.outcome);
-          return [readInto(mailId, stored.intake, read)];
+          return [readStored(mailId, stored.intake, read)];
         }),
       );
     },

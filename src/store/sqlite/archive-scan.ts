@@ -1,0 +1,330 @@
+/** Goes through packed records: which reports come into question is SQL, what is in them is decoded here. */
+import { LONGEST_SPREAD, unpackEvaluation } from "../../model/figures.ts";
+import { unpackIp } from "../../model/ip.ts";
+import type { ArchiveFilter, ArchivePage, ArchivePaged, SourceSummary, StoredRecord } from "../archive.ts";
+import { BLOCKS_PER_REPORT, BlockCursor, type RecordExtra, readAuthset } from "./archive-records.ts";
+import { evaluationsOf } from "./archive-select.ts";
+import type { Sqlite } from "./open.ts";
+
+/** Ids of what the filter names; undefined = any. */
+export interface ScanIds {
+  readonly domainId: number | undefined;
+  readonly sourceId: number | undefined;
+  readonly orgIds: readonly number[] | undefined;
+}
+
+/** Records looked at for one page: a rare one among millions must not keep others waiting. */
+const SCANNED_PER_PAGE = 200_000;
+
+interface BlockRow {
+  readonly id: number;
+  readonly body: Buffer;
+  readonly extra: string | null;
+}
+
+interface ReportRow {
+  readonly id: number;
+  readonly begin: number;
+  readonly end: number;
+  readonly counted: number;
+}
+
+/** The `?`s of `window`: from, until, since. A report over 400 days long is looked for at its begin. */
+function windowOf({ since, until }: ArchiveFilter): [from: number, until: number, since: number] {
+  const after = since ?? 0;
+  return [after - LONGEST_SPREAD, until ?? Number.MAX_SAFE_INTEGER, after];
+}
+const WINDOW = `report.domain_id = ? AND report."begin" >= ? AND report."begin" < ? AND report."end" >= ?`;
+
+/** Whether a packed evaluation is asked for. */
+function wanted(result: ArchiveFilter["result"]): Uint8Array {
+  const asked = evaluationsOf(result);
+  const table = new Uint8Array(128).fill(asked ? 0 : 1);
+  for (const ev of asked ?? []) table[ev] = 1;
+  return table;
+}
+
+function orgTerm(orgIds: readonly number[] | undefined): string {
+  return orgIds ? ` AND report.org_id IN (${orgIds.map(Number).join(", ") || "NULL"})` : "";
+}
+
+export interface Scan {
+  /** Sums by source of the reports that are in the figures, most messages first. */
+  sources(filter: ArchiveFilter, ids: ScanIds, limit: number): SourceSummary[];
+  /** Records in the order of domain and begin; `after` is the `next` of an earlier page. A page may be short. */
+  records(filter: ArchiveFilter, ids: ScanIds, page: ArchivePage): ArchivePaged<StoredRecord>;
+  /** Records of one report. */
+  recordsOf(
+    reportId: number,
+    filter: ArchiveFilter,
+    ids: ScanIds,
+    page: ArchivePage,
+  ): ArchivePaged<StoredRecord>;
+}
+
+export function makeScan(database: Sqlite): Scan {
+  const domainIds = database.prepare<[], number>("SELECT id FROM domain ORDER BY id").pluck();
+  const domainsFor = (ids: ScanIds): readonly number[] =>
+    ids.domainId === undefined ? domainIds.all() : [ids.domainId];
+  const blocks = database.prepare<[number, number], BlockRow>(
+    "SELECT id, body, extra FROM record_block WHERE id >= ? AND id < ? ORDER BY id",
+  );
+  const ipOf = database.prepare<[number], Buffer>("SELECT ip FROM source WHERE id = ?").pluck();
+  const authset = database.prepare<[number], string>("SELECT body FROM authset WHERE id = ?").pluck();
+  const about = database.prepare<[number], { org: string; domain: string }>(
+    `SELECT org.name AS org, domain.name AS domain FROM report JOIN org ON org.id = org_id
+       JOIN domain ON domain.id = domain_id WHERE report.id = ?`,
+  );
+  const cursor = new BlockCursor();
+
+  return {
+    sources(filter, ids, limit) {
+      const sums = new SourceSums(wanted(filter.result), ids.sourceId);
+      const counted = filter.all ? "" : " AND report.counted = 1";
+      const found = database.prepare<unknown[], { body: Buffer; begin: number; end: number }>(
+        `SELECT record_block.body, report."begin", report."end" FROM report JOIN record_block
+           ON record_block.id >= report.id * ${BLOCKS_PER_REPORT} AND record_block.id < (report.id + 1) * ${BLOCKS_PER_REPORT}
+         WHERE ${WINDOW}${counted}${orgTerm(ids.orgIds)}`,
+      );
+      for (const domainId of domainsFor(ids)) {
+        for (const { body, begin, end } of found.iterate(domainId, ...windowOf(filter))) {
+          cursor.open(body);
+          sums.add(cursor, domainId, begin, end);
+        }
+      }
+      return sums
+        .top(limit)
+        .map(({ sourceId, ...sum }) => ({ source: unpackIp(ipOf.get(sourceId)!), ...sum }));
+    },
+
+    records(filter, ids, page) {
+      const [from, ...place] = (page.after ?? "0.-1.-1.-1.-1.-1").split(".").map(Number) as [
+        number,
+        ...number[],
+      ];
+      const reports = database.prepare<unknown[], ReportRow>(
+        `SELECT report.id, report."begin", report."end", report.counted FROM report
+         WHERE ${WINDOW}${orgTerm(ids.orgIds)} AND (report."begin", report."end", report.counted, report.id) >= (?, ?, ?, ?)
+         ORDER BY report."begin", report."end", report.counted, report.id LIMIT 500`,
+      );
+      const collected = new Collector(page.limit, SCANNED_PER_PAGE);
+      for (const domainId of domainsFor(ids)) {
+        if (domainId < from) continue;
+        let at = domainId === from ? place : [-1, -1, -1, -1, -1];
+        for (;;) {
+          const found = reports.all(domainId, ...windowOf(filter), ...at.slice(0, 4));
+          for (const report of found) {
+            const after = report.id === at[3] ? at[4]! : -1;
+            const key = `${domainId}.${report.begin}.${report.end}.${report.counted}.${report.id}`;
+            if (!take(report, filter, ids, after, key, collected)) return collected.page();
+          }
+          const last = found.at(-1);
+          if (!last || found.length < 500) break;
+          at = [last.begin, last.end, last.counted, last.id, Number.MAX_SAFE_INTEGER];
+        }
+      }
+      return collected.page();
+    },
+
+    recordsOf(reportId, filter, ids, page) {
+      const report = database
+        .prepare<[number], ReportRow>(`SELECT id, "begin", "end", counted FROM report WHERE id = ?`)
+        .get(reportId);
+      const collected = new Collector(page.limit, SCANNED_PER_PAGE);
+      const after = page.after === undefined ? -1 : Number(page.after.split(".").at(-1));
+      if (report) take(report, filter, ids, after, "r", collected);
+      return collected.page();
+    },
+  };
+
+  /** Collects the records of a report behind `after`; false when the page is full. */
+  function take(
+    report: ReportRow,
+    filter: ArchiveFilter,
+    { sourceId }: ScanIds,
+    after: number,
+    key: string,
+    collected: Collector,
+  ): boolean {
+    const asked = wanted(filter.result);
+    let seq = -1;
+    let names: { org: string; domain: string } | undefined;
+    for (const block of blocks.all(report.id * BLOCKS_PER_REPORT, (report.id + 1) * BLOCKS_PER_REPORT)) {
+      let extras: Record<string, RecordExtra> | undefined;
+      cursor.open(block.body);
+      while (cursor.next()) {
+        seq++;
+        if (seq <= after || asked[cursor.evaluation] !== 1) continue;
+        if (sourceId !== undefined && cursor.sourceId !== sourceId) continue;
+        if (collected.isFull) return false;
+        extras ??= JSON.parse(block.extra ?? "{}") as Record<string, RecordExtra>;
+        names ??= about.get(report.id)!;
+        collected.add(toRecord(report, names, extras[cursor.place]), `${key}.${seq}`);
+      }
+    }
+    return collected.scanned(seq + 1, `${key}.${seq}`);
+  }
+
+  function toRecord(
+    { id, begin, end }: ReportRow,
+    { org, domain }: { readonly org: string; readonly domain: string },
+    extra: RecordExtra | undefined,
+  ): StoredRecord {
+    return {
+      reportId: `r${id}`,
+      org,
+      begin,
+      end,
+      policyDomain: domain,
+      sourceIp: unpackIp(ipOf.get(cursor.sourceId)!),
+      count: cursor.count,
+      ...unpackEvaluation(cursor.evaluation),
+      reasons: extra?.reasons ?? [],
+      ...readAuthset(authset.get(cursor.authsetId)!),
+      extensions: extra?.extensions ?? null,
+      raw: extra?.raw ?? null,
+    };
+  }
+}
+
+/** One page of records, and where the next one begins. */
+class Collector {
+  readonly #limit: number;
+  readonly #items: StoredRecord[] = [];
+  #budget: number;
+  #last: string | null = null;
+  #more = false;
+
+  constructor(limit: number, budget: number) {
+    this.#limit = limit;
+    this.#budget = budget;
+  }
+
+  /** True when one more record would not fit: there is a next page. */
+  get isFull(): boolean {
+    this.#more ||= this.#items.length >= this.#limit;
+    return this.#more;
+  }
+
+  add(record: StoredRecord, place: string): void {
+    this.#items.push(record);
+    this.#last = place;
+  }
+
+  /** Another report was gone through, up to `place`; false when it is enough for this page. */
+  scanned(records: number, place: string): boolean {
+    this.#budget -= records;
+    if (this.#budget > 0) return true;
+    this.#last = place;
+    this.#more = true;
+    return false;
+  }
+
+  page(): ArchivePaged<StoredRecord> {
+    return { items: this.#items, next: this.#more ? this.#last : null };
+  }
+}
+
+type SourceSum = Omit<SourceSummary, "source"> & { readonly sourceId: number };
+
+/** Columns of a source's sums. */
+const COLUMN = {
+  messages: 0,
+  pass: 1,
+  dkimPass: 2,
+  spfPass: 3,
+  none: 4,
+  quarantine: 5,
+  reject: 6,
+  first: 7,
+  last: 8,
+};
+const COLUMNS = 9;
+
+/** Sums by source: one row of numbers each, in one growing array. */
+class SourceSums {
+  readonly #asked: Uint8Array;
+  readonly #only: number | undefined;
+  readonly #rows = new Map<number, number>();
+  #table = new Float64Array(1024 * COLUMNS);
+  readonly #domains: (number | Set<number>)[] = [];
+
+  constructor(asked: Uint8Array, only: number | undefined) {
+    this.#asked = asked;
+    this.#only = only;
+  }
+
+  /** Adds the records of a block. */
+  add(cursor: BlockCursor, domainId: number, begin: number, end: number): void {
+    while (cursor.next()) {
+      const ev = cursor.evaluation;
+      if (this.#asked[ev] !== 1 || (this.#only !== undefined && cursor.sourceId !== this.#only)) continue;
+      const row = this.#row(cursor.sourceId, domainId);
+      const at = row * COLUMNS;
+      const table = this.#table;
+      const n = cursor.count;
+      table[at]! += n;
+      const dkim = ((ev >> 2) & 3) === 1;
+      const spf = (ev & 3) === 1;
+      if (dkim || spf) table[at + COLUMN.pass]! += n;
+      if (dkim) table[at + COLUMN.dkimPass]! += n;
+      if (spf) table[at + COLUMN.spfPass]! += n;
+      const disposition = ev >> 4;
+      if (disposition <= 1) table[at + COLUMN.none]! += n;
+      else if (disposition === 2) table[at + COLUMN.quarantine]! += n;
+      else if (disposition === 3) table[at + COLUMN.reject]! += n;
+      if (begin < table[at + COLUMN.first]!) table[at + COLUMN.first] = begin;
+      if (end > table[at + COLUMN.last]!) table[at + COLUMN.last] = end;
+    }
+  }
+
+  #row(sourceId: number, domainId: number): number {
+    let row = this.#rows.get(sourceId);
+    if (row === undefined) {
+      row = this.#rows.size;
+      this.#rows.set(sourceId, row);
+      this.#domains.push(domainId);
+      if ((row + 1) * COLUMNS > this.#table.length) {
+        const larger = new Float64Array(this.#table.length * 2);
+        larger.set(this.#table);
+        this.#table = larger;
+      }
+      this.#table[row * COLUMNS + COLUMN.first] = Number.MAX_SAFE_INTEGER;
+      return row;
+    }
+    const known = this.#domains[row]!;
+    if (known !== domainId) {
+      if (typeof known === "number") this.#domains[row] = new Set([known, domainId]);
+      else known.add(domainId);
+    }
+    return row;
+  }
+
+  /** The largest, most messages first. */
+  top(limit: number): SourceSum[] {
+    const messages = (row: number): number => this.#table[row * COLUMNS]!;
+    return [...this.#rows]
+      .sort(([a, rowA], [b, rowB]) => messages(rowB) - messages(rowA) || a - b)
+      .slice(0, limit)
+      .map(([sourceId, row]) => this.#sum(sourceId, row));
+  }
+
+  #sum(sourceId: number, row: number): SourceSum {
+    const of = (name: keyof typeof COLUMN): number => this.#table[row * COLUMNS + COLUMN[name]]!;
+    const domains = this.#domains[row]!;
+    return {
+      sourceId,
+      messages: of("messages"),
+      pass: of("pass"),
+      dkimPass: of("dkimPass"),
+      spfPass: of("spfPass"),
+      fail: of("messages") - of("pass"),
+      none: of("none"),
+      quarantine: of("quarantine"),
+      reject: of("reject"),
+      first: of("first"),
+      last: of("last"),
+      domains: typeof domains === "number" ? 1 : domains.size,
+    };
+  }
+}
