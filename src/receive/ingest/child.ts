@@ -9,7 +9,11 @@ import { errorText, MailreportError } from "../../lib/errors.ts";
 import type { ArchiveWriter, ReadMail } from "../../store/archive.ts";
 import { openArchiveWriter } from "../../store/sqlite/archive-writer.ts";
 import { type Frame, frameReader, writeFrame } from "./frames.ts";
-import { joinIntakes, type Notice, type Reply, type RequestFrame } from "./protocol.ts";
+import { type IntakeHead, joinIntakes, type Notice, type Reply, type RequestFrame } from "./protocol.ts";
+
+/** Mails of one transaction, and their bytes: short enough that nobody waits long for the others. */
+const GROUP_MAILS = 64;
+const GROUP_BYTES = 4 << 20;
 
 // the daemon decides when we end
 for (const signal of ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"] as const) process.on(signal, () => {});
@@ -54,12 +58,62 @@ function tell(message: Reply | Notice): void {
 async function work(): Promise<void> {
   clearTimeout(idle);
   const frame = queue.shift();
-  if (frame) await answer(frame);
+  if (frame && archive && isMail(frame)) await takeIn(archive, [frame, ...moreMail(frame)]);
+  else if (frame) await answer(frame);
   else if (spooled && reading && archive) await readOneSpooled(archive);
   if (queue.length > 0 || (spooled && reading && archive)) setImmediate(work);
   else {
     running = false;
     idle = setTimeout(() => archive?.checkpoint(), IDLE_MS);
+  }
+}
+
+type MailRequest = Extract<RequestFrame, { op: "intake" | "spool" }>;
+
+function isMail({ header }: Frame): boolean {
+  const { op } = header as RequestFrame;
+  return op === "intake" || op === "spool";
+}
+
+/** Mails of the same manner that came while the last transaction was committed: they go into the next one together. */
+function moreMail(first: Frame): Frame[] {
+  const { op } = first.header as MailRequest;
+  const more: Frame[] = [];
+  let mails = headsOf(first).length;
+  let bytes = first.body.byteLength;
+  for (let next = queue[0]; next && (next.header as RequestFrame).op === op; next = queue[0]) {
+    mails += headsOf(next).length;
+    bytes += next.body.byteLength;
+    if (mails > GROUP_MAILS || bytes > GROUP_BYTES) break;
+    more.push(next);
+    queue.shift();
+  }
+  return more;
+}
+
+function headsOf({ header }: Frame): readonly IntakeHead[] {
+  return (header as MailRequest).heads;
+}
+
+/** One transaction for all of them; each is answered for itself. */
+async function takeIn(writer: ArchiveWriter, frames: readonly Frame[]): Promise<void> {
+  const idOf = (frame: Frame): number => (frame.header as RequestFrame).id;
+  const intakes = frames.flatMap((frame) => joinIntakes(headsOf(frame), frame.body));
+  pipe.cork();
+  try {
+    const spool = (frames[0]!.header as MailRequest).op === "spool";
+    const results = spool ? await writer.spool(intakes) : await writer.intake(intakes, read);
+    if (spool) spooled = true;
+    let at = 0;
+    for (const frame of frames) {
+      const count = headsOf(frame).length;
+      tell({ id: idOf(frame), ok: true, value: results.slice(at, at + count) });
+      at += count;
+    }
+  } catch (error) {
+    for (const frame of frames) tell({ id: idOf(frame), ok: false, ...named(error) });
+  } finally {
+    pipe.uncork();
   }
 }
 
@@ -104,12 +158,8 @@ async function perform(request: RequestFrame, body: Uint8Array): Promise<unknown
       limits = request.limits;
       return archive.setPolicy(request.policy);
     case "intake":
-      return archive.intake(joinIntakes(request.heads, body), read);
-    case "spool": {
-      const ids = await archive.spool(joinIntakes(request.heads, body));
-      spooled = true;
-      return ids;
-    }
+    case "spool":
+      throw new MailreportError("daemon.bug", { detail: "mail outside of a transaction" });
     case "quarantine":
       return archive.quarantine(joinIntakes(request.heads, body)[0]!, request.reason, request.detail);
     case "reparse":

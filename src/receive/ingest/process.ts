@@ -21,13 +21,14 @@ export class IngestDied extends Error {
 interface Pending {
   readonly resolve: (value: never) => void;
   readonly reject: (error: Error) => void;
-  readonly watch: Timer | undefined;
+  readonly limitMs: number | undefined;
 }
 
 export interface IngestProcess {
   readonly pid: number;
   /**
-   * @param limitMs when no answer has come by then, the process is killed
+   * Requests are answered in their order.
+   * @param limitMs how long it may be worked on: when no answer has come by then, the process is killed
    * Errors: MailreportError as the process says; IngestDied.
    */
   ask<T>(request: Request, body: readonly Uint8Array[], limitMs: number | undefined): Promise<T>;
@@ -61,7 +62,9 @@ export function spawnIngest({ clock, memory, onNotice, program }: IngestProcessO
     stdio: ["ignore", "ignore", "ignore", "pipe"],
   });
   const pipe = child.stdio[3] as Duplex;
+  /** In the order of asking: the first one is being worked on, and watched. */
   const pending = new Map<number, Pending>();
+  let watch: Timer | undefined;
   let last = 0;
   let why: IngestDied["why"] = "died";
   let gone: IngestDied | undefined;
@@ -70,10 +73,8 @@ export function spawnIngest({ clock, memory, onNotice, program }: IngestProcessO
     const end = (code: number | null, signal: NodeJS.Signals | null): void => {
       if (gone) return;
       gone = new IngestDied(why === "died" && isOutOfMemory(code, signal) ? "oom" : why);
-      for (const { reject, watch } of pending.values()) {
-        watch?.cancel();
-        reject(gone);
-      }
+      watch?.cancel();
+      for (const { reject } of pending.values()) reject(gone);
       pending.clear();
       resolve(gone);
     };
@@ -91,11 +92,18 @@ export function spawnIngest({ clock, memory, onNotice, program }: IngestProcessO
       }
       const question = pending.get(message.id);
       pending.delete(message.id);
-      question?.watch?.cancel();
+      watchFirst();
       if (message.ok) question?.resolve(message.value as never);
       else question?.reject(new MailreportError(message.code, { detail: message.detail }));
     }),
   );
+
+  function watchFirst(): void {
+    watch?.cancel();
+    watch = undefined;
+    const [first] = pending.values();
+    if (first?.limitMs !== undefined) watch = clock.after(first.limitMs, () => kill("timeout"));
+  }
 
   function kill(reason: "timeout" | "died"): void {
     why = reason;
@@ -110,8 +118,8 @@ export function spawnIngest({ clock, memory, onNotice, program }: IngestProcessO
       if (gone) return Promise.reject(gone);
       const id = ++last;
       return new Promise<T>((resolve, reject) => {
-        const watch = limitMs === undefined ? undefined : clock.after(limitMs, () => kill("timeout"));
-        pending.set(id, { resolve: resolve as (value: never) => void, reject, watch });
+        pending.set(id, { resolve: resolve as (value: never) => void, reject, limitMs });
+        if (pending.size === 1) watchFirst();
         writeFrame(pipe, { id, ...request }, body);
       });
     },

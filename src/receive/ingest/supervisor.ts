@@ -1,7 +1,8 @@
 /**
- * Keeps an ingest process running and feeds it: while a batch commits new mail queues, and the next batch takes all
- * of it (group commit by draining). When the process dies, unanswered mails are handed to the next one, one by one;
- * the one that kills again is stored raw with the reason. Nobody else notices.
+ * Keeps an ingest process running and feeds it: mails go to it as they come, and while it commits some, those that
+ * came meanwhile gather for its next transaction (group commit by draining). When the process dies, unanswered mails
+ * are handed to the next one, one by one; the one that kills again and again is stored raw with the reason. Nobody
+ * else notices.
  */
 import type { Config } from "../../config/schema.ts";
 import type { Clock } from "../../lib/clock.ts";
@@ -13,11 +14,13 @@ import type { Accepted, IngestPort } from "../port.ts";
 import { IngestDied, type IngestProcess, spawnIngest } from "./process.ts";
 import { headOf, type Notice, type Request } from "./protocol.ts";
 
-/** One batch: enough for a good commit, short enough that it does not keep others waiting. */
+/** One request to the process. */
 const BATCH_MAILS = 64;
 const BATCH_BYTES = 4 << 20;
-/** Batches with the process at once: one is read while the next one is on its way. */
-const BATCHES = 2;
+/** Mails with the process, not answered yet: the next transaction is there when one has ended. */
+const WITH_PROCESS = 128;
+/** A mail with which the process died so often is set aside. */
+const MOST_TRIES = 3;
 /** Waiting beyond this is refused with a temporary error. */
 const WAITING_MAILS = 5000;
 const WAITING_BYTES = 256 << 20;
@@ -32,6 +35,8 @@ interface Waiting {
   readonly spool: boolean;
   readonly resolve: (accepted: Accepted) => void;
   readonly reject: (error: Error) => void;
+  /** How often the process died while it had this mail. */
+  tries: number;
 }
 
 export interface IngestOptions {
@@ -74,7 +79,10 @@ class Supervisor implements Ingest {
   #starting: Promise<IngestProcess> | undefined;
   #queue: Waiting[] = [];
   #queuedBytes = 0;
+  /** Mails with the process. */
   #outstanding = 0;
+  /** Mails that the process had when it died: one of them may have been the reason. */
+  #suspects: Waiting[] = [];
   #pumping = false;
   #reading = true;
   #stopping = false;
@@ -198,7 +206,7 @@ class Supervisor implements Ingest {
       return Promise.reject(new MailreportError("ingest.busy"));
     }
     return new Promise((resolve, reject) => {
-      this.#queue.push({ intake, spool, resolve, reject });
+      this.#queue.push({ intake, spool, resolve, reject, tries: 0 });
       this.#queuedBytes = bytes;
       this.#pump();
     });
@@ -210,8 +218,8 @@ class Supervisor implements Ingest {
     this.#pumping = true;
     setImmediate(() => {
       this.#pumping = false;
-      while (this.#queue.length > 0 && this.#outstanding < BATCHES && this.#process) {
-        this.#outstanding++;
+      if (this.#suspects.length > 0) return; // they go alone, and first
+      while (this.#queue.length > 0 && this.#outstanding < WITH_PROCESS && this.#process) {
         void this.#send(this.#process, this.#takeBatch());
       }
     });
@@ -235,13 +243,14 @@ class Supervisor implements Ingest {
   async #send(process: IngestProcess, batch: readonly Waiting[]): Promise<void> {
     this.#count.batches++;
     this.#count.mails += batch.length;
+    this.#outstanding += batch.length;
     try {
       this.#settle(batch, await this.#ask(process, batch));
     } catch (error) {
-      if (error instanceof IngestDied) await this.#oneByOne(batch);
+      if (error instanceof IngestDied) this.#suspect(batch);
       else for (const { reject } of batch) reject(error as Error);
     } finally {
-      this.#outstanding--;
+      this.#outstanding -= batch.length;
       this.#pump();
     }
   }
@@ -265,21 +274,30 @@ class Supervisor implements Ingest {
     }
   }
 
-  /** After a death: each mail alone, so that the one that kills is known; it may kill once more. */
-  async #oneByOne(batch: readonly Waiting[]): Promise<void> {
-    for (const waiting of batch) {
+  #suspect(batch: readonly Waiting[]): void {
+    for (const waiting of batch) waiting.tries++;
+    this.#suspects.push(...batch);
+    if (this.#suspects.length === batch.length) void this.#clearSuspects();
+  }
+
+  /** After a death: each mail alone, so that the one that kills is known. */
+  async #clearSuspects(): Promise<void> {
+    for (let waiting = this.#suspects[0]; waiting; waiting = this.#suspects[0]) {
       try {
+        if (this.#stopping) throw new MailreportError("daemon.stopping");
         this.#settle([waiting], await this.#ask(await this.#running(), [waiting]));
       } catch (error) {
-        if (error instanceof IngestDied)
-          await this.#quarantine(waiting, error.why === "died" ? "internal" : error.why);
-        else waiting.reject(error as Error);
+        if (!(error instanceof IngestDied)) waiting.reject(error as Error);
+        else if (++waiting.tries < MOST_TRIES) continue;
+        else await this.#quarantine(waiting, error.why === "died" ? "internal" : error.why);
       }
+      this.#suspects.shift();
     }
+    this.#pump();
   }
 
   async #quarantine({ intake, resolve, reject }: Waiting, reason: Reason): Promise<void> {
-    const detail = "reading it ended the ingest process twice";
+    const detail = `reading it ended the ingest process ${MOST_TRIES} times`;
     try {
       const process = await this.#running();
       const request: Request = { op: "quarantine", heads: [headOf(intake)], reason, detail };
