@@ -1,5 +1,5 @@
 /**
- * Ids of strings that recur: domains, organisations, source addresses, sets of authentication results. Bounded
+ * Ids of strings that recur: domains, organisations, source addresses, sets of authentication results, report heads. Bounded
  * caches before the tables; they are emptied when a savepoint is rolled back, for ids inserted inside it are gone.
  */
 import { createHash } from "node:crypto";
@@ -14,6 +14,7 @@ export interface Interner {
   org(name: string): number;
   source(ip: string): number;
   authset(body: string): number;
+  head(body: string): number;
   /** Forgets all cached ids. */
   clear(): void;
 }
@@ -42,18 +43,19 @@ export function makeInterner(database: Sqlite): Interner {
   const domain = pair("SELECT id FROM domain WHERE name = ?", "INSERT INTO domain (name) VALUES (?)");
   const org = pair("SELECT id FROM org WHERE key = ?", "INSERT INTO org (key, name) VALUES (?, ?)");
   const source = pair("SELECT id FROM source WHERE ip = ?", "INSERT INTO source (ip) VALUES (?)");
-  const authset = pair(
-    "SELECT id FROM authset WHERE hash = ?",
-    "INSERT INTO authset (hash, body) VALUES (?, ?)",
-  );
+  const text = (table: "authset" | "head") => {
+    const find = pair(
+      `SELECT id FROM ${table} WHERE hash = ?`,
+      `INSERT INTO ${table} (hash, body) VALUES (?, ?)`,
+    );
+    return cached((body) => find(createHash("sha256").update(body).digest().subarray(0, 16), body), caches);
+  };
   return {
     domain: cached((name) => domain(name), caches),
     org: cached((name) => org(name.toLowerCase(), name), caches),
     source: cached((ip) => source(packIp(ip)), caches),
-    authset: cached(
-      (body) => authset(createHash("sha256").update(body).digest().subarray(0, 16), body),
-      caches,
-    ),
+    authset: text("authset"),
+    head: text("head"),
     clear() {
       for (const cache of caches) cache.clear();
     },

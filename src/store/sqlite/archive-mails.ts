@@ -26,10 +26,10 @@ interface MailRow {
   readonly tls: string | null;
   readonly form: "mail" | "file";
   readonly file_name: string | null;
-  readonly kinds: string;
+  readonly kinds: string | null;
   readonly auth: CarrierAuth["verdict"];
   readonly auth_domain: string | null;
-  readonly auth_more: string;
+  readonly auth_more: string | null;
   readonly state: string;
   readonly tries: number;
   readonly outcome: string | null;
@@ -40,6 +40,11 @@ interface MailRow {
 const LONGEST_DETAIL = 1000;
 /** Outcome, reason, detail, From, Subject, Message-ID, Date. */
 const UNREAD: readonly null[] = [null, null, null, null, null, null, null];
+
+function authMore({ dkimDomains, by, detail }: CarrierAuth): string | null {
+  if (dkimDomains.length === 0 && by === null && detail === null) return null;
+  return JSON.stringify({ dkimDomains, by, detail });
+}
 
 function resultOf({ outcome, reason, detail }: Verdict, reading: MailReading | null): readonly unknown[] {
   const headers = reading?.headers;
@@ -101,10 +106,10 @@ export function prepareMails(database: Sqlite) {
       intake.raw.byteLength,
       intake.hints.form,
       intake.hints.fileName,
-      JSON.stringify(intake.kinds),
+      intake.kinds.length > 0 ? JSON.stringify(intake.kinds) : null,
       auth.verdict,
       auth.domain,
-      JSON.stringify({ dkimDomains: auth.dkimDomains, by: auth.by, detail: auth.detail }),
+      authMore(auth),
       state,
       ...result,
     );
@@ -152,7 +157,10 @@ export function prepareMails(database: Sqlite) {
     load(id: number): StoredMail | undefined {
       const row = load.get(id);
       if (!row) return undefined;
-      const more = JSON.parse(row.auth_more) as Pick<CarrierAuth, "dkimDomains" | "by" | "detail">;
+      const more =
+        row.auth_more === null
+          ? { dkimDomains: [], by: null, detail: null }
+          : (JSON.parse(row.auth_more) as Pick<CarrierAuth, "dkimDomains" | "by" | "detail">);
       return {
         id,
         tries: row.tries,
@@ -168,7 +176,7 @@ export function prepareMails(database: Sqlite) {
           remoteName: row.remote_name,
           tls: row.tls,
           auth: { verdict: row.auth, domain: row.auth_domain, ...more },
-          kinds: JSON.parse(row.kinds) as ReportKind[],
+          kinds: row.kinds === null ? [] : (JSON.parse(row.kinds) as ReportKind[]),
         },
       };
     },

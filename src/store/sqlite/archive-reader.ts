@@ -10,6 +10,7 @@ import type {
   DomainSummary,
   ReceivedMail,
   ReceivedReport,
+  ReportDetail,
   ReporterSummary,
 } from "../archive.ts";
 import { makeScan, type ScanIds } from "./archive-scan.ts";
@@ -54,13 +55,30 @@ interface ReportRow {
   readonly auth: CarrierAuth["verdict"];
   readonly auth_domain: string | null;
   readonly foreign: number;
-  readonly head: string;
 }
+
+/** A report with its head: interned, or its own. */
+type ReportDetailRow = ReportRow & {
+  readonly report_id_raw: string | null;
+  readonly head: string | null;
+  readonly shared: string | null;
+};
 
 /** The number in `r12` or `m12`; undefined for anything else. */
 function numberOf(id: string, letter: "r" | "m"): number | undefined {
   const match = new RegExp(`^${letter}(\\d{1,15})$`).exec(id);
   return match ? Number(match[1]) : undefined;
+}
+
+function headOf(row: ReportDetailRow): ReportDetail["head"] {
+  if (row.shared === null) return JSON.parse(row.head ?? "null") as ReportDetail["head"];
+  const own = {
+    reportId: row.report_id,
+    reportIdRaw: row.report_id_raw,
+    begin: row.begin,
+    end: row.end,
+  };
+  return { ...(JSON.parse(row.shared) as object), ...own } as ReportDetail["head"];
 }
 
 /** Opens the archive at `path` for reading. Errors: `store.*`. */
@@ -175,8 +193,12 @@ export function openArchiveReader(path: string): ArchiveReader {
       return { items, next: rows.length > page.limit ? items.at(-1)!.id : null };
     },
     async report(id) {
-      const row = one<ReportRow>(`${REPORT} WHERE report.id = ?`, numberOf(id, "r") ?? -1);
-      return row && { ...toReport(row), head: JSON.parse(row.head) as never };
+      const row = one<ReportDetailRow>(
+        `SELECT report.*, org.name AS org, head.body AS shared FROM report JOIN org ON org.id = org_id
+           LEFT JOIN head ON head.id = head_id WHERE report.id = ?`,
+        numberOf(id, "r") ?? -1,
+      );
+      return row && { ...toReport(row), head: headOf(row) };
     },
     async records(filter, page) {
       const ids = idsOf(filter);

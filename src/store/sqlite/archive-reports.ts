@@ -175,12 +175,14 @@ export function makeReportArchive(
         contentHash: string,
         evaluations: Evaluations | null,
       ): Kept {
+        const shared = head.kind === "dmarc" || head.kind === "tls" ? sharedHead(head) : null;
         sql.insertReport.run(
           id,
           mailId,
           head.kind,
           orgId,
           key.reportId,
+          shared?.reportIdRaw ?? null,
           domainId,
           key.domains.join(","),
           key.begin,
@@ -196,7 +198,8 @@ export function makeReportArchive(
           intake.auth.verdict,
           intake.auth.domain,
           intake.hints.receivedAt,
-          JSON.stringify(head),
+          shared && intern.head(shared.body),
+          shared ? null : JSON.stringify(head),
           part.name,
         );
         for (const { code, count, detail } of figures.warnings)
@@ -367,4 +370,13 @@ export function makeReportArchive(
       return { sink: { open, whole }, reportIds, dsns, refusals };
     },
   };
+}
+
+/** What the reports of one reporter about one domain have in common from day to day, as the text that is interned. */
+function sharedHead(head: DmarcHead | TlsHead): {
+  readonly body: string;
+  readonly reportIdRaw: string | null;
+} {
+  const { reportId: _id, reportIdRaw, begin: _begin, end: _end, ...shared } = head;
+  return { body: JSON.stringify(shared), reportIdRaw };
 }

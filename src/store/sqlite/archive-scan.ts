@@ -13,6 +13,7 @@ export interface ScanIds {
   readonly orgIds: readonly number[] | undefined;
 }
 
+const REPORTS_AT_ONCE = 500;
 /** Records looked at for one page: a rare one among millions must not keep others waiting. */
 const SCANNED_PER_PAGE = 200_000;
 
@@ -26,15 +27,19 @@ interface ReportRow {
   readonly id: number;
   readonly begin: number;
   readonly end: number;
-  readonly counted: number;
 }
 
-/** The `?`s of `window`: from, until, since. A report over 400 days long is looked for at its begin. */
+/** The values of `WINDOW`. A report over 400 days long is looked for at its begin. */
 function windowOf({ since, until }: ArchiveFilter): [from: number, until: number, since: number] {
   const after = since ?? 0;
   return [after - LONGEST_SPREAD, until ?? Number.MAX_SAFE_INTEGER, after];
 }
-const WINDOW = `report.domain_id = ? AND report."begin" >= ? AND report."begin" < ? AND report."end" >= ?`;
+/** Overlap of the report's range with the window; answered by the index report_window alone. */
+const WINDOW = `report."begin" >= ? AND report."begin" < ? AND report."end" >= ?`;
+
+function domainTerm(domainId: number | undefined): string {
+  return domainId === undefined ? "" : ` AND report.domain_id = ${Number(domainId)}`;
+}
 
 /** Whether a packed evaluation is asked for. */
 function wanted(result: ArchiveFilter["result"]): Uint8Array {
@@ -51,7 +56,7 @@ function orgTerm(orgIds: readonly number[] | undefined): string {
 export interface Scan {
   /** Sums by source of the reports that are in the figures, most messages first. */
   sources(filter: ArchiveFilter, ids: ScanIds, limit: number): SourceSummary[];
-  /** Records in the order of domain and begin; `after` is the `next` of an earlier page. A page may be short. */
+  /** Records in the order of their reports' begin; `after` is the `next` of an earlier page. A page may be short. */
   records(filter: ArchiveFilter, ids: ScanIds, page: ArchivePage): ArchivePaged<StoredRecord>;
   /** Records of one report. */
   recordsOf(
@@ -63,9 +68,6 @@ export interface Scan {
 }
 
 export function makeScan(database: Sqlite): Scan {
-  const domainIds = database.prepare<[], number>("SELECT id FROM domain ORDER BY id").pluck();
-  const domainsFor = (ids: ScanIds): readonly number[] =>
-    ids.domainId === undefined ? domainIds.all() : [ids.domainId];
   const blocks = database.prepare<[number, number], BlockRow>(
     "SELECT id, body, extra FROM record_block WHERE id >= ? AND id < ? ORDER BY id",
   );
@@ -81,16 +83,18 @@ export function makeScan(database: Sqlite): Scan {
     sources(filter, ids, limit) {
       const sums = new SourceSums(wanted(filter.result), ids.sourceId);
       const counted = filter.all ? "" : " AND report.counted = 1";
-      const found = database.prepare<unknown[], { body: Buffer; begin: number; end: number }>(
-        `SELECT record_block.body, report."begin", report."end" FROM report JOIN record_block
+      const found = database.prepare<
+        unknown[],
+        { body: Buffer; begin: number; end: number; domain_id: number }
+      >(
+        `SELECT record_block.body, report."begin", report."end", report.domain_id
+         FROM report INDEXED BY report_window CROSS JOIN record_block
            ON record_block.id >= report.id * ${BLOCKS_PER_REPORT} AND record_block.id < (report.id + 1) * ${BLOCKS_PER_REPORT}
-         WHERE ${WINDOW}${counted}${orgTerm(ids.orgIds)}`,
+         WHERE ${WINDOW}${counted}${domainTerm(ids.domainId)}${orgTerm(ids.orgIds)}`,
       );
-      for (const domainId of domainsFor(ids)) {
-        for (const { body, begin, end } of found.iterate(domainId, ...windowOf(filter))) {
-          cursor.open(body);
-          sums.add(cursor, domainId, begin, end);
-        }
+      for (const { body, begin, end, domain_id } of found.iterate(...windowOf(filter))) {
+        cursor.open(body);
+        sums.add(cursor, domain_id, begin, end);
       }
       return sums
         .top(limit)
@@ -98,37 +102,29 @@ export function makeScan(database: Sqlite): Scan {
     },
 
     records(filter, ids, page) {
-      const [from, ...place] = (page.after ?? "0.-1.-1.-1.-1.-1").split(".").map(Number) as [
-        number,
-        ...number[],
-      ];
+      const [begin = -1, id = -1, seq = -1] = (page.after ?? "").split(".").filter(Boolean).map(Number);
       const reports = database.prepare<unknown[], ReportRow>(
-        `SELECT report.id, report."begin", report."end", report.counted FROM report
-         WHERE ${WINDOW}${orgTerm(ids.orgIds)} AND (report."begin", report."end", report.counted, report.id) >= (?, ?, ?, ?)
-         ORDER BY report."begin", report."end", report.counted, report.id LIMIT 500`,
+        `SELECT id, "begin", "end" FROM report INDEXED BY report_window
+         WHERE ${WINDOW}${domainTerm(ids.domainId)}${orgTerm(ids.orgIds)} AND (report."begin", report.id) >= (?, ?)
+         ORDER BY report."begin", report.id LIMIT ${REPORTS_AT_ONCE}`,
       );
       const collected = new Collector(page.limit, SCANNED_PER_PAGE);
-      for (const domainId of domainsFor(ids)) {
-        if (domainId < from) continue;
-        let at = domainId === from ? place : [-1, -1, -1, -1, -1];
-        for (;;) {
-          const found = reports.all(domainId, ...windowOf(filter), ...at.slice(0, 4));
-          for (const report of found) {
-            const after = report.id === at[3] ? at[4]! : -1;
-            const key = `${domainId}.${report.begin}.${report.end}.${report.counted}.${report.id}`;
-            if (!take(report, filter, ids, after, key, collected)) return collected.page();
-          }
-          const last = found.at(-1);
-          if (!last || found.length < 500) break;
-          at = [last.begin, last.end, last.counted, last.id, Number.MAX_SAFE_INTEGER];
+      for (let from = [begin, id]; ; ) {
+        const found = reports.all(...windowOf(filter), ...from);
+        for (const report of found) {
+          const after = report.begin === begin && report.id === id ? seq : -1;
+          if (!take(report, filter, ids, after, `${report.begin}.${report.id}`, collected))
+            return collected.page();
         }
+        const last = found.at(-1);
+        if (!last || found.length < REPORTS_AT_ONCE) return collected.page();
+        from = [last.begin, last.id + 1];
       }
-      return collected.page();
     },
 
     recordsOf(reportId, filter, ids, page) {
       const report = database
-        .prepare<[number], ReportRow>(`SELECT id, "begin", "end", counted FROM report WHERE id = ?`)
+        .prepare<[number], ReportRow>(`SELECT id, "begin", "end" FROM report WHERE id = ?`)
         .get(reportId);
       const collected = new Collector(page.limit, SCANNED_PER_PAGE);
       const after = page.after === undefined ? -1 : Number(page.after.split(".").at(-1));

@@ -31,6 +31,8 @@ CREATE TABLE domain_org (
 CREATE TABLE source (id INTEGER PRIMARY KEY, ip BLOB NOT NULL UNIQUE) STRICT;
 -- identifiers and authentication results of a record, as JSON; hash = first 16 bytes of its sha256
 CREATE TABLE authset (id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, body TEXT NOT NULL) STRICT;
+-- heads of DMARC and TLS reports without what differs from day to day (id, begin, end), as JSON
+CREATE TABLE head (id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, body TEXT NOT NULL) STRICT;
 
 -- every accepted mail and imported file
 CREATE TABLE mail (
@@ -45,10 +47,10 @@ CREATE TABLE mail (
   size INTEGER NOT NULL,
   form TEXT NOT NULL,             -- mail or file
   file_name TEXT,
-  kinds TEXT NOT NULL,            -- JSON array: kinds the recipient takes; empty = any
+  kinds TEXT,                     -- JSON array: kinds the recipient takes; NULL = any
   auth TEXT NOT NULL,             -- verdict
   auth_domain TEXT,
-  auth_more TEXT NOT NULL,        -- JSON: dkimDomains, by, detail
+  auth_more TEXT,                 -- JSON: dkimDomains, by, detail; NULL when there is nothing
   state TEXT NOT NULL,            -- spooled: to be read; done
   tries INTEGER NOT NULL DEFAULT 0, -- readings begun while spooled
   outcome TEXT,
@@ -79,6 +81,7 @@ CREATE TABLE report (
   kind TEXT NOT NULL,
   org_id INTEGER NOT NULL REFERENCES org,
   report_id TEXT NOT NULL,
+  report_id_raw TEXT,                  -- as sent, where that differs
   domain_id INTEGER REFERENCES domain, -- the (first) policy domain
   domains TEXT NOT NULL,               -- all of them, joined by commas; part of the key
   "begin" INTEGER NOT NULL,
@@ -94,7 +97,8 @@ CREATE TABLE report (
   auth TEXT NOT NULL,
   auth_domain TEXT,
   received_at INTEGER NOT NULL,
-  head TEXT NOT NULL,                  -- JSON of all other fields
+  head_id INTEGER REFERENCES head,     -- all other fields: interned,
+  head TEXT,                           -- or as JSON (failure, ARF, DSN)
   part_name TEXT,
   records_kept INTEGER NOT NULL DEFAULT 1
 ) STRICT;

@@ -47,9 +47,9 @@ export function prepareReportStatements(database: Sqlite) {
       "SELECT id, content_hash, auth FROM report WHERE report_id = ? AND org_id = ? AND kind = ? AND domains = ?",
     ),
     insertReport: database.prepare(
-      `INSERT INTO report (id, mail_id, kind, org_id, report_id, domain_id, domains, "begin", "end", content_hash, records,
-         messages, pass, dropped, counted, sums, "foreign", auth, auth_domain, received_at, head, part_name)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT INTO report (id, mail_id, kind, org_id, report_id, report_id_raw, domain_id, domains, "begin", "end", content_hash, records,
+         messages, pass, dropped, counted, sums, "foreign", auth, auth_domain, received_at, head_id, head, part_name)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ),
     insertBlock: database.prepare("INSERT INTO record_block (id, body, extra) VALUES (?, ?, ?)"),
     insertPolicy: database.prepare(

@@ -1,0 +1,252 @@
+/**
+ * A large archive: 10,000,000 records of a year (20 domains, 50 organisations), written through the archive's writer
+ * without SMTP and parsing; bytes a record, records a second, and how long the questions of every day take. Yardstick of
+ * the writing: the same numbers of rows into one bare table in the same transactions.
+ * MAILREPORTD_BENCH_RECORDS makes it smaller.
+ */
+import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import Database from "better-sqlite3";
+import { openArchiveReader } from "../../dist/store/sqlite/archive-reader.js";
+import { openArchiveWriter } from "../../dist/store/sqlite/archive-writer.js";
+
+const DAY = 86_400;
+const FIRST = 1_767_225_600;
+const DAYS = 365;
+const DOMAINS = 20;
+const ORGS = 50;
+const PER_REPORT = 27;
+const GROUP = 100;
+const NO_AUTH = { dmarc: "off", tls: "off", failure: "off", arf: "off", dsn: "off" };
+const WORDS = ["fail", "pass"];
+
+/** Small and fast, the same numbers in every run. */
+function random(seed) {
+  let x = seed;
+  return (below) => {
+    x = (Math.imul(x, 1_103_515_245) + 12_345) >>> 0;
+    return Math.floor((x / 2 ** 32) * below);
+  };
+}
+
+function head(number, day, domain, org) {
+  return {
+    kind: "dmarc",
+    orgName: `reporter${org}.example`,
+    email: `noreply@reporter${org}.example`,
+    extraContactInfo: null,
+    reportId: `${(number * 2_654_435_761) % 2 ** 40}`,
+    reportIdRaw: null,
+    begin: FIRST + day * DAY,
+    end: FIRST + (day + 1) * DAY - 1,
+    errors: [],
+    generator: null,
+    version: "1.0",
+    namespace: null,
+    flavour: "rfc7489",
+    policy: {
+      domain: `d${domain}.example.org`,
+      adkim: "r",
+      aspf: "r",
+      p: "reject",
+      sp: null,
+      np: null,
+      pct: 100,
+      fo: null,
+      testing: null,
+      discoveryMethod: null,
+      versionPublished: null,
+      raw: null,
+    },
+    extensions: null,
+  };
+}
+
+/** A record of one of a domain's own senders, or of one of 200,000 others. */
+function record(pick, domain) {
+  const own = pick(10) > 0;
+  const n = own ? domain * 100 + pick(100) : 10_000 + pick(200_000);
+  const dkim = WORDS[own ? Number(pick(50) > 0) : 0];
+  const spf = WORDS[own ? Number(pick(20) > 0) : 0];
+  return {
+    sourceIp: `10.${n >> 16}.${(n >> 8) & 255}.${n & 255}`,
+    count: 1 + pick(pick(20) === 0 ? 1000 : 10),
+    disposition: dkim === "fail" && spf === "fail" ? "reject" : "none",
+    dkim,
+    spf,
+    reasons: [],
+    headerFrom: `d${domain}.example.org`,
+    envelopeFrom: `bounce.d${domain}.example.org`,
+    envelopeTo: null,
+    dkimResults: [{ domain: `d${domain}.example.org`, selector: `s${pick(3)}`, result: dkim }],
+    spfResults: [{ domain: `bounce.d${domain}.example.org`, scope: "mfrom", result: spf }],
+    extensions: null,
+    raw: null,
+  };
+}
+
+/** In place of the reader of mails: writes report number `hints.number` into the sink. */
+function read(_raw, { number, receivedAt }, sink) {
+  const pick = random(number + 1);
+  const day = Math.floor((receivedAt - FIRST) / DAY);
+  const domain = pick(DOMAINS);
+  const about = head(number, day, domain, pick(ORGS));
+  const part = { name: null, mediaType: null, size: 0 };
+  const writer = sink.open(about, part);
+  let messages = 0;
+  let passMessages = 0;
+  for (let i = 0; i < PER_REPORT; i++) {
+    const row = record(pick, domain);
+    messages += row.count;
+    if (row.dkim === "pass" || row.spf === "pass") passMessages += row.count;
+    writer.record(row);
+  }
+  const figures = {
+    kind: "dmarc",
+    orgName: about.orgName,
+    reportId: about.reportId,
+    policyDomain: about.policy.domain,
+    begin: about.begin,
+    end: about.end,
+    records: PER_REPORT,
+    messages,
+    passMessages,
+    droppedRecords: 0,
+    warnings: [],
+  };
+  const kept = writer.close(figures, number.toString(16).padStart(64, "0"));
+  return {
+    headers: null,
+    items: [{ ok: true, figures, kept, part }],
+    warnings: [],
+    reason: null,
+    detail: null,
+  };
+}
+
+function intake(number, reports) {
+  return {
+    raw: new Uint8Array(0),
+    hints: {
+      form: "mail",
+      fileName: null,
+      receivedAt: FIRST + Math.floor((number / reports) * DAYS) * DAY,
+      number,
+    },
+    source: "smtp",
+    envelopeFrom: "noreply@reporter.example",
+    envelopeTo: ["dmarc@example.org"],
+    remoteIp: "192.0.2.1",
+    remoteName: "mx.reporter.example",
+    tls: "TLS",
+    auth: { verdict: "none", domain: null, dkimDomains: [], by: null, detail: null },
+    kinds: [],
+  };
+}
+
+async function fill(path, reports, print) {
+  const policy = { domains: [], requireAuth: NO_AUTH, countUnverified: true, verifies: false };
+  const writer = openArchiveWriter(path, policy);
+  const start = performance.now();
+  let mark = start;
+  let last = 0;
+  for (let at = 0; at < reports; at += GROUP) {
+    const batch = Array.from({ length: Math.min(GROUP, reports - at) }, (_, i) => intake(at + i, reports));
+    await writer.intake(batch, read);
+    // the last tenth shows whether it slows down as the archive grows
+    if (at + GROUP >= reports * 0.9 && last === 0) {
+      last = at + GROUP;
+      mark = performance.now();
+    }
+  }
+  const end = performance.now();
+  writer.checkpoint();
+  writer.close();
+  const rate = (count, ms) => ((count * PER_REPORT) / ms) * 1000;
+  print(
+    `${reports * PER_REPORT} records in ${((end - start) / 1000).toFixed(0)} s: ${rate(reports, end - start).toFixed(0)} records/s, ` +
+      `the last tenth ${rate(reports - last, end - mark).toFixed(0)}/s`,
+  );
+  return rate(reports, end - start);
+}
+
+/** A bare table, a row a record, in the same transactions. */
+function bare(path, reports) {
+  const db = new Database(path);
+  db.pragma("journal_mode = WAL");
+  db.pragma("synchronous = FULL");
+  db.exec("CREATE TABLE record (report INTEGER, ip TEXT, count INTEGER, dkim TEXT, spf TEXT, auth TEXT)");
+  const insert = db.prepare("INSERT INTO record VALUES (?, ?, ?, ?, ?, ?)");
+  const start = performance.now();
+  for (let at = 0; at < reports; at += GROUP) {
+    db.transaction(() => {
+      for (let n = at; n < at + GROUP; n++) {
+        const pick = random(n + 1);
+        for (let i = 0; i < PER_REPORT; i++) {
+          const row = record(pick, n % DOMAINS);
+          insert.run(n, row.sourceIp, row.count, row.dkim, row.spf, JSON.stringify(row.dkimResults));
+        }
+      }
+    })();
+  }
+  const ms = performance.now() - start;
+  db.close();
+  return ((reports * PER_REPORT) / ms) * 1000;
+}
+
+async function ask(path, print) {
+  const reader = openArchiveReader(path);
+  const pick = random(7);
+  const window = () => {
+    const from = FIRST + pick(DAYS - 30) * DAY;
+    return { since: from, until: from + 30 * DAY };
+  };
+  const domain = () => `d${pick(DOMAINS)}.example.org`;
+  const newest = (await reader.reports({}, { limit: 1 })).items[0];
+  const questions = {
+    "30 days, one domain": () => reader.days({ ...window(), domain: domain() }),
+    "30 days, all domains": () => reader.days(window()),
+    "domains, 30 days": () => reader.domains(window()),
+    "newest 50 reports": () => reader.reports({}, { limit: 50 }),
+    "newest 50 reports of a domain": () => reader.reports({ domain: domain() }, { limit: 50 }),
+    "50 reports, 30 days, a domain": () => reader.reports({ ...window(), domain: domain() }, { limit: 50 }),
+    "newest 50 mails": () => reader.received({}, { limit: 50 }),
+    "one report": () => reader.report(newest.id),
+    "its records": () => reader.records({ reportId: newest.id }, { limit: 100 }),
+    "top 50 sources, 30 days, one domain": () => reader.sources({ ...window(), domain: domain() }, 50),
+    "top 50 sources, 30 days, all domains": () => reader.sources(window(), 50),
+  };
+  for (const [name, question] of Object.entries(questions)) {
+    const times = [];
+    for (let i = 0; i < 20; i++) await question(); // nobody asks a cold program twice
+    for (let i = 0; i < (name.includes("sources") && name.includes("all") ? 20 : 200); i++) {
+      const start = performance.now();
+      await question();
+      times.push(performance.now() - start);
+    }
+    times.sort((a, b) => a - b);
+    const at = (q) => times[Math.min(times.length - 1, Math.floor(times.length * q))].toFixed(1);
+    print(`${name}: p50 ${at(0.5)} ms, p99 ${at(0.99)} ms`);
+  }
+  await reader.close();
+}
+
+export async function run(print) {
+  const records = Number(process.env.MAILREPORTD_BENCH_RECORDS ?? 10_000_000);
+  const reports = Math.ceil(records / PER_REPORT / GROUP) * GROUP;
+  const dir = mkdtempSync(join(tmpdir(), "mailreportd-bench-"));
+  try {
+    const path = join(dir, "archive.db");
+    const rate = await fill(path, reports, print);
+    const yardstick = bare(join(dir, "bare.db"), Math.ceil(reports / 20 / GROUP) * GROUP);
+    print(`a bare table takes ${yardstick.toFixed(0)} rows/s: ${((rate / yardstick) * 100).toFixed(0)} %`);
+    const size = statSync(path).size;
+    print(
+      `${(size / 1e6).toFixed(0)} MB: ${(size / (reports * PER_REPORT)).toFixed(1)} bytes a record, everything but raw mail`,
+    );
+    await ask(path, print);
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
