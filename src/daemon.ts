@@ -27,12 +27,13 @@ import type { RandomBytes } from "./lib/ids.ts";
 import type { Log } from "./lib/log.ts";
 import type { LogSink } from "./lib/pino-log.ts";
 import { SUBSYSTEMS, type Subsystem } from "./model/queue.ts";
+import { type CarrierCheck, makeCarrierCheck, NOT_VERIFIED } from "./receive/carrier/verify.ts";
 import { type Ingest, startIngest } from "./receive/ingest/supervisor.ts";
 import { type SmtpListeners, startSmtp } from "./receive/smtp/server.ts";
 import { makeCounter } from "./report/counter.ts";
 import { messageOfReturnPath } from "./report/outbox.ts";
 import { Scheduler } from "./report/scheduler.ts";
-import type { ArchiveReader, CarrierAuth, Intake, IntakeResult } from "./store/archive.ts";
+import type { ArchiveReader, Intake, IntakeResult } from "./store/archive.ts";
 import type { QueueStore } from "./store/queue.ts";
 import { type StateLock, takeStateLock } from "./store/sqlite/lock.ts";
 import { openQueueStore } from "./store/sqlite/queue-store.ts";
@@ -49,8 +50,6 @@ const SMTP_GRACE_MS = 10_000;
 const DELIVERY_GRACE_MS = 15_000;
 const HOUSEKEEPING_MS = 3_600_000;
 const EXPIRE_ROWS = 1000;
-
-const NOT_VERIFIED: CarrierAuth = { verdict: "none", domain: null, dkimDomains: [], by: null, detail: null };
 
 /** What the configuration depends on. */
 export function environment(): Environment {
@@ -94,6 +93,7 @@ export class Daemon {
   #keys: readonly SigningKey[] = [];
   #scheduler!: Scheduler;
   #delivery!: Delivery;
+  #carrier!: CarrierCheck;
   #smtp!: SmtpListeners;
   #stopping: Promise<void> | undefined;
   #housekeeping: Timer | undefined;
@@ -183,12 +183,13 @@ export class Daemon {
       const feed: FeedSocket = await startFeedSocket({ name, path: socket, feeder, log: this.#log });
       this.#stops.push(() => feed.stop());
     }
+    this.#carrier = makeCarrierCheck({ config: () => this.#config, resolver, clock, log: this.#log });
     this.#smtp = await startSmtp({
       config,
       ingest: this.#ingest,
       clock,
       log: this.#log,
-      verify: async () => NOT_VERIFIED,
+      verify: (raw, facts) => this.#carrier.verify(raw, facts),
       isReturnPath: (address) => messageOfReturnPath(address, secret) !== undefined,
       onAccepted: (accepted, intake) => {
         if (!accepted.spooled) this.#bounces(accepted.result, intake, secret);
@@ -373,6 +374,7 @@ export class Daemon {
       ...this.#queue.stats(),
       ...this.#ingest.stats(),
       ...this.#smtp.stats(),
+      ...this.#carrier.stats(),
       ...this.#delivery.stats(),
       "daemon.loop.max_ms": Math.round(this.#loop.max / 1e6),
       "daemon.rss": memory.rss,
@@ -499,6 +501,7 @@ const KNOWN_COUNTERS = [
   ...["mail", "record", "message", "message.pass", "tls.session", "tls.failure"].map(
     (name) => `archive.${name}`,
   ),
+  ...["pass", "fail", "none", "temperror"].map((verdict) => `archive.auth.${verdict}`),
   ...["open", "held", "composed", "dropped", "tally"].map((name) => `outgoing.${name}`),
   ...[
     "envelope.pending",

@@ -205,6 +205,14 @@ function checkMeaning(config: Config, report: Report): void {
       "tls_certificate and tls_key belong together",
     );
   }
+  const { receive } = config;
+  const believes = receive.verify || receive.authserv_ids.length > 0;
+  if (!believes && Object.values(receive.require_auth).includes("reject")) {
+    report(
+      ["receive", "require_auth"],
+      '"reject" needs verify = true or authserv_ids: nothing would be taken',
+    );
+  }
   readable(["smtp", "tls_certificate"], smtp.tls_certificate, report);
   secret(["smtp", "tls_key"], smtp.tls_key, true, report);
   secret(["deliver", "relay_password_file"], deliver.relay_password_file, true, report);

@@ -2,9 +2,10 @@
  * Every key of mailreportd.conf, once: type, default, limits and the text that the example and the manual show.
  * Keys once published stay.
  */
+import { isIP } from "node:net";
 import { z } from "zod";
 import { parseDuration, parseSize } from "../lib/units.ts";
-import { REPORT_KINDS } from "../model/report.ts";
+import { REPORT_KINDS, type ReportKind } from "../model/report.ts";
 
 /** "25M" or a number of bytes → bytes. */
 const size = (fallback: string, min = 0) =>
@@ -150,6 +151,36 @@ const limits = z.strictObject({
   ),
 });
 
+const AUTH_WORDS = ["off", "flag", "reject"] as const;
+type RequireAuth = Record<ReportKind, (typeof AUTH_WORDS)[number]>;
+
+/** One word for all kinds, or a table of kinds; those not named are `flag`. */
+const requireAuth = z
+  .union([z.string(), z.record(z.string(), z.string())])
+  .default("flag")
+  .transform((value, context): RequireAuth => {
+    const words =
+      typeof value === "string" ? REPORT_KINDS.map((kind) => [kind, value]) : Object.entries(value);
+    for (const [kind, word] of words) {
+      const known = (REPORT_KINDS as readonly string[]).includes(kind!);
+      if (known && (AUTH_WORDS as readonly string[]).includes(word!)) continue;
+      const message = known
+        ? `"${word}" is not "off", "flag" or "reject"`
+        : `"${kind}" is no kind of report (${REPORT_KINDS.join(", ")})`;
+      context.addIssue({ code: "custom", message });
+      return z.NEVER;
+    }
+    const all = Object.fromEntries(REPORT_KINDS.map((kind) => [kind, "flag"]));
+    return { ...all, ...Object.fromEntries(words) } as RequireAuth;
+  });
+
+const network = z.string().refine((text) => {
+  const [address, bits, more] = text.split("/");
+  const most = isIP(address!) === 6 ? 128 : 32;
+  const sound = bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= most);
+  return isIP(address!) !== 0 && sound && more === undefined;
+}, 'not an address or a network (e.g. "192.0.2.0/24")');
+
 const receive = z.strictObject({
   domains: z
     .array(domainName)
@@ -157,6 +188,36 @@ const receive = z.strictObject({
     .default([])
     .describe(
       "Our policy domains; reports about others are flagged and left out of figures. Empty: all are ours.",
+    ),
+  verify: z
+    .boolean()
+    .default(true)
+    .describe(
+      "Verify the mails that carry reports (SPF, DKIM, alignment); this asks DNS. Imported files are not verified.",
+    ),
+  require_auth: requireAuth.describe(
+    'Mails that do not authenticate: "off" takes them as they are, "flag" shows it, "reject" answers 550 5.7.1 and keeps the mail for inspection only. One word, or by kind: { dmarc = "reject", tls = "flag", failure = "flag", arf = "flag", dsn = "off" }.',
+  ),
+  count_unverified: z
+    .array(z.enum(REPORT_KINDS))
+    .max(5)
+    .default(["dmarc", "failure", "arf", "dsn"])
+    .describe(
+      "Kinds whose flagged reports enter the figures all the same. TLS reports without a DKIM signature of the reporting domain must be ignored (RFC 8460 3).",
+    ),
+  authserv_ids: z
+    .array(z.string().regex(/^[^\s;="()<>]{1,253}$/, "not an authserv-id"))
+    .max(100)
+    .default([])
+    .describe(
+      "Front servers whose Authentication-Results (RFC 8601) are believed, by their authserv-id. They must remove such fields that come from outside.",
+    ),
+  authserv_peers: z
+    .array(network)
+    .max(1000)
+    .default([])
+    .describe(
+      "Addresses and networks that these front servers connect from, beside LMTP and the local networks (loopback, private).",
     ),
 });
 
@@ -340,7 +401,7 @@ export const configSchema = z.strictObject({
     .max(10_000)
     .default([])
     .describe("Addresses that take report mail; all others get 550 5.1.1."),
-  receive: receive.prefault({}).describe("Which reports are ours."),
+  receive: receive.prefault({}).describe("Which reports are ours, and which are believed."),
   limits: limits.prefault({}).describe("Bounds on what one mail may cost."),
   retention: retention.prefault({}).describe("How long things are kept."),
   report: report.prefault({}).describe("The reports that we send."),

@@ -80,6 +80,8 @@ export const mailView = (m: ReceivedMail) => ({
   detail: m.detail,
   auth: m.auth,
   auth_domain: m.authDomain,
+  auth_by: m.authBy,
+  auth_detail: m.authDetail,
   reports: m.reports,
   raw_kept: m.rawKept,
 });
@@ -100,6 +102,7 @@ export const reportView = (r: ReceivedReport) => ({
   auth: r.auth,
   auth_domain: r.authDomain,
   foreign: r.foreign,
+  counted: r.counted,
   warnings: r.warnings,
 });
 

@@ -63,8 +63,17 @@ export const receivedColumns = (now: number): readonly Column[] => [
   { title: "REASON", text: (m) => str(m.reason) },
   { title: "REPORTS", text: (m) => (m.reports as string[]).join(",") },
   { title: "AUTH", text: (m) => str(m.auth) },
+  { title: "AUTH DOMAIN", text: (m) => str(m.auth_domain) },
   { title: "SIZE", text: (m) => thousands(m.size), plain: (m) => str(m.size), right: true },
 ];
+
+/** The verdict on the mail that carried a report, and why the report is left out of the figures. */
+const authFlags = (report: Item): string =>
+  report.foreign
+    ? `${str(report.auth)},foreign`
+    : report.counted
+      ? str(report.auth)
+      : `${str(report.auth)},uncounted`;
 
 export const reportColumns = (now: number): readonly Column[] => [
   { title: "REPORT", text: (r) => str(r.id) },
@@ -76,7 +85,8 @@ export const reportColumns = (now: number): readonly Column[] => [
   { title: "ROWS", text: (r) => thousands(r.records), plain: (r) => str(r.records), right: true },
   { title: "MSGS", text: (r) => thousands(r.messages), plain: (r) => str(r.messages), right: true },
   { title: "PASS", text: (r) => thousands(r.pass_messages), plain: (r) => str(r.pass_messages), right: true },
-  { title: "AUTH", text: (r) => (r.foreign ? `${str(r.auth)},foreign` : str(r.auth)) },
+  { title: "AUTH", text: authFlags },
+  { title: "AUTH DOMAIN", text: (r) => str(r.auth_domain) },
   { title: "RECEIVED", text: (r) => relative(r.received_at, now), plain: (r) => epoch(r.received_at) },
 ];
 

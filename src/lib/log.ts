@@ -16,6 +16,7 @@ export const LOG_EVENTS = {
   "smtp.error": "a session ended by an error of the peer or network",
   "mail.accepted": "a mail got its 250: committed, with its outcome",
   "mail.refused": "a mail was refused in the dialog (reply, reason)",
+  "mail.unverifiable": "verifying a mail met an error of ours; it counts as not authenticated",
   "mail.deferred": "a mail got a 4xx reply because of us (reason)",
   "report.stored": "a report was read and stored",
   "report.duplicate": "a report was already there",

@@ -19,10 +19,15 @@ import type {
 /** How the carrying mail was authenticated (RFC 8601 words; `none` = not checked or nothing to check). */
 export interface CarrierAuth {
   readonly verdict: "pass" | "fail" | "none" | "temperror";
-  /** The domain that passed, or the author domain. */
+  /** The author domain (of From), which a pass stands for; null when there is none, or more than one. */
   readonly domain: string | null;
-  /** d= domains of valid DKIM signatures whose key allows the service (RFC 8460 3: TLS reports need one). */
+  /** d= domains of valid DKIM signatures, aligned or not. */
   readonly dkimDomains: readonly string[];
+  /**
+   * The same question for TLS reports: pass only with a valid DKIM signature of the author domain, by a key that
+   * allows the service `tlsrpt` (RFC 8460 3).
+   */
+  readonly tls: "pass" | "fail" | "none" | "temperror";
   /** Who said so: `own` or the authserv-id of a trusted server. */
   readonly by: string | null;
   readonly detail: string | null;
@@ -49,9 +54,15 @@ export interface ReceivePolicy {
   /** Our policy domains; empty: all are ours. */
   readonly domains: readonly string[];
   readonly requireAuth: Readonly<Record<ReportKind, "off" | "flag" | "reject">>;
-  readonly countUnverified: boolean;
+  /** Kinds whose reports count though their mail was not authenticated. */
+  readonly countUnverified: readonly ReportKind[];
   /** Carrying mails are verified (by us or a trusted server), so that `none` means a failure to authenticate. */
   readonly verifies: boolean;
+}
+
+/** The verdict that counts for a kind of report: TLS reports need DKIM (RFC 8460 3), all others what DMARC needs. */
+export function authFor(kind: ReportKind, auth: CarrierAuth): CarrierAuth["verdict"] {
+  return kind === "tls" ? auth.tls : auth.verdict;
 }
 
 /** What became of one intake; the wire form of `import --json` derives from it. */
@@ -149,6 +160,10 @@ export interface ReceivedMail {
   readonly detail: string | null;
   readonly auth: CarrierAuth["verdict"];
   readonly authDomain: string | null;
+  /** `own` or the authserv-id of a trusted server; null when nothing was checked. */
+  readonly authBy: string | null;
+  /** What was found, for people. */
+  readonly authDetail: string | null;
   readonly reports: readonly string[];
   readonly rawKept: boolean;
 }
@@ -170,6 +185,8 @@ export interface ReceivedReport {
   readonly auth: CarrierAuth["verdict"];
   readonly authDomain: string | null;
   readonly foreign: boolean;
+  /** False: left out of the figures (foreign, or not authenticated). */
+  readonly counted: boolean;
   readonly warnings: readonly WarningCount[];
 }
 

@@ -20,7 +20,7 @@ const DAY = 86_400;
 const POLICY: ReceivePolicy = {
   domains: [],
   requireAuth: { dmarc: "flag", tls: "flag", failure: "flag", arf: "flag", dsn: "flag" },
-  countUnverified: true,
+  countUnverified: ["dmarc", "failure", "arf", "dsn"],
   verifies: false,
 };
 const read: ReadMail = (raw, hints, sink) => readMail(raw, hints, LIMITS, () => performance.now(), sink);
@@ -34,7 +34,7 @@ const intakeOf = (raw: Uint8Array, changed: Partial<Intake> = {}): Intake => ({
   remoteIp: "192.0.2.9",
   remoteName: null,
   tls: null,
-  auth: { verdict: "none", domain: null, dkimDomains: [], by: null, detail: null },
+  auth: { verdict: "none", domain: null, dkimDomains: [], tls: "none", by: null, detail: null },
   kinds: [],
   ...changed,
 });
@@ -267,6 +267,7 @@ describe("the archive", () => {
         verdict: "pass" as const,
         domain: "reporter.example",
         dkimDomains: [],
+        tls: "fail" as const,
         by: "own",
         detail: null,
       },
@@ -278,6 +279,76 @@ describe("the archive", () => {
       { outcome: "duplicate-conflict" },
     ]);
     expect(await total()).toBe(5);
+  });
+
+  const tlsMail = (auth: Partial<Intake["auth"]> = {}): Intake =>
+    intakeOf(mail([{ type: "application/tlsrpt+json", name: "t.json", body: tlsJson() }]), {
+      auth: { verdict: "none", domain: null, dkimDomains: [], tls: "none", by: "own", detail: null, ...auth },
+    });
+  const sessions = async (): Promise<number> =>
+    (await reader.domains({})).reduce((n, d) => n + d.tlsSessions, 0);
+  const spfOnly = { verdict: "pass", domain: "reporter.example", tls: "fail" } as const;
+  const signed = { verdict: "pass", domain: "reporter.example", tls: "pass" } as const;
+
+  it("leaves TLS reports without a signature of their domain out of the figures (RFC 8460 3)", async () => {
+    writer.setPolicy({ ...POLICY, verifies: true });
+    await writer.intake([tlsMail(spfOnly)], read);
+    expect(await reader.report("r1")).toMatchObject({
+      auth: "fail",
+      authDomain: "reporter.example",
+      counted: false,
+    });
+    expect(await reader.receivedMail("m1")).toMatchObject({ auth: "pass", authBy: "own" });
+    expect(await sessions()).toBe(0);
+    // the signed one takes the place of the other
+    expect(await writer.intake([tlsMail(signed)], read)).toMatchObject([{ outcome: "imported" }]);
+    expect(await reader.report("r2")).toMatchObject({ auth: "pass", counted: true });
+    expect(await reader.report("r1")).toBeUndefined();
+    expect(await sessions()).toBe(3);
+    expect(await writer.intake([tlsMail(spfOnly)], read)).toMatchObject([{ outcome: "duplicate" }]);
+    expect(await stats()).toMatchObject({ "archive.auth.pass": 3, "archive.report.tls": 1 });
+    expect((await stats())["archive.uncounted.tls"]).toBeUndefined();
+  });
+
+  for (const [name, policy, source, wanted] of [
+    ["unless told otherwise", { countUnverified: ["tls"] }, "smtp", 3],
+    ["unless nobody cares", { requireAuth: { ...POLICY.requireAuth, tls: "off" } }, "smtp", 3],
+    ["unless nothing is verified", { verifies: false }, "smtp", 3],
+    ["unless an operator imports them", {}, "import", 3],
+    ["and over LMTP too", {}, "lmtp", 0],
+  ] as const) {
+    it(`leaves unsigned TLS reports out, ${name}`, async () => {
+      writer.setPolicy({ ...POLICY, verifies: true, ...policy });
+      await writer.intake([{ ...tlsMail(), source }], read);
+      expect(await sessions()).toBe(wanted);
+    });
+  }
+
+  it("refuses by kind what is not authenticated, and keeps the mail", async () => {
+    writer.setPolicy({ ...POLICY, verifies: true, requireAuth: { ...POLICY.requireAuth, tls: "reject" } });
+    const [dmarc, tls, good] = await writer.intake(
+      [carrying(dmarcXml()), tlsMail(spfOnly), tlsMail(signed)],
+      read,
+    );
+    expect([dmarc?.outcome, tls?.outcome, good?.outcome]).toEqual([
+      "imported",
+      "unauthenticated",
+      "imported",
+    ]);
+    expect(await reader.receivedMail("m2")).toMatchObject({
+      outcome: "unauthenticated",
+      reason: "unauthenticated",
+      rawKept: true,
+      reports: [],
+    });
+    expect(await sessions()).toBe(3);
+  });
+
+  it("can leave unverified DMARC reports out", async () => {
+    writer.setPolicy({ ...POLICY, verifies: true, countUnverified: [] });
+    await writer.intake([carrying(dmarcXml())], read);
+    expect(await reader.report("r1")).toMatchObject({ counted: false, messages: 2 });
+    expect(await total()).toBe(0);
   });
 });
 

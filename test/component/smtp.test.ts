@@ -5,6 +5,7 @@ import { type Config, configSchema } from "../../src/config/schema.ts";
 import { systemClock } from "../../src/lib/clock.ts";
 import { MailreportError } from "../../src/lib/errors.ts";
 import { silentLog } from "../../src/lib/log.ts";
+import { NOT_VERIFIED } from "../../src/receive/carrier/verify.ts";
 import type { Accepted, IngestPort } from "../../src/receive/port.ts";
 import { type SmtpListeners, startSmtp } from "../../src/receive/smtp/server.ts";
 import type { Intake } from "../../src/store/archive.ts";
@@ -49,7 +50,7 @@ describe("the SMTP listener", () => {
       ingest,
       clock: systemClock,
       log: silentLog,
-      verify: async () => ({ verdict: "none", domain: null, dkimDomains: [], by: null, detail: null }),
+      verify: async () => NOT_VERIFIED,
       isReturnPath: (address) => address.startsWith("noreply+"),
       onAccepted: () => {},
     });

@@ -41,6 +41,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "fastify-type-provider-zod": ["control"],
   "smtp-server": ["receive"],
   nodemailer: ["deliver"],
+  mailauth: ["receive/carrier"],
   "node:dns": ["dns"],
   pino: ["lib"],
 };

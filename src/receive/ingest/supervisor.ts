@@ -9,7 +9,8 @@ import type { Clock } from "../../lib/clock.ts";
 import { errorText, MailreportError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Reason } from "../../model/outcome.ts";
-import type { Intake, IntakeResult, ReceivePolicy } from "../../store/archive.ts";
+import type { Intake, IntakeResult } from "../../store/archive.ts";
+import { receivePolicy, refusalBefore } from "../policy.ts";
 import type { Accepted, IngestPort } from "../port.ts";
 import { IngestDied, type IngestProcess, spawnIngest } from "./process.ts";
 import { headOf, type Notice, type Request } from "./protocol.ts";
@@ -53,16 +54,6 @@ export interface IngestOptions {
 
 export interface Ingest extends IngestPort {
   reload(config: Config): void;
-}
-
-/** The receive policy that a configuration asks for. Carrying mails are not verified yet: nothing is held against them. */
-export function receivePolicy(config: Config): ReceivePolicy {
-  return {
-    domains: config.receive.domains,
-    requireAuth: { dmarc: "off", tls: "off", failure: "off", arf: "off", dsn: "off" },
-    countUnverified: true,
-    verifies: false,
-  };
 }
 
 /** Starts the ingest process. Errors: MailreportError `store.*` when the archive cannot be opened. */
@@ -188,7 +179,10 @@ class Supervisor implements Ingest {
   }
 
   accept(intake: Intake): Promise<Accepted> {
-    const spool = !this.#reading || intake.raw.byteLength > this.#config.limits.spool_threshold;
+    const large = intake.raw.byteLength > this.#config.limits.spool_threshold;
+    // a mail that may have to be refused is read before it is answered, whatever its size
+    const judged = large && refusalBefore(this.#config, intake.kinds, intake.auth) !== undefined;
+    const spool = !this.#reading || (large && !judged);
     return this.#enqueue(intake, spool);
   }
 

@@ -12,6 +12,7 @@ import type { Log } from "../../lib/log.ts";
 import { cleanShort } from "../../lib/text.ts";
 import type { ReportKind } from "../../model/report.ts";
 import type { CarrierAuth, Intake } from "../../store/archive.ts";
+import { refusalBefore } from "../policy.ts";
 import type { Accepted, IngestPort } from "../port.ts";
 import { type RecipientTable, recipientTable } from "../recipients.ts";
 import { inspect, readData } from "./data.ts";
@@ -34,6 +35,7 @@ export interface SessionFacts {
   readonly remoteIp: string | null;
   readonly helo: string | null;
   readonly envelopeFrom: string;
+  readonly source: "smtp" | "lmtp";
 }
 
 export interface Listening {
@@ -358,9 +360,13 @@ export class SmtpListeners {
         remoteIp: session.remoteAddress || null,
         helo: session.hostNameAppearsAs || null,
         envelopeFrom: from,
+        source: lmtp ? ("lmtp" as const) : ("smtp" as const),
       };
       const auth = await verify(raw, facts);
-      const intake = this.#intake(raw, session, state, auth, lmtp ? "lmtp" : "smtp");
+      const intake = this.#intake(raw, session, state, auth, facts.source);
+      if (refusalBefore(this.#config, intake.kinds, auth) === "temperror") {
+        return this.#unverified(session, auth);
+      }
       const accepted = await ingest.accept(intake);
       const outcome = accepted.spooled ? "spooled" : accepted.result.outcome;
       const id = `m${accepted.spooled ? accepted.mailId : accepted.result.mailId}`;
@@ -380,6 +386,8 @@ export class SmtpListeners {
         size: raw.length,
         outcome,
         reason,
+        auth: auth.verdict,
+        domain: auth.domain,
       });
       onAccepted(accepted, intake);
       return {
@@ -405,6 +413,14 @@ export class SmtpListeners {
     } finally {
       this.#buffered -= raw.length;
     }
+  }
+
+  /** DNS cannot tell now whether the mail is authentic, and it would be refused if it is not. */
+  #unverified(session: SMTPServerSession, auth: CarrierAuth): { readonly error: Error } {
+    this.#count["mail.deferred"]!++;
+    const fields = { from: senderOf(session), remote: session.remoteAddress, reason: auth.detail };
+    this.#options.log.warn("mail.deferred", { ...fields, reply: "451 4.4.3" });
+    return { error: reply(451, "4.4.3 DNS cannot tell whether the mail is authentic; come back later") };
   }
 
   #intake(

@@ -41,9 +41,18 @@ const LONGEST_DETAIL = 1000;
 /** Outcome, reason, detail, From, Subject, Message-ID, Date. */
 const UNREAD: readonly null[] = [null, null, null, null, null, null, null];
 
-function authMore({ dkimDomains, by, detail }: CarrierAuth): string | null {
-  if (dkimDomains.length === 0 && by === null && detail === null) return null;
-  return JSON.stringify({ dkimDomains, by, detail });
+type AuthMore = Pick<CarrierAuth, "dkimDomains" | "tls" | "by" | "detail">;
+
+/** What is kept of a verification besides its verdict; null when there was none. */
+function authMore({ dkimDomains, tls, by, detail }: CarrierAuth): string | null {
+  if (dkimDomains.length === 0 && tls === "none" && by === null && detail === null) return null;
+  return JSON.stringify({ dkimDomains, tls, by, detail });
+}
+
+/** The inverse of `authMore`. */
+export function readAuthMore(text: string | null): AuthMore {
+  if (text === null) return { dkimDomains: [], tls: "none", by: null, detail: null };
+  return JSON.parse(text) as AuthMore;
 }
 
 function resultOf({ outcome, reason, detail }: Verdict, reading: MailReading | null): readonly unknown[] {
@@ -157,10 +166,7 @@ export function prepareMails(database: Sqlite) {
     load(id: number): StoredMail | undefined {
       const row = load.get(id);
       if (!row) return undefined;
-      const more =
-        row.auth_more === null
-          ? { dkimDomains: [], by: null, detail: null }
-          : (JSON.parse(row.auth_more) as Pick<CarrierAuth, "dkimDomains" | "by" | "detail">);
+      const more = readAuthMore(row.auth_more);
       return {
         id,
         tries: row.tries,

@@ -13,6 +13,7 @@ import type {
   ReportDetail,
   ReporterSummary,
 } from "../archive.ts";
+import { readAuthMore } from "./archive-mails.ts";
 import { makeScan, type ScanIds } from "./archive-scan.ts";
 import { dayWhere, mailWhere, reportWhere } from "./archive-select.ts";
 import { guarded, openDatabase } from "./open.ts";
@@ -35,6 +36,7 @@ interface MailRow {
   readonly detail: string | null;
   readonly auth: CarrierAuth["verdict"];
   readonly auth_domain: string | null;
+  readonly auth_more: string | null;
   readonly reports: string | null;
   readonly raw_kept: number;
 }
@@ -55,6 +57,7 @@ interface ReportRow {
   readonly auth: CarrierAuth["verdict"];
   readonly auth_domain: string | null;
   readonly foreign: number;
+  readonly counted: number;
 }
 
 /** A report with its head: interned, or its own. */
@@ -79,6 +82,11 @@ function headOf(row: ReportDetailRow): ReportDetail["head"] {
     end: row.end,
   };
   return { ...(JSON.parse(row.shared) as object), ...own } as ReportDetail["head"];
+}
+
+function authOf(more: string | null): Pick<ReceivedMail, "authBy" | "authDetail"> {
+  const { by, detail } = readAuthMore(more);
+  return { authBy: by, authDetail: detail };
 }
 
 /** Opens the archive at `path` for reading. Errors: `store.*`. */
@@ -126,6 +134,7 @@ export function openArchiveReader(path: string): ArchiveReader {
     detail: row.detail,
     auth: row.auth,
     authDomain: row.auth_domain,
+    ...authOf(row.auth_more),
     reports: row.reports === null ? [] : row.reports.split(",").map((id) => `r${id}`),
     rawKept: row.raw_kept === 1,
   });
@@ -146,6 +155,7 @@ export function openArchiveReader(path: string): ArchiveReader {
     auth: row.auth,
     authDomain: row.auth_domain,
     foreign: row.foreign === 1,
+    counted: row.counted === 1,
     warnings: warningsOf(row.id),
   });
 

@@ -11,7 +11,7 @@ import type {
   TlsHead,
   TlsPolicyResult,
 } from "../../model/report.ts";
-import type { Intake, ReceivePolicy } from "../archive.ts";
+import { authFor, type Intake, type ReceivePolicy } from "../archive.ts";
 import { makeDomainNotes } from "./archive-domains.ts";
 import { numbering } from "./archive-ids.ts";
 import type { Interner } from "./archive-intern.ts";
@@ -87,7 +87,7 @@ export function makeReportArchive(
   function refusalOf(kind: ReportKind, intake: Omit<Intake, "raw">): Refusal | undefined {
     if (intake.kinds.length > 0 && !intake.kinds.includes(kind)) return "wrong-kind";
     if (policy.requireAuth[kind] !== "reject" || !CARRIED.has(intake.source)) return undefined;
-    return intake.auth.verdict === "pass" ? undefined : "unauthenticated";
+    return authFor(kind, intake.auth) === "pass" ? undefined : "unauthenticated";
   }
 
   function isForeign(domains: readonly string[]): boolean {
@@ -95,11 +95,10 @@ export function makeReportArchive(
     return !domains.some((domain) => policy.domains.some((ours) => isWithin(domain, ours)));
   }
 
-  /** RFC 8460 3: a TLS report without a valid DKIM signature of the reporting domain does not count. */
+  /** Whether a report may enter the figures; unless told otherwise, TLS reports must be authenticated (RFC 8460 3). */
   function isTrusted(kind: ReportKind, intake: Omit<Intake, "raw">): boolean {
     if (!policy.verifies || !CARRIED.has(intake.source) || policy.requireAuth[kind] === "off") return true;
-    if (kind === "tls") return intake.auth.dkimDomains.length > 0;
-    return policy.countUnverified || intake.auth.verdict === "pass";
+    return authFor(kind, intake.auth) === "pass" || policy.countUnverified.includes(kind);
   }
 
   function remove(reportId: number): boolean {
@@ -150,7 +149,8 @@ export function makeReportArchive(
           head.kind === "dmarc" || head.kind === "tls"
             ? sql.byKey.get(key.reportId, orgId, head.kind, joined, key.begin, key.end)
             : sql.byContent.get(key.reportId, orgId, head.kind, joined);
-        const better = stored && stored.auth !== "pass" && intake.auth.verdict === "pass" && policy.verifies;
+        const passed = authFor(head.kind, intake.auth) === "pass";
+        const better = stored && stored.auth !== "pass" && passed && policy.verifies;
         if (stored && !better) return { stored };
         if (stored) remove(stored.id); // a verified report replaces one that anybody could have sent
         const foreign = isForeign(key.domains);
@@ -195,7 +195,7 @@ export function makeReportArchive(
           counted ? 1 : 0,
           evaluations && evaluationsText(evaluations),
           foreign ? 1 : 0,
-          intake.auth.verdict,
+          authFor(head.kind, intake.auth),
           intake.auth.domain,
           intake.hints.receivedAt,
           shared && intern.head(shared.body),

@@ -50,7 +50,7 @@ CREATE TABLE mail (
   kinds TEXT,                     -- JSON array: kinds the recipient takes; NULL = any
   auth TEXT NOT NULL,             -- verdict
   auth_domain TEXT,
-  auth_more TEXT,                 -- JSON: dkimDomains, by, detail; NULL when there is nothing
+  auth_more TEXT,                 -- JSON: dkimDomains, tls, by, detail; NULL when there is nothing
   state TEXT NOT NULL,            -- spooled: to be read; done
   tries INTEGER NOT NULL DEFAULT 0, -- readings begun while spooled
   outcome TEXT,

@@ -122,12 +122,17 @@ export function openArchiveWriter(path: string, policy: ReceivePolicy): ArchiveW
     return result;
   }
 
+  function countMail({ auth }: Intake): void {
+    sums.count("archive.mail", 1);
+    if (auth.by !== null) sums.count(`archive.auth.${auth.verdict}`, 1);
+  }
+
   function intakeOne(intake: Intake, read: ReadMail): IntakeResult {
     const mailId = mails.nextId();
     const { result, verdict, reading } = readOne(mailId, intake, read);
     mails.insertRead(mailId, intake, verdict, reading);
     if (!NO_RAW.has(result.outcome)) mails.keepRaw(mailId, intake.raw);
-    sums.count("archive.mail", 1);
+    countMail(intake);
     return result;
   }
 
@@ -150,7 +155,7 @@ export function openArchiveWriter(path: string, policy: ReceivePolicy): ArchiveW
           const mailId = mails.nextId();
           mails.insertSpooled(mailId, intake);
           mails.keepRaw(mailId, intake.raw);
-          sums.count("archive.mail", 1);
+          countMail(intake);
           return mailId;
         }),
       );
@@ -183,7 +188,7 @@ export function openArchiveWriter(path: string, policy: ReceivePolicy): ArchiveW
         const { verdict } = failed(mailId, reason, detail);
         mails.insertRead(mailId, intake, verdict, null);
         mails.keepRaw(mailId, intake.raw);
-        sums.count("archive.mail", 1);
+        countMail(intake);
         return mailId;
       });
     },

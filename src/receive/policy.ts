@@ -1,0 +1,34 @@
+/** What the configuration asks of the mails that carry reports. */
+import type { Config } from "../config/schema.ts";
+import { REPORT_KINDS, type ReportKind } from "../model/report.ts";
+import { authFor, type CarrierAuth, type ReceivePolicy } from "../store/archive.ts";
+
+/** The receive policy of a configuration, as the archive enforces it. */
+export function receivePolicy({ receive }: Config): ReceivePolicy {
+  return {
+    domains: receive.domains,
+    requireAuth: receive.require_auth,
+    countUnverified: receive.count_unverified,
+    verifies: receive.verify || receive.authserv_ids.length > 0,
+  };
+}
+
+/**
+ * The verdict that a mail would be refused with, before its reports are known: a kind that its address takes asks for
+ * authentication, and the mail has none for it. `temperror` means that it may have some later. Undefined: it is taken.
+ * @param kinds kinds that the address takes; empty = any
+ */
+export function refusalBefore(
+  { receive }: Config,
+  kinds: readonly ReportKind[],
+  auth: CarrierAuth,
+): "temperror" | "fail" | undefined {
+  const asked = REPORT_KINDS.filter(
+    (kind) =>
+      receive.require_auth[kind] === "reject" &&
+      (kinds.length === 0 || kinds.includes(kind)) &&
+      authFor(kind, auth) !== "pass",
+  );
+  if (asked.length === 0) return undefined;
+  return asked.some((kind) => authFor(kind, auth) === "temperror") ? "temperror" : "fail";
+}
