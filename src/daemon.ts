@@ -184,6 +184,7 @@ export class Daemon {
       this.#stops.push(() => feed.stop());
     }
     this.#carrier = makeCarrierCheck({ config: () => this.#config, resolver, clock, log: this.#log });
+    await this.#carrier.prepare();
     this.#smtp = await startSmtp({
       config,
       ingest: this.#ingest,

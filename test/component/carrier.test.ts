@@ -351,6 +351,53 @@ describe("verifying", () => {
     expect(verify.stats()).toEqual({ "carrier.now": 0, "carrier.waiting": 0 });
   });
 
+  it("meets no error of ours in damaged mails", async () => {
+    const errors: unknown[] = [];
+    const log = { ...silentLog, error: (_event: string, fields?: unknown) => void errors.push(fields) };
+    const raw = configSchema.parse({ receive: { authserv_ids: ["mx.example"] } });
+    const config = { ...raw, smtp: { ...raw.smtp, banner: "mx.example.org" } } as unknown as Config;
+    const resolver = zoneResolver(parseZone(ZONE));
+    const check = makeCarrierCheck({ config: () => config, resolver, clock: systemClock, log });
+    const whole = Buffer.concat([
+      Buffer.from("Authentication-Results: mx.example; spf=pass smtp.mailfrom=x@google.example\r\n"),
+      signed(report(), GOOGLE),
+    ]);
+    let seed = 20261120;
+    const random = (below: number): number => {
+      seed = (Math.imul(seed, 1103515245) + 12345) & 0x7fffffff;
+      return seed % below;
+    };
+    const pieces = [
+      "\r\n",
+      "\n",
+      ";",
+      "=",
+      ":",
+      "<",
+      "@",
+      '"',
+      "(",
+      "l=1;",
+      "\0",
+      " \r\n ",
+      "From: x@y\r\n",
+      "ARC-Seal: i=1\r\n",
+    ];
+    for (let n = 0; n < 2000; n++) {
+      let mail = Buffer.from(whole);
+      for (let k = random(5); k >= 0; k--) {
+        const at = random(Math.min(1300, mail.length));
+        const piece = random(2)
+          ? Buffer.from(pieces[random(pieces.length)]!)
+          : mail.subarray(random(mail.length), random(mail.length));
+        mail = Buffer.concat([mail.subarray(0, at), piece, mail.subarray(at + random(20))]);
+      }
+      const remoteIp = random(2) ? "127.0.0.1" : BAD_IP;
+      await check.verify(mail, { remoteIp, helo: "x", envelopeFrom: "x@google.example", source: "smtp" });
+    }
+    expect(errors).toEqual([]);
+  });
+
   it("takes hostile mails in bounded time", async () => {
     const signature = signed(report(), GOOGLE).toString("latin1").split("From:")[0]!;
     const head = `${signature}From: a@google.example\r\n`;

@@ -7,8 +7,8 @@ import { MailreportError } from "../../src/lib/errors.ts";
 import { silentLog } from "../../src/lib/log.ts";
 import { NOT_VERIFIED } from "../../src/receive/carrier/verify.ts";
 import type { Accepted, IngestPort } from "../../src/receive/port.ts";
-import { type SmtpListeners, startSmtp } from "../../src/receive/smtp/server.ts";
-import type { Intake } from "../../src/store/archive.ts";
+import { type SessionFacts, type SmtpListeners, startSmtp } from "../../src/receive/smtp/server.ts";
+import type { CarrierAuth, Intake } from "../../src/store/archive.ts";
 import { SmtpClient } from "../support/smtp-client.js";
 import { until } from "../support/wait.ts";
 
@@ -27,10 +27,14 @@ describe("the SMTP listener", () => {
     smtp: Record<string, unknown> = {},
     accept: (intake: Intake) => Promise<Accepted> = async () => stored(1),
     lmtp: readonly string[] = [],
+    auth: Partial<CarrierAuth> = {},
+    requireAuth: unknown = "flag",
   ) {
+    const facts: SessionFacts[] = [];
     const raw = configSchema.parse({
       smtp: { listen: ["127.0.0.1:0"], ...smtp },
       lmtp: { listen: lmtp },
+      receive: { require_auth: requireAuth },
       recipient: [
         { address: "dmarc@example.org", kinds: ["dmarc"] },
         { address: "tls-*@example.org", kinds: ["tls"] },
@@ -50,12 +54,15 @@ describe("the SMTP listener", () => {
       ingest,
       clock: systemClock,
       log: silentLog,
-      verify: async () => NOT_VERIFIED,
+      verify: async (_raw, session) => {
+        facts.push(session);
+        return { ...NOT_VERIFIED, ...auth };
+      },
       isReturnPath: (address) => address.startsWith("noreply+"),
       onAccepted: () => {},
     });
     running.push(listeners);
-    return { listeners, taken, port: listeners.listening[0]!.port! };
+    return { listeners, taken, facts, port: listeners.listening[0]!.port! };
   }
 
   async function session(port: number) {
@@ -111,6 +118,40 @@ describe("the SMTP listener", () => {
     );
     await client.quit();
   });
+
+  it("has each mail verified by what the session tells, and stores the verdict", async () => {
+    const auth = { verdict: "fail", domain: "b.example" } as const;
+    const { port, facts, taken } = await open({}, undefined, [], auth);
+    const client = await SmtpClient.open(port);
+    await client.send("a@b.example", "dmarc@example.org", Buffer.from("x: y\r\n\r\n"));
+    await client.quit();
+    expect(facts[0]).toEqual({
+      remoteIp: "127.0.0.1",
+      helo: "client.example",
+      envelopeFrom: "a@b.example",
+      source: "smtp",
+    });
+    expect(taken[0]!.auth).toMatchObject({ verdict: "fail", domain: "b.example" });
+  });
+
+  for (const [kinds, auth, require, wanted] of [
+    ["dmarc@", { verdict: "temperror", tls: "temperror" }, "reject", "451 4.4.3"],
+    ["dmarc@", { verdict: "temperror", tls: "temperror" }, "flag", "250 2.0.0"],
+    ["dmarc@", { verdict: "temperror", tls: "temperror" }, { tls: "reject" }, "250 2.0.0"],
+    ["tls-x@", { verdict: "temperror", tls: "temperror" }, { tls: "reject" }, "451 4.4.3"],
+    ["tls-x@", { verdict: "pass", tls: "temperror" }, { tls: "reject" }, "451 4.4.3"],
+    ["dmarc@", { verdict: "pass", tls: "temperror" }, "reject", "250 2.0.0"],
+    ["dmarc@", { verdict: "fail", tls: "fail" }, "reject", "250 2.0.0"], // the archive tells, once it is read
+  ] as const) {
+    it(`to ${kinds} with ${auth.verdict}, ${auth.tls} for TLS and ${JSON.stringify(require)}: ${wanted}`, async () => {
+      const { port, taken } = await open({}, undefined, [], auth, require);
+      const client = await SmtpClient.open(port);
+      const reply = await client.send("a@b.example", `${kinds}example.org`, Buffer.from("x: y\r\n\r\n"));
+      expect(reply.slice(0, 9)).toBe(wanted);
+      expect(taken).toHaveLength(wanted.startsWith("250") ? 1 : 0);
+      await client.quit();
+    });
+  }
 
   it("replies only when the archive has committed, and temporarily when it cannot", async () => {
     let commit: (accepted: Accepted) => void = () => {};
@@ -237,7 +278,7 @@ describe("the SMTP listener", () => {
   });
 
   it("answers each recipient over LMTP", async () => {
-    const { listeners, taken } = await open({}, async () => stored(3), ["127.0.0.1:0"]);
+    const { listeners, taken, facts } = await open({}, async () => stored(3), ["127.0.0.1:0"]);
     const { port } = listeners.listening.find((l) => l.protocol === "lmtp")!;
     const socket = connect(port!, "127.0.0.1");
     let text = "";
@@ -254,6 +295,7 @@ describe("the SMTP listener", () => {
     await said(/354 /);
     socket.write("x: y\r\n\r\n.\r\n");
     await said(/(?:250 2\.0\.0 Ok: kept as m3[^\n]*\n){2}/);
+    expect(facts).toMatchObject([{ source: "lmtp" }]);
     expect(taken[0]).toMatchObject({ source: "lmtp", envelopeTo: ["dmarc@example.org", "x@all.example"] });
     socket.destroy();
   });

@@ -14,6 +14,16 @@ const LONGEST_LINE = 262_144;
 /** Lines that the verifier handles one by one: of blanks only, or ended by a bare LF. */
 const MOST_ODD_LINES = 10_000;
 
+/** Fields that tell readers what the mail holds: a second one could be put before the signed one (RFC 6376 8.15). */
+const SINGLE = [
+  "from",
+  "subject",
+  "content-type",
+  "content-transfer-encoding",
+  "tls-report-domain",
+  "tls-report-submitter",
+];
+
 const LF = 0x0a;
 const CR = 0x0d;
 
@@ -36,7 +46,7 @@ export function signedForm(raw: Buffer, fields: readonly Field[], bodyStart: num
   const end = headerEnd(raw);
   if (end === undefined || end !== bodyStart) return { ok: false, why: "the header is not well-formed" };
   if (end > LONGEST_HEADER) return { ok: false, why: "the header is too large" };
-  for (const name of ["from", "content-type", "content-transfer-encoding"]) {
+  for (const name of SINGLE) {
     const same = fields.filter((field) => field.name === name);
     if (same.length > 1) return { ok: false, why: `several ${name} fields` };
     if ((same[0]?.value.length ?? 0) > LONGEST_FIELD)

@@ -17,7 +17,7 @@ import { believedResults } from "./auth-results.ts";
 import { authorOf } from "./author.ts";
 import { type Evidence, NO_SPF } from "./evidence.ts";
 import { boundedResolver, silentResolver } from "./lookups.ts";
-import { checkDkim, checkSpf } from "./mailauth.ts";
+import { checkDkim, checkSpf, mailauth } from "./mailauth.ts";
 import { signedForm } from "./shape.ts";
 
 /** RFC 7208 4.6.4: at least 20 seconds for all questions of one check. */
@@ -51,6 +51,8 @@ export const NOT_VERIFIED: CarrierAuth = {
 };
 
 export interface CarrierCheck {
+  /** Loads what verifying needs, if anything is to be verified, so that the first mail does not wait for it. */
+  prepare(): Promise<void>;
   /** Never rejects: what cannot be verified has a verdict that says so. */
   verify(raw: Buffer, facts: CarrierFacts): Promise<CarrierAuth>;
   /** Mails in the check and before it, for `show stats`. */
@@ -95,6 +97,9 @@ export function makeCarrierCheck(options: CarrierOptions): CarrierCheck {
   }
 
   return {
+    async prepare() {
+      if (config().receive.verify) await mailauth();
+    },
     async verify(raw, facts) {
       const { verify, authserv_ids } = config().receive;
       if (!verify && authserv_ids.length === 0) return NOT_VERIFIED;
