@@ -174,6 +174,7 @@ mx.sender.example A 127.0.0.1
       expect(mail).toMatch(/^Auto-Submitted: auto-generated/m);
     }
     await until("both envelopes to be settled", () => d.stats()["queue.delivered"] === 2 || undefined);
+    await until("both to be logged", () => d.events("envelope.delivered").length === 2 || undefined);
     expect(d.events("envelope.delivered").map((e) => e.tls)).toEqual([
       expect.stringMatching(/^TLSv1\.[23]$/),
       expect.stringMatching(/^TLSv1\.[23]$/),
