@@ -3,15 +3,13 @@
  * (smtp-server + one BLOB insert in a group-committed, synced transaction). The clients share the machine.
  */
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { get } from "node:http";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import { dmarcMail } from "../support/report-mail.js";
 import { SmtpClient, sendAll } from "../support/smtp-client.js";
-
-const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
+import { ROOT, started, withDaemon } from "./daemon.js";
 
 function rss(pid) {
   try {
@@ -41,49 +39,6 @@ function control(socketPath, path) {
       response.on("end", () => resolve(JSON.parse(text)));
     }).on("error", reject);
   });
-}
-
-/** What a program says when it is up; all that it says later is read and dropped. */
-async function started(child, pattern) {
-  let text = "";
-  return new Promise((resolve, reject) => {
-    const look = (chunk) => {
-      text += chunk;
-      const match = pattern.exec(text);
-      if (!match) return;
-      child.stdout.off("data", look).resume();
-      resolve(match);
-    };
-    child.stdout.on("data", look);
-    child.once("exit", (code) => reject(new Error(`ended with ${code}: ${text}`)));
-  });
-}
-
-async function withDaemon(work) {
-  const dir = mkdtempSync(join(tmpdir(), "mailreportd-bench-"));
-  writeFileSync(
-    join(dir, "c.conf"),
-    `hostname = "rx.example.org"\nstate_directory = "var"\nallow_root = true\n[smtp]\nlisten = ["127.0.0.1:0"]\nmax_connections_per_address = 200\nconnections_per_minute = 100000\nmessages_per_minute = 1000000\n[[recipient]]\naddress = "@example.org"\n[receive]\nverify = false\n[dns]\nzone_file = "zone"\nzone_only = true\n[log]\nlevel = "info"\n`,
-  );
-  writeFileSync(join(dir, "zone"), "");
-  const child = spawn(
-    process.execPath,
-    [join(ROOT, "dist/bin/mailreportd.js"), "-F", "-f", join(dir, "c.conf")],
-    {
-      stdio: ["ignore", "pipe", "inherit"],
-    },
-  );
-  try {
-    const match = await started(
-      child,
-      /"event":"smtp\.listening"[^\n]*"port":(\d+)[\s\S]*"event":"daemon\.ready"/,
-    );
-    return await work(Number(match[1]), child.pid, dir);
-  } finally {
-    child.kill("SIGTERM");
-    await new Promise((resolve) => child.once("close", resolve));
-    rmSync(dir, { recursive: true, force: true });
-  }
 }
 
 async function withStore(work) {

@@ -15,7 +15,7 @@ import type {
 } from "../archive.ts";
 import { readAuthMore } from "./archive-mails.ts";
 import { makeScan, type ScanIds } from "./archive-scan.ts";
-import { dayWhere, mailWhere, reportWhere } from "./archive-select.ts";
+import { dayWhere, mailWhere, reportsIn, reportWhere } from "./archive-select.ts";
 import { guarded, openDatabase } from "./open.ts";
 
 interface MailRow {
@@ -67,6 +67,9 @@ type ReportDetailRow = ReportRow & {
   readonly shared: string | null;
 };
 
+/** Prepared statements that are kept. */
+const MOST_STATEMENTS = 200;
+
 /** The number in `r12` or `m12`; undefined for anything else. */
 function numberOf(id: string, letter: "r" | "m"): number | undefined {
   const match = new RegExp(`^${letter}(\\d{1,15})$`).exec(id);
@@ -92,10 +95,20 @@ function authOf(more: string | null): Pick<ReceivedMail, "authBy" | "authDetail"
 /** Opens the archive at `path` for reading. Errors: `store.*`. */
 export function openArchiveReader(path: string): ArchiveReader {
   const database = openDatabase(path, { readonly: true, cacheKiB: 32_768 });
+  const prepare = (sql: string) => database.prepare<unknown[]>(sql);
+  const statements = new Map<string, ReturnType<typeof prepare>>();
+  const prepared = (sql: string): ReturnType<typeof prepare> => {
+    const known = statements.get(sql);
+    if (known) return known;
+    if (statements.size >= MOST_STATEMENTS) statements.clear();
+    const statement = prepare(sql);
+    statements.set(sql, statement);
+    return statement;
+  };
   const all = <T>(sql: string, ...values: readonly unknown[]): T[] =>
-    guarded(() => database.prepare<unknown[], T>(sql).all(...values), "archive");
+    guarded(() => prepared(sql).all(...values) as T[], "archive");
   const one = <T>(sql: string, ...values: readonly unknown[]): T | undefined =>
-    guarded(() => database.prepare<unknown[], T>(sql).get(...values), "archive");
+    guarded(() => prepared(sql).get(...values) as T | undefined, "archive");
 
   const domainId = (name: string | undefined): number | undefined =>
     name === undefined
@@ -191,14 +204,24 @@ export function openArchiveReader(path: string): ArchiveReader {
       return one<{ body: Buffer }>("SELECT body FROM raw WHERE mail_id = ?", numberOf(id, "m") ?? -1)?.body;
     },
     async reports(filter, page) {
-      const { sql, values } = reportWhere(filter);
+      const where = reportWhere(filter, domainId(filter.domain));
+      const windowed = filter.since !== undefined || filter.until !== undefined;
+      const from = windowed ? reportsIn(filter, ["id"], where) : undefined;
       const before = page.after === undefined ? Number.MAX_SAFE_INTEGER : (numberOf(page.after, "r") ?? 0);
-      const rows = all<ReportRow>(
-        `${REPORT} WHERE ${sql} AND report.id < ? ORDER BY report.id DESC LIMIT ?`,
-        ...values,
-        before,
-        page.limit + 1,
-      );
+      const rows = from
+        ? all<ReportRow>(
+            `${REPORT} WHERE report.id IN (SELECT id FROM ${from.sql} WHERE id < ? ORDER BY id DESC LIMIT ?)
+             ORDER BY report.id DESC`,
+            ...from.values,
+            before,
+            page.limit + 1,
+          )
+        : all<ReportRow>(
+            `${REPORT} WHERE ${where.sql} AND report.id < ? ORDER BY report.id DESC LIMIT ?`,
+            ...where.values,
+            before,
+            page.limit + 1,
+          );
       const items = rows.slice(0, page.limit).map(toReport);
       return { items, next: rows.length > page.limit ? items.at(-1)!.id : null };
     },
@@ -298,11 +321,12 @@ export function openArchiveReader(path: string): ArchiveReader {
       return guarded(() => scan.sources(filter, idsOf(filter), limit), "archive");
     },
     async reporters(filter) {
-      const { sql, values } = reportWhere(filter);
+      const within = reportsIn(filter, ["id"], reportWhere(filter, domainId(filter.domain)));
       const rows = all<{ id: number; org: string; reports: number; messages: number; last: number }>(
         `SELECT org.id, org.name AS org, count(*) AS reports, sum(messages) AS messages, max(received_at) AS last
-         FROM report JOIN org ON org.id = org_id WHERE ${sql} GROUP BY org.id ORDER BY reports DESC, org.key LIMIT 1000`,
-        ...values,
+         FROM report JOIN org ON org.id = org_id WHERE report.id IN (SELECT id FROM ${within.sql})
+         GROUP BY org.id ORDER BY reports DESC, org.key LIMIT 1000`,
+        ...within.values,
       );
       return rows.map(
         ({ id, ...row }): ReporterSummary => ({

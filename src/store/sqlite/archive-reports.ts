@@ -205,7 +205,10 @@ export function makeReportArchive(
         for (const { code, count, detail } of figures.warnings)
           sql.insertWarning.run(id, code, count, detail);
         const range = { begin: key.begin, end: key.end, receivedAt: intake.hints.receivedAt };
-        for (const name of key.domains) notes.reported(intern.domain(name), orgId, range);
+        for (const [i, name] of key.domains.entries()) {
+          notes.reported(intern.domain(name), orgId, range);
+          if (i > 0) sql.insertAlso.run(intern.domain(name), id);
+        }
         if (head.kind === "dmarc") notes.sawPolicy(domainId!, head.policy.p, key.begin);
         sums.count(`archive.report.${figures.kind}`, 1);
         if (!counted) sums.count(`archive.uncounted.${figures.kind}`, 1);

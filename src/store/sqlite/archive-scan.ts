@@ -1,9 +1,9 @@
 /** Goes through packed records: which reports come into question is SQL, what is in them is decoded here. */
-import { LONGEST_SPREAD, unpackEvaluation } from "../../model/figures.ts";
+import { unpackEvaluation } from "../../model/figures.ts";
 import { unpackIp } from "../../model/ip.ts";
 import type { ArchiveFilter, ArchivePage, ArchivePaged, SourceSummary, StoredRecord } from "../archive.ts";
 import { BLOCKS_PER_REPORT, BlockCursor, type RecordExtra, readAuthset } from "./archive-records.ts";
-import { evaluationsOf } from "./archive-select.ts";
+import { evaluationsOf, reportsIn, type Where } from "./archive-select.ts";
 import type { Sqlite } from "./open.ts";
 
 /** Ids of what the filter names; undefined = any. */
@@ -29,16 +29,13 @@ interface ReportRow {
   readonly end: number;
 }
 
-/** The values of `WINDOW`. A report over 400 days long is looked for at its begin. */
-function windowOf({ since, until }: ArchiveFilter): [from: number, until: number, since: number] {
-  const after = since ?? 0;
-  return [after - LONGEST_SPREAD, until ?? Number.MAX_SAFE_INTEGER, after];
-}
-/** Overlap of the report's range with the window; answered by the index report_window alone. */
-const WINDOW = `report."begin" >= ? AND report."begin" < ? AND report."end" >= ?`;
-
-function domainTerm(domainId: number | undefined): string {
-  return domainId === undefined ? "" : ` AND report.domain_id = ${Number(domainId)}`;
+/** What of a filter the window's indexes answer: the domain, and whether uncounted reports are in. */
+function termOf({ domainId, orgIds }: ScanIds, all: boolean): Where {
+  const terms: string[] = [];
+  if (!all) terms.push("report.counted = 1");
+  if (domainId !== undefined) terms.push(`report.domain_id = ${Number(domainId)}`);
+  if (orgIds) terms.push(`report.org_id IN (${orgIds.map(Number).join(", ")})`);
+  return { sql: terms.join(" AND ") || "1", values: [] };
 }
 
 /** Whether a packed evaluation is asked for. */
@@ -47,10 +44,6 @@ function wanted(result: ArchiveFilter["result"]): Uint8Array {
   const table = new Uint8Array(128).fill(asked ? 0 : 1);
   for (const ev of asked ?? []) table[ev] = 1;
   return table;
-}
-
-function orgTerm(orgIds: readonly number[] | undefined): string {
-  return orgIds ? ` AND report.org_id IN (${orgIds.map(Number).join(", ") || "NULL"})` : "";
 }
 
 export interface Scan {
@@ -82,17 +75,20 @@ export function makeScan(database: Sqlite): Scan {
   return {
     sources(filter, ids, limit) {
       const sums = new SourceSums(wanted(filter.result), ids.sourceId);
-      const counted = filter.all ? "" : " AND report.counted = 1";
+      const reports = reportsIn(
+        filter,
+        ["id", "begin", "end", "domain_id"],
+        termOf(ids, filter.all ?? false),
+      );
       const found = database.prepare<
         unknown[],
         { body: Buffer; begin: number; end: number; domain_id: number }
       >(
-        `SELECT record_block.body, report."begin", report."end", report.domain_id
-         FROM report INDEXED BY report_window CROSS JOIN record_block
-           ON record_block.id >= report.id * ${BLOCKS_PER_REPORT} AND record_block.id < (report.id + 1) * ${BLOCKS_PER_REPORT}
-         WHERE ${WINDOW}${counted}${domainTerm(ids.domainId)}${orgTerm(ids.orgIds)}`,
+        `SELECT record_block.body, report."begin", report."end", report.domain_id FROM ${reports.sql} AS report
+         CROSS JOIN record_block
+           ON record_block.id >= report.id * ${BLOCKS_PER_REPORT} AND record_block.id < (report.id + 1) * ${BLOCKS_PER_REPORT}`,
       );
-      for (const { body, begin, end, domain_id } of found.iterate(...windowOf(filter))) {
+      for (const { body, begin, end, domain_id } of found.iterate(...reports.values)) {
         cursor.open(body);
         sums.add(cursor, domain_id, begin, end);
       }
@@ -103,14 +99,14 @@ export function makeScan(database: Sqlite): Scan {
 
     records(filter, ids, page) {
       const [begin = -1, id = -1, seq = -1] = (page.after ?? "").split(".").filter(Boolean).map(Number);
+      const within = reportsIn(filter, ["id", "begin", "end"], termOf(ids, true));
       const reports = database.prepare<unknown[], ReportRow>(
-        `SELECT id, "begin", "end" FROM report INDEXED BY report_window
-         WHERE ${WINDOW}${domainTerm(ids.domainId)}${orgTerm(ids.orgIds)} AND (report."begin", report.id) >= (?, ?)
-         ORDER BY report."begin", report.id LIMIT ${REPORTS_AT_ONCE}`,
+        `SELECT id, "begin", "end" FROM ${within.sql} AS report WHERE ("begin", id) >= (?, ?)
+         ORDER BY "begin", id LIMIT ${REPORTS_AT_ONCE}`,
       );
       const collected = new Collector(page.limit, SCANNED_PER_PAGE);
       for (let from = [begin, id]; ; ) {
-        const found = reports.all(...windowOf(filter), ...from);
+        const found = reports.all(...within.values, ...from);
         for (const report of found) {
           const after = report.begin === begin && report.id === id ? seq : -1;
           if (!take(report, filter, ids, after, `${report.begin}.${report.id}`, collected))

@@ -1,5 +1,5 @@
 /** Filters of the archive as SQL. Values are bound, never written into the text. */
-import { DAY, evaluationsThat, isPass, isUnknown } from "../../model/figures.ts";
+import { DAY, evaluationsThat, isPass, isUnknown, LONG_SPAN } from "../../model/figures.ts";
 import type { ArchiveFilter } from "../archive.ts";
 
 export interface Where {
@@ -30,18 +30,57 @@ export function evaluationsOf(result: ArchiveFilter["result"]): number[] | undef
   return evaluationsThat(result === "unknown" ? isUnknown : (ev) => !isPass(ev) && !isUnknown(ev));
 }
 
-/** Reports; the window is half-open on overlap. */
-export function reportWhere(filter: ArchiveFilter): Where {
+/** Reports, but for their window. */
+export function reportWhere(filter: ArchiveFilter, domainId: number | undefined): Where {
   const terms = new Terms();
+  if (domainId !== undefined)
+    terms.add(
+      "(report.domain_id = ? OR report.id IN (SELECT report_id FROM report_also WHERE domain_id = ?))",
+      domainId,
+      domainId,
+    );
   if (filter.kind) terms.add("report.kind = ?", filter.kind);
-  if (filter.domain)
-    terms.add("(',' || report.domains || ',') LIKE ? ESCAPE '\\'", `%,${likeText(filter.domain)},%`);
-  if (filter.org) terms.add("org.key LIKE ? ESCAPE '\\'", `%${likeText(filter.org.toLowerCase())}%`);
-  if (filter.since !== undefined) terms.add('report."end" >= ?', filter.since);
-  if (filter.until !== undefined) terms.add('report."begin" < ?', filter.until);
+  if (filter.org)
+    terms.add(
+      "report.org_id IN (SELECT id FROM org WHERE key LIKE ? ESCAPE '\\')",
+      `%${likeText(filter.org.toLowerCase())}%`,
+    );
   if (filter.warning)
     terms.add("EXISTS (SELECT 1 FROM warning WHERE report_id = report.id AND code = ?)", filter.warning);
   return terms.where();
+}
+
+/** Columns that the window's indexes answer alone. */
+type WindowColumn = "id" | "begin" | "end" | "domain_id" | "counted";
+
+/**
+ * Reports whose range overlaps [since, until), as a table; the window is half-open. The longest ones are found by an
+ * index of their own, so that no other is looked at that ended long before.
+ * @param term on columns of `report`, those of WindowColumn best
+ */
+export function reportsIn(
+  { since, until }: Pick<ArchiveFilter, "since" | "until">,
+  columns: readonly WindowColumn[],
+  term: Where,
+): Where {
+  const from = since ?? 0;
+  const to = until ?? Number.MAX_SAFE_INTEGER;
+  const named = columns.map((column) => `report."${column}"`).join(", ");
+  return {
+    sql: `(SELECT ${named} FROM report INDEXED BY report_window
+        WHERE report."begin" >= ? AND report."begin" < ? AND report."end" >= ? AND ${term.sql}
+      UNION ALL SELECT ${named} FROM report INDEXED BY report_long
+        WHERE report."end" - report."begin" > 90000 AND report."end" >= ? AND report."begin" < ? AND ${term.sql})`,
+    values: [
+      from - LONG_SPAN,
+      to,
+      from,
+      ...term.values,
+      from,
+      Math.min(from - LONG_SPAN, to),
+      ...term.values,
+    ],
+  };
 }
 
 /** Mails. */

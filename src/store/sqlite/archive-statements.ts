@@ -23,7 +23,7 @@ export function prepareReportStatements(database: Sqlite) {
   );
   const tlsSums = database.prepare("SELECT domain, successes, failures FROM tls_policy WHERE report_id = ?");
   const deleteBlocks = database.prepare("DELETE FROM record_block WHERE id >= ? AND id < ?");
-  const rest = ["tls_failure", "tls_policy", "dsn_recipient", "warning"].map((table) =>
+  const rest = ["tls_failure", "tls_policy", "dsn_recipient", "warning", "report_also"].map((table) =>
     database.prepare(`DELETE FROM ${table} WHERE report_id = ?`),
   );
   const deleteReport = database.prepare("DELETE FROM report WHERE id = ?");
@@ -52,6 +52,7 @@ export function prepareReportStatements(database: Sqlite) {
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ),
     insertBlock: database.prepare("INSERT INTO record_block (id, body, extra) VALUES (?, ?, ?)"),
+    insertAlso: database.prepare("INSERT OR IGNORE INTO report_also (domain_id, report_id) VALUES (?, ?)"),
     insertPolicy: database.prepare(
       "INSERT INTO tls_policy (report_id, seq, type, domain, successes, failures, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
     ),
