@@ -59,6 +59,13 @@ const log = z.strictObject({
     .describe("Write to this file in place of standard output (reopened on SIGUSR1)."),
 });
 
+const network = z.string().refine((text) => {
+  const [address, bits, more] = text.split("/");
+  const most = isIP(address!) === 6 ? 128 : 32;
+  const sound = bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= most);
+  return isIP(address!) !== 0 && sound && more === undefined;
+}, 'not an address or a network (e.g. "192.0.2.0/24")');
+
 const listener = {
   max_message_size: size("25M", 65_536).describe("Largest mail; announced as SIZE."),
   max_recipients: count(100, 1, 1000).describe("Recipients of one mail (RFC 5321 asks for 100)."),
@@ -93,6 +100,13 @@ const smtp = z.strictObject({
     .optional()
     .describe("PEM certificate chain; with tls_key it switches STARTTLS on."),
   tls_key: z.string().min(1).optional().describe("PEM private key; must not be readable by others."),
+  trusted_proxies: z
+    .array(network)
+    .max(1000)
+    .default([])
+    .describe(
+      "Addresses and networks of load balancers whose connections begin with the PROXY protocol (v1 or v2), on all listeners.",
+    ),
   ...listener,
 });
 
@@ -173,13 +187,6 @@ const requireAuth = z
     const all = Object.fromEntries(REPORT_KINDS.map((kind) => [kind, "flag"]));
     return { ...all, ...Object.fromEntries(words) } as RequireAuth;
   });
-
-const network = z.string().refine((text) => {
-  const [address, bits, more] = text.split("/");
-  const most = isIP(address!) === 6 ? 128 : 32;
-  const sound = bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= most);
-  return isIP(address!) !== 0 && sound && more === undefined;
-}, 'not an address or a network (e.g. "192.0.2.0/24")');
 
 const receive = z.strictObject({
   domains: z

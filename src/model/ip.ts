@@ -1,5 +1,5 @@
 /** IP addresses in canonical text form (RFC 5952; v4-mapped IPv6 as IPv4), and what kind of address one is. */
-import { isIPv4, isIPv6 } from "node:net";
+import { BlockList, isIPv4, isIPv6 } from "node:net";
 
 /** "192.0.2.1" exactly as canonical IPv4, without leading zeros. */
 const PLAIN_V4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}$/;
@@ -122,6 +122,20 @@ export function partyOf(ip: string): string {
   const address = canonical(ip.toLowerCase());
   if (address === undefined || isIPv4(address)) return address ?? ip;
   return `${format6([...groups(address)!.slice(0, 4), 0, 0, 0, 0])}/64`;
+}
+
+/** Whether an address lies in one of these networks or is one of these addresses (`192.0.2.0/24`, `2001:db8::1`). */
+export function networkMatcher(networks: readonly string[]): (ip: string) => boolean {
+  const list = new BlockList();
+  for (const network of networks) {
+    const [address, bits] = network.split("/") as [string, string | undefined];
+    const family = isIPv6(address) ? "ipv6" : "ipv4";
+    list.addSubnet(address, bits === undefined ? (family === "ipv6" ? 128 : 32) : Number(bits), family);
+  }
+  return (ip) => {
+    const address = canonical(ip.split("%", 1)[0]!.toLowerCase());
+    return address !== undefined && list.check(address, isIPv6(address) ? "ipv6" : "ipv4");
+  };
 }
 
 /** A canonical address as 4 or 16 bytes, for compact keys. */

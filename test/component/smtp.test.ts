@@ -277,6 +277,90 @@ describe("the SMTP listener", () => {
     await next.quit();
   });
 
+  describe("behind a proxy", () => {
+    const line = (address: string, port = 4711) => `PROXY TCP4 ${address} 198.51.100.1 ${port} 25\r\n`;
+
+    async function proxied(port: number, header: string | Buffer) {
+      const socket = connect(port, "127.0.0.1");
+      socket.write(header);
+      const client = new SmtpClient(socket);
+      expect(await client.reply()).toMatch(/^220/);
+      await client.command("EHLO c.example");
+      return client;
+    }
+
+    it("knows the client by what the proxy says of it", async () => {
+      const { port, taken, facts } = await open({ trusted_proxies: ["127.0.0.0/8"] });
+      const v2 = Buffer.from("0d0a0d0a000d0a515549540a2111000cc0000209c6336401c8220019", "hex");
+      for (const header of [line("192.0.2.7"), v2, "PROXY UNKNOWN\r\n"]) {
+        const client = await proxied(port, header);
+        await client.send("a@b.example", "dmarc@example.org", Buffer.from("x: y\r\n\r\n"));
+        await client.quit();
+      }
+      const addresses = ["192.0.2.7", "192.0.2.9", "127.0.0.1"];
+      expect(taken.map((intake) => intake.remoteIp)).toEqual(addresses);
+      expect(facts.map((session) => session.remoteIp)).toEqual(addresses);
+      expect(Buffer.from(taken[0]!.raw).toString()).toMatch(
+        /^Received: from c\.example \(\[192\.0\.2\.7\]\)/,
+      );
+    });
+
+    it("limits each client for itself, even two with one address and port", async () => {
+      const { port } = await open({ trusted_proxies: ["127.0.0.1"], max_connections_per_address: 2 });
+      const two = [await proxied(port, line("192.0.2.7")), await proxied(port, line("192.0.2.7"))];
+      const third = connect(port, "127.0.0.1");
+      third.write(line("192.0.2.7", 4712));
+      const turned = await new Promise<string>((resolve) =>
+        third.once("data", (chunk) => resolve(chunk.toString())),
+      );
+      expect(turned).toMatch(/^421 4\.7\.0/);
+      const other = await proxied(port, line("192.0.2.8"));
+      for (const client of [...two, other]) {
+        expect(await client.send("a@b.example", "dmarc@example.org", Buffer.from("x: y\r\n\r\n"))).toMatch(
+          /^250/,
+        );
+        await client.quit();
+      }
+    });
+
+    it("loses nothing that comes in one piece with the header, however it is cut", async () => {
+      const { port, taken } = await open({ trusted_proxies: ["127.0.0.1"] });
+      const socket = connect(port, "127.0.0.1");
+      socket.setNoDelay(true);
+      for (const byte of line("192.0.2.7")) {
+        await new Promise<void>((resolve) => socket.write(byte, () => resolve()));
+      }
+      const client = new SmtpClient(socket);
+      expect(await client.reply()).toMatch(/^220/);
+      await client.command("EHLO c.example");
+      await client.send("a@b.example", "dmarc@example.org", Buffer.from("x: y\r\n\r\n"));
+      expect(taken).toMatchObject([{ remoteIp: "192.0.2.7" }]);
+      await client.quit();
+    });
+
+    it("ends a proxy's connection that begins with anything else", async () => {
+      const { port, listeners } = await open({ trusted_proxies: ["127.0.0.1"] });
+      const socket = connect(port, "127.0.0.1");
+      const said: string[] = [];
+      socket.on("data", (chunk) => said.push(chunk.toString()));
+      const closed = new Promise((resolve) => socket.once("close", resolve));
+      socket.on("error", () => {}); // a reset is an end, too
+      socket.write("EHLO c.example\r\n");
+      await closed;
+      expect(said).toEqual([]);
+      expect(listeners.stats()).toMatchObject({ "smtp.refused.proxy": 1, "smtp.session.now": 0 });
+    });
+
+    it("believes nobody else", async () => {
+      const { port, taken } = await open({ trusted_proxies: ["192.0.2.1"] });
+      const client = await SmtpClient.open(port);
+      expect(await client.command("PROXY TCP4 192.0.2.7 198.51.100.1 1 25")).toMatch(/^50[02]/);
+      await client.send("a@b.example", "dmarc@example.org", Buffer.from("x: y\r\n\r\n"));
+      expect(taken).toMatchObject([{ remoteIp: "127.0.0.1" }]);
+      await client.quit();
+    });
+  });
+
   it("answers each recipient over LMTP", async () => {
     const { listeners, taken, facts } = await open({}, async () => stored(3), ["127.0.0.1:0"]);
     const { port } = listeners.listening.find((l) => l.protocol === "lmtp")!;

@@ -69,6 +69,34 @@ zone_only = true
     await until("the unknown recipient to be refused", () => /550 5\.1\.1/.test(p.log()) || undefined);
   });
 
+  it.skipIf(!have("swaks"))("swaks comes through a proxy, by both versions of its protocol", async () => {
+    const dir = newStateFolder();
+    const d = await daemon({
+      dir,
+      whole: `hostname = "rx.example.org"
+state_directory = "var"
+allow_root = true
+[smtp]
+listen = ["127.0.0.1:0"]
+trusted_proxies = ["127.0.0.1"]
+[receive]
+verify = false
+[[recipient]]
+address = "tls@example.org"
+`,
+    });
+    const file = join(dir, "mail.eml");
+    writeFileSync(file, readFileSync(new URL("provider-one-tls.eml", REPORTS)));
+    for (const version of ["1", "2"]) {
+      const client = `--proxy-version ${version} --proxy-family ${version === "1" ? "TCP4" : "AF_INET"} --proxy-source 192.0.2.${version} --proxy-source-port 4711 --proxy-dest 198.51.100.1 --proxy-dest-port 25`;
+      const to = `-s 127.0.0.1 -p ${d.smtpPort} -f t@provider-one.example -t tls@example.org -d @${file}`;
+      const ran = spawnSync("swaks", `${to} ${client}`.split(" "), { encoding: "utf8" });
+      expect(ran.status, ran.stdout + ran.stderr).toBe(0);
+    }
+    const received = ndjson(d.ctl("show", "received", "--json").stdout).filter((line) => "outcome" in line);
+    expect(received.map((mail) => mail.remote_ip).sort()).toEqual(["192.0.2.1", "192.0.2.2"]);
+  });
+
   it.skipIf(!have("swaks"))("swaks hands a report in, in clear and with STARTTLS", async () => {
     const dir = newStateFolder();
     const { cert, key } = makeCertificate(dir, "rx.example.org");

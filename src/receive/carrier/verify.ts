@@ -2,7 +2,6 @@
  * Verifies the mails that carry reports, before they are stored: by what a trusted front server found, or by SPF and
  * DKIM and our own alignment. Only so many at once, each until a deadline.
  */
-import { BlockList, isIPv6 } from "node:net";
 import type { Config } from "../../config/schema.ts";
 import type { Resolver } from "../../dns/resolver.ts";
 import { ReadStop } from "../../format/context.ts";
@@ -10,7 +9,7 @@ import { type HeaderBlock, readHeaderBlock } from "../../format/mime/headers.ts"
 import type { Clock } from "../../lib/clock.ts";
 import { errorText } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
-import { normalizeIp } from "../../model/ip.ts";
+import { networkMatcher, normalizeIp } from "../../model/ip.ts";
 import type { CarrierAuth } from "../../store/archive.ts";
 import { verdictOn } from "./alignment.ts";
 import { believedResults } from "./auth-results.ts";
@@ -166,19 +165,12 @@ const LOCAL_NETWORKS = [
   "fc00::/7",
   "fe80::/10",
 ];
+const isLocal = networkMatcher(LOCAL_NETWORKS);
 
 /** The peer may be our front server: over LMTP, from a local network, or one that is named. */
 export function isFront({ source, remoteIp }: CarrierFacts, peers: readonly string[]): boolean {
   if (source === "lmtp" || remoteIp === null) return true;
-  const ip = normalizeIp(remoteIp.split("%", 1)[0]!);
-  if (ip === undefined) return false;
-  const list = new BlockList();
-  for (const network of [...LOCAL_NETWORKS, ...peers]) {
-    const [address, bits] = network.split("/") as [string, string | undefined];
-    const family = isIPv6(address) ? "ipv6" : "ipv4";
-    list.addSubnet(address, bits === undefined ? (family === "ipv6" ? 128 : 32) : Number(bits), family);
-  }
-  return list.check(ip, isIPv6(ip) ? "ipv6" : "ipv4");
+  return isLocal(remoteIp) || networkMatcher(peers)(remoteIp);
 }
 
 /** So many at once; the others in the order of their coming. */

@@ -11,6 +11,8 @@ export type Refusal = "too-many" | "too-many-from-address" | "too-fast" | "pause
 
 export interface Guest {
   readonly party: string;
+  /** The client's address; null over a Unix socket. */
+  readonly address: string | null;
   readonly socket: Socket;
   /** A mail is being sent now: not to be evicted. */
   busy: boolean;
@@ -51,9 +53,12 @@ export class Gate {
     return this.#guests;
   }
 
-  /** Admits a connection, or says why not. The guest leaves when its socket closes. */
-  admit(socket: Socket): Guest | Refusal {
-    const party = partyOf(socket.remoteAddress ?? "local");
+  /**
+   * Admits a connection, or says why not. The guest leaves when its socket closes.
+   * @param address the client's, which a proxy may have told; null over a Unix socket
+   */
+  admit(socket: Socket, address: string | null): Guest | Refusal {
+    const party = partyOf(address ?? "local");
     if (!this.#underRate(this.#connects, party, this.#limits.connections_per_minute)) return "too-fast";
     const mine = this.#perParty.get(party) ?? 0;
     if (mine >= this.#limits.max_connections_per_address) return "too-many-from-address";
@@ -61,6 +66,7 @@ export class Gate {
     let deadline: Timer | undefined;
     const guest: Guest = {
       party,
+      address,
       socket,
       busy: false,
       lastActive: this.#clock.monotonic(),

@@ -10,6 +10,7 @@ import { type Clock, epochSeconds } from "../../lib/clock.ts";
 import { errorText, MailreportError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import { cleanShort } from "../../lib/text.ts";
+import { networkMatcher } from "../../model/ip.ts";
 import type { ReportKind } from "../../model/report.ts";
 import type { CarrierAuth, Intake } from "../../store/archive.ts";
 import { refusalBefore } from "../policy.ts";
@@ -17,6 +18,7 @@ import type { Accepted, IngestPort } from "../port.ts";
 import { type RecipientTable, recipientTable } from "../recipients.ts";
 import { inspect, readData } from "./data.ts";
 import { Gate, type Guest, type Refusal } from "./gate.ts";
+import { type ProxyReading, readProxyHeader } from "./proxy.ts";
 import { receivedField } from "./received.ts";
 
 export interface SmtpOptions {
@@ -49,6 +51,8 @@ const MOST_BAD_RECIPIENTS = 20;
 const MOST_COMMANDS = 100;
 /** A handler that has no answer by then gives a temporary one. */
 const ANSWER_MS = 120_000;
+/** How long a proxy may take for its first line. */
+const PROXY_HEADER_MS = 10_000;
 /** Mail in memory, of all sessions together. */
 const BUFFERED_BYTES = 256 << 20;
 
@@ -86,7 +90,11 @@ export class SmtpListeners {
   #smtp: SMTPServer;
   readonly #lmtp: SMTPServer;
   readonly #sessions = new WeakMap<object, SessionState>();
-  readonly #bySocket = new WeakMap<Socket, Guest>();
+  /** By the id of their connection. */
+  readonly #guests = new Map<string, Guest>();
+  #isProxy: (ip: string) => boolean;
+  /** Connections of proxies that have not said yet whose they are. */
+  #waitingProxied = 0;
   readonly #count: Record<string, number> = {
     "smtp.session": 0,
     "mail.accepted": 0,
@@ -103,6 +111,7 @@ export class SmtpListeners {
     this.#config = options.config;
     this.#recipients = recipientTable(options.config, options.isReturnPath);
     this.#gate = new Gate(options.clock, options.config.smtp);
+    this.#isProxy = networkMatcher(options.config.smtp.trusted_proxies);
     this.#smtp = this.#makeServer(false);
     this.#lmtp = this.#makeServer(true);
   }
@@ -140,23 +149,62 @@ export class SmtpListeners {
   #connected(socket: Socket, protocol: "smtp" | "lmtp"): void {
     this.#count["smtp.session"]!++;
     socket.setNoDelay(true);
-    const guest = this.#paused || this.#stopping ? "paused" : this.#gate.admit(socket);
+    const peer = socket.remoteAddress ?? null;
+    if (peer !== null && this.#isProxy(peer)) void this.#proxied(socket, protocol, peer);
+    else this.#admit(socket, protocol, { address: peer, port: socket.remotePort ?? 0 });
+  }
+
+  /** A connection of a proxy: it says first whose it is. */
+  async #proxied(socket: Socket, protocol: "smtp" | "lmtp", proxy: string): Promise<void> {
+    const ignored = (): void => {}; // the close that follows says it all
+    socket.on("error", ignored);
+    const waiting = this.#config.smtp.max_connections;
+    const reading: ProxyReading =
+      this.#waitingProxied >= waiting
+        ? { ok: false, why: "too many connections without a PROXY header" }
+        : await this.#waitingFor(readProxyHeader(socket, this.#options.clock, PROXY_HEADER_MS));
+    if (!reading.ok) {
+      this.#count["smtp.refused.proxy"] = (this.#count["smtp.refused.proxy"] ?? 0) + 1;
+      this.#options.log.warn("smtp.refused", { address: proxy, reason: reading.why });
+      socket.destroy();
+      return;
+    }
+    socket.off("error", ignored);
+    this.#admit(socket, protocol, reading.client ?? { address: proxy, port: socket.remotePort ?? 0 });
+  }
+
+  async #waitingFor<T>(work: Promise<T>): Promise<T> {
+    this.#waitingProxied++;
+    try {
+      return await work;
+    } finally {
+      this.#waitingProxied--;
+    }
+  }
+
+  #admit(socket: Socket, protocol: "smtp" | "lmtp", client: Client): void {
+    const guest = this.#paused || this.#stopping ? "paused" : this.#gate.admit(socket, client.address);
     if (typeof guest === "string") {
       const name = `smtp.refused.${guest}`;
       this.#count[name] = (this.#count[name] ?? 0) + 1;
-      this.#options.log.warn("smtp.refused", { address: socket.remoteAddress, reason: guest });
+      this.#options.log.warn("smtp.refused", { address: client.address, reason: guest });
       socket.on("error", () => socket.destroy());
       socket.end(`${REFUSALS[guest]}\r\n`);
       socket.destroySoon();
       return;
     }
-    this.#bySocket.set(socket, guest);
     socket.on("data", () => {
       guest.lastActive = this.#options.clock.monotonic();
     });
     const server = protocol === "smtp" ? this.#smtp : this.#lmtp;
-    server.connect(socket, {});
-    ownCodes([...server.connections].at(-1) as unknown as Connection, () => socket.destroySoon());
+    server.connect(
+      socket,
+      client.address === null ? {} : { remoteAddress: client.address, remotePort: client.port },
+    );
+    const connection = [...server.connections].at(-1) as unknown as Connection;
+    this.#guests.set(connection.id, guest);
+    socket.once("close", () => this.#guests.delete(connection.id));
+    ownCodes(connection, () => socket.destroySoon());
   }
 
   #makeServer(lmtp: boolean): SMTPServer {
@@ -198,18 +246,15 @@ export class SmtpListeners {
     return server;
   }
 
-  /** Ties a session to its guest: the newest connection of that address and port. */
+  /** Ties a session to its guest, by the id that its connection gave it. */
   #adopt(session: SMTPServerSession): SessionState | undefined {
     const known = this.#sessions.get(session);
     if (known) return known;
-    for (const guest of this.#gate.guests()) {
-      const { remotePort, remoteAddress } = guest.socket;
-      if (remotePort !== session.remotePort || !sameAddress(remoteAddress, session.remoteAddress)) continue;
-      const state = { guest, badRecipients: 0, kinds: new Map() };
-      this.#sessions.set(session, state);
-      return state;
-    }
-    return undefined;
+    const guest = this.#guests.get(session.id);
+    if (!guest) return undefined;
+    const state = { guest, badRecipients: 0, kinds: new Map() };
+    this.#sessions.set(session, state);
+    return state;
   }
 
   /** The state of a session that has said more than hello. */
@@ -479,6 +524,7 @@ export class SmtpListeners {
     this.#config = config;
     this.#recipients = recipientTable(config, this.#options.isReturnPath);
     this.#gate.setLimits(config.smtp);
+    this.#isProxy = networkMatcher(config.smtp.trusted_proxies);
     this.#smtp = this.#makeServer(false);
   }
 
@@ -505,7 +551,14 @@ export class SmtpListeners {
   }
 }
 
+/** Whose connection it is. */
+interface Client {
+  readonly address: string | null;
+  readonly port: number;
+}
+
 interface Connection {
+  readonly id: string;
   send(code: number, data: unknown, context?: unknown): void;
 }
 
@@ -524,11 +577,6 @@ function ownCodes(connection: Connection, end: () => void): void {
     send(code, data, own ? false : context);
     if (code === 421) end();
   };
-}
-
-function sameAddress(a: string | undefined, b: string | undefined): boolean {
-  const bare = (text: string | undefined): string => (text ?? "").replace(/^::ffff:/i, "").toLowerCase();
-  return bare(a) === bare(b);
 }
 
 function senderOf(session: SMTPServerSession): string {
