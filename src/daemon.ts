@@ -21,7 +21,8 @@ import { parseZone, zoneResolver } from "./dns/zone.ts";
 import { makeFeeder } from "./feed/batch.ts";
 import { type FeedSocket, startFeedSocket } from "./feed/socket.ts";
 import { dkimRecord, generateSigningKey, loadSigningKey, type SigningKey } from "./format/dkim-sign.ts";
-import { type Clock, epochSeconds, type Timer } from "./lib/clock.ts";
+import { Housekeeping } from "./housekeeping.ts";
+import { type Clock, epochSeconds } from "./lib/clock.ts";
 import { errorText, MailreportError } from "./lib/errors.ts";
 import type { RandomBytes } from "./lib/ids.ts";
 import type { Log } from "./lib/log.ts";
@@ -33,7 +34,7 @@ import { type SmtpListeners, startSmtp } from "./receive/smtp/server.ts";
 import { makeCounter } from "./report/counter.ts";
 import { messageOfReturnPath } from "./report/outbox.ts";
 import { Scheduler } from "./report/scheduler.ts";
-import type { ArchiveReader, Intake, IntakeResult } from "./store/archive.ts";
+import type { ArchiveReader, IntakeResult } from "./store/archive.ts";
 import type { QueueStore } from "./store/queue.ts";
 import { type StateLock, takeStateLock } from "./store/sqlite/lock.ts";
 import { openQueueStore } from "./store/sqlite/queue-store.ts";
@@ -48,8 +49,6 @@ export const VERSION = (
 /** Mail in progress and attempts in flight may take so long at the end. */
 const SMTP_GRACE_MS = 10_000;
 const DELIVERY_GRACE_MS = 15_000;
-const HOUSEKEEPING_MS = 3_600_000;
-const EXPIRE_ROWS = 1000;
 
 /** What the configuration depends on. */
 export function environment(): Environment {
@@ -96,7 +95,8 @@ export class Daemon {
   #carrier!: CarrierCheck;
   #smtp!: SmtpListeners;
   #stopping: Promise<void> | undefined;
-  #housekeeping: Timer | undefined;
+  #housekeeping!: Housekeeping;
+  #secret!: Uint8Array;
   #resolveStopped!: () => void;
   readonly stopped: Promise<void>;
 
@@ -130,6 +130,7 @@ export class Daemon {
     this.#queue = openQueueStore(join(state, "queue.db"), { maxRows: config.report.max_rows });
     this.#stops.push(() => this.#queue.close());
     const secret = this.#queue.instanceSecret(() => random(32));
+    this.#secret = secret;
     this.#log.info("store.opened", { path: join(state, "queue.db") });
 
     const archivePath = join(state, "archive.db");
@@ -192,20 +193,30 @@ export class Daemon {
       log: this.#log,
       verify: (raw, facts) => this.#carrier.verify(raw, facts),
       isReturnPath: (address) => messageOfReturnPath(address, secret) !== undefined,
-      onAccepted: (accepted, intake) => {
-        if (!accepted.spooled) this.#bounces(accepted.result, intake, secret);
+      onAccepted: (accepted) => {
+        if (!accepted.spooled) this.#bounces(accepted.result);
       },
     });
     this.#stops.push(() => this.#smtp.stop(SMTP_GRACE_MS));
     this.#smtp.pauseIntake(this.#isPaused("smtp"));
+    this.#housekeeping = new Housekeeping({
+      config: () => this.#config,
+      archivePath: join(config.state_directory, "archive.db"),
+      queuePath: join(config.state_directory, "queue.db"),
+      archive: this.#archive,
+      ingest: this.#ingest,
+      queue: this.#queue,
+      clock,
+      log: this.#log,
+    });
     const control: ControlServer = await startControl(config, this.#services(feeder), this.#log);
     this.#stops.push(() => control.stop());
     this.#delivery.start();
     this.#stops.push(() => this.#delivery.stop(DELIVERY_GRACE_MS));
     this.#scheduler.start();
     this.#stops.push(() => this.#scheduler.stop());
-    this.#keepHouse();
-    this.#stops.push(() => this.#housekeeping?.cancel());
+    this.#housekeeping.start();
+    this.#stops.push(() => this.#housekeeping.stop());
     this.#log.info("daemon.ready", {
       smtp: this.#smtp.listening.map((l) => l.address),
       control: config.control.socket,
@@ -274,16 +285,17 @@ export class Daemon {
 
   // ---- bounces of our own reports ------------------------------------------------
 
-  #bounces(result: IntakeResult, intake: Intake, secret: Uint8Array): void {
-    if (result.dsns.length === 0) return;
-    for (const address of intake.envelopeTo) {
-      const messageId = messageOfReturnPath(address, secret);
-      if (messageId !== undefined) for (const dsn of result.dsns) this.#delivery.bounced(messageId, dsn);
+  #bounces({ dsns, envelopeTo }: IntakeResult): void {
+    if (dsns.length === 0) return;
+    for (const address of envelopeTo) {
+      const messageId = messageOfReturnPath(address, this.#secret);
+      if (messageId !== undefined) for (const dsn of dsns) this.#delivery.bounced(messageId, dsn);
     }
   }
 
   #readLater(result: IntakeResult): void {
     const { mailId, outcome, reason } = result;
+    this.#bounces(result);
     this.#log.info("mail.accepted", { id: `m${mailId}`, outcome, reason, read: "later" });
   }
 
@@ -358,6 +370,7 @@ export class Daemon {
         this.#queue.audit({ at: epochSeconds(clock), who, command, detail: JSON.stringify(detail) });
         this.#log.info("control.changed", { command, who, ...detail });
       },
+      databases: this.#housekeeping,
       wakeDelivery: () => this.#delivery.wake(),
       reload: () => this.reload("control socket"),
       stop: () => void this.stop("control socket"),
@@ -435,44 +448,6 @@ export class Daemon {
     this.#delivery.wake();
     this.#log.info("daemon.reloaded", { who, applied, needs_restart: needsRestart });
     return { ok: true, applied, needsRestart, problems: [] };
-  }
-
-  // ---- housekeeping -------------------------------------------------------------------
-
-  /** Once an hour: old data goes in small slices, between which others have their turn. */
-  #keepHouse(): void {
-    const { clock } = this.#options;
-    this.#housekeeping = clock.after(HOUSEKEEPING_MS, () => {
-      void this.#expire().catch((error) =>
-        this.#log.error("store.problem", { what: "retention", error: errorText(error) }),
-      );
-      this.#keepHouse();
-    });
-  }
-
-  async #expire(): Promise<void> {
-    const now = epochSeconds(this.#options.clock);
-    const { raw, failed, records, feedback } = this.#config.retention;
-    const policy = {
-      raw: raw / 1000,
-      failedRaw: failed / 1000,
-      records: records / 1000,
-      feedback: feedback / 1000,
-    };
-    let deleted = 0;
-    for (;;) {
-      const n = await this.#ingest.expire(now, policy, EXPIRE_ROWS);
-      deleted += n;
-      if (n === 0 || this.#stopping) break;
-    }
-    const before = now - this.#config.deliver.keep_settled / 1000;
-    while (this.#queue.prune(before, EXPIRE_ROWS) > 0 && !this.#stopping)
-      await new Promise((resolve) => setImmediate(resolve));
-    // as long as events of its period may come, a report must be known to be closed
-    const oldest = now - this.#config.report.max_age / 1000 - 86_400;
-    this.#queue.pruneOutgoing(Math.min(before, oldest), EXPIRE_ROWS);
-    this.#queue.checkpoint();
-    if (deleted > 0) this.#log.info("retention.done", { rows: deleted });
   }
 
   /** Drains and stops, once; everything is undone in reverse. */

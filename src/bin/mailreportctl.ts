@@ -21,6 +21,7 @@ const code = await run({
   columns: process.stdout.columns ?? 120,
   now: Date.now(),
   out: (text) => void process.stdout.write(text),
+  outBytes: (bytes) => void process.stdout.write(bytes),
   err: (text) => void process.stderr.write(text),
   stdin: process.stdin,
   version,

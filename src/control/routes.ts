@@ -11,8 +11,9 @@ import { wireReports } from "../model/wire-report.ts";
 import type { ArchiveFilter, IntakeResult } from "../store/archive.ts";
 import { importFrames } from "./import.ts";
 import type { Services } from "./services.ts";
-import { sendList } from "./stream.ts";
+import { sendList, sendWhole } from "./stream.ts";
 import {
+  dayView,
   domainView,
   envelopeView,
   mailView,
@@ -42,18 +43,39 @@ const envelopeFilter = {
   due_after: epoch.optional(),
 };
 
-const archiveFilter = {
+const time = { since: epoch.optional(), until: epoch.optional() };
+const aboutReport = {
   kind: z.enum(REPORT_KINDS).optional(),
   domain: text.optional(),
   org: text.optional(),
-  source: text.optional(),
-  result: z.enum(["pass", "fail", "unknown"]).optional(),
-  since: epoch.optional(),
-  until: epoch.optional(),
   warning: z.enum(keys(WARNINGS)).optional(),
-  outcome: z.enum(OUTCOMES).optional(),
-  reason: z.enum(keys(REASONS)).optional(),
+  ...time,
 };
+const aboutRecord = {
+  domain: text.optional(),
+  org: text.optional(),
+  result: z.enum(["pass", "fail", "unknown"]).optional(),
+  ...time,
+};
+const outcome = z.enum([...OUTCOMES, "failed"]);
+/** What each list of the archive can be narrowed by; anything else is refused, never passed over. */
+const ARCHIVE_FILTERS = {
+  received: {
+    ...aboutReport,
+    source: text.optional(),
+    outcome: outcome.optional(),
+    reason: z.enum(keys(REASONS)).optional(),
+  },
+  reports: aboutReport,
+  records: { ...aboutRecord, source: text.optional() },
+  domains: { domain: text.optional(), ...time },
+  sources: { ...aboutRecord, source: text.optional(), all: z.stringbool().optional() },
+  reporters: aboutReport,
+  days: aboutRecord,
+} as const;
+
+/** Sources of one answer: they are summed up in memory. */
+const MOST_SOURCES = 100_000;
 
 const selectSchema = z.union([
   z.strictObject({ ids: z.array(text).min(1).max(10_000) }),
@@ -87,7 +109,8 @@ function selectionOf(
   };
 }
 
-const filterOf = (query: z.infer<z.ZodObject<typeof archiveFilter>>): ArchiveFilter =>
+/** The schemas are made of the same words as the filter. */
+const filterOf = (query: Readonly<Record<string, unknown>>): ArchiveFilter =>
   given(query) as ArchiveFilter & { warning?: Warning; reason?: Reason };
 
 export function importView(file: string, member: string | null, result: IntakeResult) {
@@ -265,12 +288,14 @@ export function addRoutes(fastify: FastifyInstance, services: Services): void {
   }
 
   // ---- the archive ---------------------------------------------------------------
-  const archiveQuery = z.strictObject({ ...archiveFilter, limit, after });
+  const listOf = <K extends keyof typeof ARCHIVE_FILTERS>(name: K) => ({
+    querystring: z.strictObject({ ...ARCHIVE_FILTERS[name], limit, after }),
+  });
   const page = (n: number, at: string | undefined) => ({
     limit: n,
     ...(at === undefined ? {} : { after: at }),
   });
-  app.get("/v1/received", { schema: { querystring: archiveQuery } }, (request, reply) => {
+  app.get("/v1/received", { schema: listOf("received") }, (request, reply) => {
     const { limit: most, after: from, ...filter } = request.query;
     return sendList(reply, most, from, (n, at) => archive.received(filterOf(filter), page(n, at)), mailView);
   });
@@ -282,7 +307,7 @@ export function addRoutes(fastify: FastifyInstance, services: Services): void {
   app.get("/v1/received/:id/raw", { schema: outgoingId }, async (request, reply) =>
     raw(reply, await archive.rawMail(request.params.id), "archive.no_such_mail", request.params.id),
   );
-  app.get("/v1/reports", { schema: { querystring: archiveQuery } }, (request, reply) => {
+  app.get("/v1/reports", { schema: listOf("reports") }, (request, reply) => {
     const { limit: most, after: from, ...filter } = request.query;
     return sendList(reply, most, from, (n, at) => archive.reports(filterOf(filter), page(n, at)), reportView);
   });
@@ -294,61 +319,41 @@ export function addRoutes(fastify: FastifyInstance, services: Services): void {
   });
   app.get(
     "/v1/records",
-    { schema: { querystring: z.strictObject({ ...archiveFilter, report: text.optional(), limit, after }) } },
+    {
+      schema: {
+        querystring: z.strictObject({ ...ARCHIVE_FILTERS.records, report: text.optional(), limit, after }),
+      },
+    },
     (request, reply) => {
       const { limit: most, after: from, report, ...filter } = request.query;
       const where = { ...filterOf(filter), ...(report === undefined ? {} : { reportId: report }) };
       return sendList(reply, most, from, (n, at) => archive.records(where, page(n, at)), recordView);
     },
   );
-  app.get("/v1/domains", { schema: { querystring: archiveQuery } }, (request, reply) => {
-    const { limit: most, after: _after, ...filter } = request.query;
-    return sendList(
-      reply,
-      most,
-      undefined,
-      async (n) => ({ items: (await archive.domains(filterOf(filter))).slice(0, n), next: null }),
-      domainView,
-    );
+  app.get("/v1/domains", { schema: listOf("domains") }, (request, reply) => {
+    const { limit: most, after: from, ...filter } = request.query;
+    return sendWhole(reply, most, from, () => archive.domains(filterOf(filter)), domainView);
   });
-  app.get("/v1/sources", { schema: { querystring: archiveQuery } }, (request, reply) => {
-    const { limit: most, after: _after, ...filter } = request.query;
-    return sendList(
-      reply,
-      Math.min(most, 10_000),
-      undefined,
-      async () => ({ items: await archive.sources(filterOf(filter), Math.min(most, 10_000)), next: null }),
-      sourceView,
-    );
+  app.get("/v1/sources", { schema: listOf("sources") }, (request, reply) => {
+    const { limit: most, after: from, ...filter } = request.query;
+    return sendWhole(reply, most, from, () => archive.sources(filterOf(filter), MOST_SOURCES), sourceView);
   });
-  app.get("/v1/reporters", { schema: { querystring: archiveQuery } }, (request, reply) => {
-    const { limit: most, after: _after, ...filter } = request.query;
-    return sendList(
-      reply,
-      most,
-      undefined,
-      async (n) => ({ items: (await archive.reporters(filterOf(filter))).slice(0, n), next: null }),
-      reporterView,
-    );
+  app.get("/v1/reporters", { schema: listOf("reporters") }, (request, reply) => {
+    const { limit: most, after: from, ...filter } = request.query;
+    return sendWhole(reply, most, from, () => archive.reporters(filterOf(filter)), reporterView);
   });
-  app.get("/v1/days", { schema: { querystring: archiveQuery } }, (request, reply) => {
-    const { limit: most, after: _after, ...filter } = request.query;
-    return sendList(
-      reply,
-      most,
-      undefined,
-      async (n) => ({ items: (await archive.days(filterOf(filter))).slice(0, n), next: null }),
-      (day) => day,
-    );
+  app.get("/v1/days", { schema: listOf("days") }, (request, reply) => {
+    const { limit: most, after: from, ...filter } = request.query;
+    return sendWhole(reply, most, from, () => archive.days(filterOf(filter)), dayView);
   });
   const reparseBody = z.strictObject({
     ids: z.array(text).max(10_000).optional(),
-    outcome: z.enum(OUTCOMES).optional(),
+    outcome: outcome.optional(),
     all: z.literal(true).optional(),
   });
   app.post("/v1/reparse", { schema: { body: reparseBody } }, async (request) => {
-    const { ids, outcome, all } = request.body;
-    if (!ids && !outcome && !all)
+    const { ids, outcome: wanted, all } = request.body;
+    if (!ids && !wanted && !all)
       throw new MailreportError("request.invalid", { detail: "ids, outcome or all" });
     const counts: Record<string, number> = {};
     let done = 0;
@@ -361,7 +366,7 @@ export function addRoutes(fastify: FastifyInstance, services: Services): void {
             ),
             next: null,
           }
-        : await archive.received(outcome ? { outcome } : {}, page(500, from));
+        : await archive.received(wanted ? { outcome: wanted } : {}, page(500, from));
       const kept = found.items.filter((mail) => mail.rawKept);
       for (const result of await services.reparse(kept))
         counts[result.outcome] = (counts[result.outcome] ?? 0) + 1;
@@ -370,6 +375,28 @@ export function addRoutes(fastify: FastifyInstance, services: Services): void {
     } while (from !== undefined);
     return { read: done, outcomes: counts };
   });
+
+  // ---- the databases -------------------------------------------------------------
+  app.post("/v1/db/backup", { schema: { body: z.strictObject({ path: text }) } }, async (request) => {
+    const files = await services.databases.backup(request.body.path);
+    services.audit("db backup", { files: files.map((file) => file.path) });
+    return { files };
+  });
+  app.get("/v1/db/check", async () => {
+    const problems = await services.databases.check();
+    return { ok: problems.length === 0, problems };
+  });
+  app.post("/v1/db/vacuum", async () => ({ freed: await services.databases.vacuum() }));
+  app.post(
+    "/v1/db/prune",
+    { schema: { body: z.strictObject({ dry_run: z.boolean() }) } },
+    async (request) => {
+      const counts = await services.databases.prune(request.body.dry_run);
+      if (!request.body.dry_run) services.audit("db prune", counts);
+      return counts;
+    },
+  );
+  app.get("/v1/db/stats", async () => services.databases.stats());
 
   // ---- in ----------------------------------------------------------------------
   app.post("/v1/import", { bodyLimit: Number.MAX_SAFE_INTEGER }, (request, reply) =>

@@ -50,6 +50,17 @@ export interface StatusAnswer {
   >;
 }
 
+/** Looking after archive.db and queue.db. */
+export interface DatabaseService {
+  backup(folder: string): Promise<readonly { readonly path: string; readonly bytes: number }[]>;
+  /** What is wrong; nothing when they are sound. */
+  check(): Promise<readonly string[]>;
+  /** Returns the bytes given back. */
+  vacuum(): Promise<number>;
+  prune(dryRun: boolean): Promise<Record<string, number>>;
+  stats(): Promise<Record<string, unknown>>;
+}
+
 export interface Services {
   readonly queue: QueueStore;
   readonly archive: ArchiveReader;
@@ -69,6 +80,7 @@ export interface Services {
   resume(subsystem: Subsystem, destination: string | null): boolean;
   /** Notes what an operator changed, in the audit table and the log. */
   audit(command: string, detail: Readonly<Record<string, unknown>>): void;
+  readonly databases: DatabaseService;
   /** Envelopes may be due. */
   wakeDelivery(): void;
   reload(): Promise<ReloadAnswer>;

@@ -49,3 +49,20 @@ export async function sendList<T>(
   }
   return reply;
 }
+
+/** Sends a list that is loaded as a whole, such as sums; `after` is the number of items that were sent before. */
+export function sendWhole<T>(
+  reply: FastifyReply,
+  limit: number,
+  after: string | undefined,
+  load: () => Promise<readonly T[]>,
+  view: (item: T) => unknown,
+): Promise<FastifyReply> {
+  let all: readonly T[] | undefined;
+  const page = async (n: number, at: string | undefined): Promise<ListPage<T>> => {
+    all ??= await load();
+    const from = Number.parseInt(at ?? "0", 10) || 0;
+    return { items: all.slice(from, from + n), next: from + n < all.length ? String(from + n) : null };
+  };
+  return sendList(reply, limit, after, page, view);
+}

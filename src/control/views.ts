@@ -3,6 +3,7 @@ import { iso } from "../lib/units.ts";
 import type { OutgoingReport } from "../model/outgoing.ts";
 import type { Envelope } from "../model/queue.ts";
 import type {
+  DayFigures,
   DomainSummary,
   ReceivedMail,
   ReceivedReport,
@@ -162,4 +163,12 @@ export const reporterView = (r: ReporterSummary) => ({
   messages: r.messages,
   last_at: iso(r.last),
   warnings: r.warnings,
+});
+
+export const dayView = (d: DayFigures) => ({
+  day: iso(d.day).slice(0, 10),
+  messages: d.messages,
+  pass: d.pass,
+  fail: d.fail,
+  unknown: d.unknown,
 });

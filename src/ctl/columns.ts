@@ -170,3 +170,11 @@ export const reporterColumns = (now: number): readonly Column[] => [
     text: (r) => (r.warnings as Item[]).map((w) => `${str(w.code)}=${str(w.count)}`).join(","),
   },
 ];
+
+export const dayColumns: readonly Column[] = [
+  { title: "DAY", text: (d) => str(d.day) },
+  { title: "MESSAGES", text: (d) => thousands(d.messages), plain: (d) => str(d.messages), right: true },
+  { title: "PASS", text: (d) => share(d.pass, d.messages), plain: (d) => str(d.pass), right: true },
+  { title: "FAIL", text: (d) => thousands(d.fail), plain: (d) => str(d.fail), right: true },
+  { title: "UNKNOWN", text: (d) => thousands(d.unknown), plain: (d) => str(d.unknown), right: true },
+];

@@ -15,21 +15,43 @@ const envelopes: readonly OptionSpec[] = [
   { name: "before", short: "b", value: "TIME", help: "due before" },
   { name: "due-after", short: "a", value: "TIME", help: "due after" },
 ];
-const archive: readonly OptionSpec[] = [
-  { name: "kind", short: "f", value: "KIND", help: "dmarc, tls, failure, arf, dsn" },
-  { name: "domain", short: "d", value: "DOMAIN", help: "policy domain" },
-  { name: "org", value: "TEXT", help: "part of the organisation's name" },
-  { name: "source", value: "IP", help: "source address" },
-  { name: "result", value: "pass|fail|unknown", help: "DMARC result" },
-  { name: "since", value: "TIME", help: "from (2026-11-20, -7d, now, @epoch)" },
-  { name: "until", value: "TIME", help: "before" },
-  { name: "warning", value: "CODE", help: "reports with this warning" },
-];
+const option = (name: string, value: string, help: string, short?: string): OptionSpec => ({
+  name,
+  value,
+  help,
+  ...(short === undefined ? {} : { short }),
+});
+const KIND = option("kind", "KIND", "dmarc, tls, failure, arf, dsn", "f");
+const DOMAIN = option("domain", "DOMAIN", "policy domain", "d");
+const ORG = option("org", "TEXT", "part of the organisation's name");
+const SOURCE = option("source", "IP", "source address");
+const RESULT = option("result", "pass|fail|unknown", "DMARC result");
+const SINCE = option("since", "TIME", "from (2026-11-20, -7d, now, @epoch)");
+const UNTIL = option("until", "TIME", "before");
+const WARNING = option("warning", "CODE", "reports with this warning");
+const OUTCOME = option(
+  "outcome",
+  "OUTCOME",
+  "imported, partial, duplicate, invalid…, or failed for all that went wrong",
+);
+const STATE = option("state", "OUTCOME", "the same as --outcome");
+const ALL: OptionSpec = { name: "all", help: "with reports that are left out of the figures" };
+/** What the lists of the archive can be narrowed by. */
+const reports: readonly OptionSpec[] = [KIND, DOMAIN, ORG, SINCE, UNTIL, WARNING];
+const reportsOfKind: readonly OptionSpec[] = [DOMAIN, ORG, SINCE, UNTIL, WARNING];
+const records: readonly OptionSpec[] = [DOMAIN, ORG, SOURCE, RESULT, SINCE, UNTIL];
+const days: readonly OptionSpec[] = [DOMAIN, ORG, RESULT, SINCE, UNTIL];
 const mails: readonly OptionSpec[] = [
-  { name: "outcome", value: "OUTCOME", help: "imported, partial, duplicate, invalid, not-a-report…" },
-  { name: "reason", value: "CODE", help: "reason code" },
-  { name: "since", value: "TIME", help: "received from" },
-  { name: "until", value: "TIME", help: "received before" },
+  OUTCOME,
+  STATE,
+  option("reason", "CODE", "reason code"),
+  KIND,
+  DOMAIN,
+  ORG,
+  WARNING,
+  option("source", "IP", "address of the client that brought it"),
+  SINCE,
+  UNTIL,
   { name: "reports", help: "the reports in place of the mails" },
 ];
 const outgoing: readonly OptionSpec[] = [
@@ -108,7 +130,7 @@ export const COMMANDS: readonly Command[] = [
   {
     run: "received",
     words: ["show", "received"],
-    options: [...mails, ...archive.filter((o) => !mails.some((m) => m.name === o.name)), ...page],
+    options: [...mails, ...page],
     help: "mails and files that came, and what became of them",
   },
   {
@@ -125,13 +147,13 @@ export const COMMANDS: readonly Command[] = [
     words: ["show", "records"],
     operands: "[DOMAIN]",
     most: 1,
-    options: [...archive, ...page],
+    options: [...records, ...page],
     help: "records of received DMARC reports",
   },
   {
     run: "domains",
     words: ["show", "domains"],
-    options: [...archive, ...page],
+    options: [DOMAIN, SINCE, UNTIL, ...page],
     help: "figures by policy domain",
   },
   {
@@ -139,13 +161,13 @@ export const COMMANDS: readonly Command[] = [
     words: ["show", "sources"],
     operands: "[DOMAIN]",
     most: 1,
-    options: [...archive, ...page],
+    options: [...records, ALL, ...page],
     help: "who sends in a domain's name",
   },
   {
     run: "reporters",
     words: ["show", "reporters"],
-    options: [...archive, ...page],
+    options: [...reports, ...page],
     help: "who reports, and which repairs that takes",
   },
   {
@@ -153,20 +175,28 @@ export const COMMANDS: readonly Command[] = [
     words: ["show", "tls"],
     operands: "[DOMAIN]",
     most: 1,
-    options: [...archive, ...page],
+    options: [...reportsOfKind, ...page],
     help: "received TLS reports",
   },
   {
     run: "failures",
     words: ["show", "failures"],
-    options: [...archive, ...page],
+    options: [...reportsOfKind, ...page],
     help: "received failure reports",
   },
   {
     run: "dsn",
     words: ["show", "dsn"],
-    options: [...archive, ...page],
+    options: [...reportsOfKind, ...page],
     help: "received delivery status notifications",
+  },
+  {
+    run: "days",
+    words: ["show", "days"],
+    operands: "[DOMAIN]",
+    most: 1,
+    options: [...days, ...page],
+    help: "figures by day; long reports are spread over theirs",
   },
   { run: "suppressions", words: ["show", "suppressions"], help: "addresses that are not sent to" },
   {
@@ -361,10 +391,7 @@ export const COMMANDS: readonly Command[] = [
     words: ["ingest", "retry"],
     operands: "[MAIL...]",
     most: 1000,
-    options: [
-      { name: "outcome", value: "OUTCOME", help: "all mails with this outcome" },
-      { name: "all", help: "all mails" },
-    ],
+    options: [OUTCOME, STATE, { name: "all", help: "all mails" }],
     help: "read kept mails again",
   },
   {
@@ -372,12 +399,41 @@ export const COMMANDS: readonly Command[] = [
     words: ["reparse"],
     operands: "[MAIL...]",
     most: 1000,
-    options: [
-      { name: "outcome", value: "OUTCOME", help: "all mails with this outcome" },
-      { name: "all", help: "all mails" },
-    ],
+    options: [OUTCOME, STATE, { name: "all", help: "all mails" }],
     help: "read kept mails again",
   },
+  {
+    run: "export",
+    words: ["export"],
+    operands: "LIST|raw [ID...]",
+    least: 1,
+    most: 10_000,
+    options: [
+      { name: "format", value: "ndjson|csv|tsv", help: "form of a list (default: ndjson)" },
+      { name: "output", short: "o", value: "DIR", help: "raw mails as files, one each" },
+      ...[...mails.filter((o) => o.name !== "source"), SOURCE, RESULT, ALL].filter(
+        (o) => o.name !== "reports",
+      ),
+      ...page,
+    ],
+    help: "all fields of mails, reports, records, domains, sources, reporters, days, tls, failures, dsn; or raw mail",
+    examples: [
+      "mailreportctl export records --domain example.org --since -30d --format csv >records.csv",
+      "mailreportctl export raw --outcome failed --output failed/",
+    ],
+  },
+  {
+    run: "dbBackup",
+    words: ["db", "backup"],
+    operands: "DIR",
+    least: 1,
+    most: 1,
+    help: "copy both databases to a new directory, while they are in use",
+  },
+  { run: "dbCheck", words: ["db", "check"], help: "see whether the databases are sound" },
+  { run: "dbVacuum", words: ["db", "vacuum"], help: "give unused space back; intake waits meanwhile" },
+  { run: "dbPrune", words: ["db", "prune"], help: "delete now what has had its time (--dry-run counts it)" },
+  { run: "dbStats", words: ["db", "stats"], help: "size and content of the databases" },
   { run: "reload", words: ["reload"], help: "read the configuration again" },
   { run: "stop", words: ["stop"], help: "end the daemon" },
   { run: "log", words: ["log", "brief"], classic: true, help: "log what matters" },

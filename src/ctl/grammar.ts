@@ -48,6 +48,7 @@ export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
   { name: "json", help: "JSON, one object a line" },
   { name: "plain", help: "fields for programs, as in a pipe" },
   { name: "csv", help: "comma-separated values" },
+  { name: "tsv", help: "tab-separated values" },
   { name: "yes", short: "y", help: "do not ask" },
   { name: "dry-run", short: "n", help: "say what would change" },
   { name: "reason", value: "TEXT", help: "why, for the audit log" },

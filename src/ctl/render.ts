@@ -2,7 +2,7 @@
 import { clean } from "../lib/text.ts";
 import { formatDuration } from "../lib/units.ts";
 
-export type Form = "table" | "plain" | "json" | "csv";
+export type Form = "table" | "plain" | "json" | "csv" | "tsv";
 
 export interface Terminal {
   readonly isTTY: boolean;
@@ -85,6 +85,11 @@ export function csvCell(text: string): string {
 
 export function csvLine(columns: readonly Column[], item: Item): string {
   return `${columns.map((c) => csvCell(clean((c.plain ?? c.text)(item)))).join(",")}\r\n`;
+}
+
+/** Tabs and line ends cannot stand in a field: they are escaped like all control characters. */
+export function tsvLine(columns: readonly Column[], item: Item): string {
+  return `${columns.map((c) => clean((c.plain ?? c.text)(item))).join("\t")}\n`;
 }
 
 /** `key: value` lines, nested objects indented. */

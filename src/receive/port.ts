@@ -19,8 +19,7 @@ export interface IngestPort {
   expire(now: number, policy: RetentionPolicy, rows: number): Promise<number>;
   deleteReport(reportId: number): Promise<boolean>;
   backup(path: string): Promise<{ readonly bytes: number }>;
-  vacuum(): Promise<void>;
-  integrity(): Promise<readonly string[]>;
+  vacuum(pages: number): Promise<number>;
   /** Stops reading spooled mail (`pause mda`); intake of small mails goes on raw. */
   pauseReading(paused: boolean): void;
   /** Mails waiting for an answer, and bytes. */

@@ -75,8 +75,10 @@ export interface IntakeResult {
   readonly items: readonly ItemReading[];
   /** Numbers of the reports that were new (`r42`). */
   readonly reportIds: readonly number[];
-  /** DSNs found, so that main can tie them to its envelopes. */
+  /** DSNs found, so that main can tie them to its envelopes, */
   readonly dsns: readonly DsnReport[];
+  /** and the addresses they came to. */
+  readonly envelopeTo: readonly string[];
 }
 
 /** Reads one mail into a sink; handed to the writer, so that store/ knows no formats. */
@@ -100,8 +102,8 @@ export interface ArchiveWriter {
   deleteReport(reportId: number): Promise<boolean>;
   /** Online copy. */
   backup(path: string): Promise<{ readonly bytes: number }>;
-  vacuum(): Promise<void>;
-  integrity(): Promise<readonly string[]>;
+  /** Gives up to `pages` unused pages back; returns how many are left. */
+  vacuum(pages: number): Promise<number>;
   checkpoint(): void;
   close(): void;
 }
@@ -126,7 +128,8 @@ export interface ArchiveFilter {
   readonly since?: number;
   readonly until?: number;
   readonly warning?: Warning;
-  readonly outcome?: Outcome;
+  /** `failed`: all that went wrong, and may go better with a later version. */
+  readonly outcome?: Outcome | "failed";
   readonly reason?: Reason;
   /** Include reports of foreign domains and unverified ones in figures. */
   readonly all?: boolean;
@@ -246,6 +249,19 @@ export interface DayFigures {
   readonly messages: number;
   readonly pass: number;
   readonly fail: number;
+  readonly unknown: number;
+}
+
+/** How much has had its time. */
+export type Expirable = Readonly<Record<"raw_mails" | "feedback_reports" | "reports_with_records", number>>;
+
+/** Pages and bytes of the archive. */
+export interface ArchiveSize {
+  readonly page_size: number;
+  readonly pages: number;
+  readonly free_pages: number;
+  readonly raw_mails: number;
+  readonly raw_bytes: number;
 }
 
 /** Questions about the archive. Every method may be slow: never call one on the main thread. */
@@ -266,6 +282,9 @@ export interface ArchiveReader {
   days(filter: ArchiveFilter): Promise<readonly DayFigures[]>;
   /** Counters for `show stats`: `archive.report.dmarc`, `archive.record`, `archive.message.pass`… */
   stats(): Promise<Record<string, number>>;
+  /** What retention would delete now. */
+  expirable(now: number, policy: RetentionPolicy): Promise<Expirable>;
+  size(): Promise<ArchiveSize>;
   close(): Promise<void>;
 }
 

@@ -170,7 +170,6 @@ describe("the archive", () => {
     expect(await reader.receivedMail("m2")).toMatchObject({ outcome: "invalid", rawKept: true });
     expect(await total()).toBe(4);
     expect(await stats()).toMatchObject({ "archive.report.dmarc": 2, "archive.outcome.imported": 2 });
-    expect(await writer.integrity()).toEqual([]);
   });
 
   it("spreads a long report over its days, none of its messages lost", async () => {

@@ -14,7 +14,16 @@ import { until } from "../support/wait.ts";
 
 const stored = (mailId: number): Accepted => ({
   spooled: false,
-  result: { mailId, outcome: "imported", reason: null, detail: null, items: [], reportIds: [], dsns: [] },
+  result: {
+    mailId,
+    outcome: "imported",
+    reason: null,
+    detail: null,
+    items: [],
+    reportIds: [],
+    dsns: [],
+    envelopeTo: [],
+  },
 });
 
 describe("the SMTP listener", () => {

@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { COMMANDS } from "../../src/ctl/commands.ts";
+import { HANDLERS } from "../../src/ctl/run.ts";
 import { ERROR_CODES } from "../../src/lib/errors.ts";
 import { LOG_EVENTS } from "../../src/lib/log.ts";
 import { ROOT } from "../support/build.ts";
@@ -30,8 +31,6 @@ describe("catalogues", () => {
   });
 
   it("every command is carried out", () => {
-    const text = readFileSync(join(ROOT, "src/ctl/run.ts"), "utf8");
-    const handlers = text.slice(text.indexOf("const HANDLERS"));
-    for (const { run } of COMMANDS) expect(handlers, run).toMatch(new RegExp(`^  (?:async )?${run}\\b`, "m"));
+    expect([...new Set(COMMANDS.map(({ run }) => run))].sort()).toEqual(Object.keys(HANDLERS).sort());
   });
 });

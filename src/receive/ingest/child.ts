@@ -171,9 +171,7 @@ async function perform(request: RequestFrame, body: Uint8Array): Promise<unknown
     case "backup":
       return archive.backup(request.path);
     case "vacuum":
-      return archive.vacuum();
-    case "integrity":
-      return archive.integrity();
+      return archive.vacuum(request.pages);
     case "reading":
       reading = request.on;
       spooled = true;

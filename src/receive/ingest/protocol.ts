@@ -28,8 +28,7 @@ export type Request =
   | { readonly op: "expire"; readonly now: number; readonly policy: RetentionPolicy; readonly rows: number }
   | { readonly op: "deleteReport"; readonly reportId: number }
   | { readonly op: "backup"; readonly path: string }
-  | { readonly op: "vacuum" }
-  | { readonly op: "integrity" }
+  | { readonly op: "vacuum"; readonly pages: number }
   | { readonly op: "reading"; readonly on: boolean }
   | { readonly op: "close" };
 

@@ -300,7 +300,16 @@ class Supervisor implements Ingest {
       this.#options.log.error("ingest.quarantined", { mail: `m${mailId}`, reason });
       resolve({
         spooled: false,
-        result: { mailId, outcome: "invalid", reason, detail, items: [], reportIds: [], dsns: [] },
+        result: {
+          mailId,
+          outcome: "invalid",
+          reason,
+          detail,
+          items: [],
+          reportIds: [],
+          dsns: [],
+          envelopeTo: [],
+        },
       });
     } catch (error) {
       reject(error instanceof IngestDied ? new MailreportError("ingest.unavailable") : (error as Error));
@@ -359,12 +368,8 @@ class Supervisor implements Ingest {
     return this.#job({ op: "backup", path });
   }
 
-  vacuum(): Promise<void> {
-    return this.#job({ op: "vacuum" });
-  }
-
-  integrity(): Promise<readonly string[]> {
-    return this.#job({ op: "integrity" });
+  vacuum(pages: number): Promise<number> {
+    return this.#job({ op: "vacuum", pages });
   }
 
   pauseReading(paused: boolean): void {

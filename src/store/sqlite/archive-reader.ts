@@ -14,6 +14,7 @@ import type {
   ReporterSummary,
 } from "../archive.ts";
 import { readAuthMore } from "./archive-mails.ts";
+import { expirable } from "./archive-retention.ts";
 import { makeScan, type ScanIds } from "./archive-scan.ts";
 import { dayWhere, mailWhere, reportsIn, reportWhere } from "./archive-select.ts";
 import { guarded, openDatabase } from "./open.ts";
@@ -185,7 +186,7 @@ export function openArchiveReader(path: string): ArchiveReader {
 
   return {
     async received(filter, page) {
-      const { sql, values } = mailWhere(filter);
+      const { sql, values } = mailWhere(filter, domainId(filter.domain));
       const before = page.after === undefined ? Number.MAX_SAFE_INTEGER : (numberOf(page.after, "m") ?? 0);
       const rows = all<MailRow>(
         `${MAIL} WHERE ${sql} AND mail.id < ? ORDER BY mail.id DESC LIMIT ?`,
@@ -347,11 +348,15 @@ export function openArchiveReader(path: string): ArchiveReader {
         `SELECT day, ev, sum(messages) AS messages FROM ${table} WHERE ${sql} GROUP BY day, ev ORDER BY day`,
         ...values,
       );
-      const days = new Map<number, { day: number; messages: number; pass: number; fail: number }>();
+      const days = new Map<
+        number,
+        { day: number; messages: number; pass: number; fail: number; unknown: number }
+      >();
       for (const { day, ev, messages } of rows) {
-        const entry = days.get(day) ?? { day, messages: 0, pass: 0, fail: 0 };
+        const entry = days.get(day) ?? { day, messages: 0, pass: 0, fail: 0, unknown: 0 };
         entry.messages += messages;
         if (isPass(ev)) entry.pass += messages;
+        else if (isUnknown(ev)) entry.unknown += messages;
         else entry.fail += messages;
         days.set(day, entry);
       }
@@ -364,6 +369,22 @@ export function openArchiveReader(path: string): ArchiveReader {
           value,
         ]),
       );
+    },
+    async expirable(now, policy) {
+      return guarded(() => expirable(database, now, policy), "archive");
+    },
+    async size() {
+      const pragma = (name: string): number => Number(database.pragma(name, { simple: true }));
+      const raw = one<{ mails: number; bytes: number }>(
+        "SELECT count(*) AS mails, coalesce(sum(length(body)), 0) AS bytes FROM raw",
+      )!;
+      return {
+        page_size: pragma("page_size"),
+        pages: pragma("page_count"),
+        free_pages: pragma("freelist_count"),
+        raw_mails: raw.mails,
+        raw_bytes: raw.bytes,
+      };
     },
     async close() {
       database.close();

@@ -17,7 +17,7 @@ import { numbering } from "./archive-ids.ts";
 import type { Interner } from "./archive-intern.ts";
 import { authsetOf, BLOCKS_PER_REPORT, BlockPacker, extraOf } from "./archive-records.ts";
 import { prepareReportStatements, type ReportRow } from "./archive-statements.ts";
-import { type Evaluations, evaluationsText, readEvaluations, type Sums } from "./archive-sums.ts";
+import { evaluationsText, readEvaluations, readSessions, type Sums, sessionsText } from "./archive-sums.ts";
 import type { Sqlite } from "./open.ts";
 
 /** Why a report was not taken, though it could be read. */
@@ -118,10 +118,7 @@ export function makeReportArchive(
     if (row.kind === "dmarc") {
       sums.dmarc(at, readEvaluations(row.sums), row.records, -1);
     } else if (row.kind === "tls") {
-      for (const policyRow of sql.tlsSumsOf(row.id)) {
-        if (policyRow.domain === null) continue;
-        sums.tls(at, intern.domain(policyRow.domain), policyRow.successes, policyRow.failures, -1);
-      }
+      for (const sessions of readSessions(row.sums)) sums.tls(at, sessions, -1);
     }
   }
 
@@ -173,7 +170,7 @@ export function makeReportArchive(
         part: PartInfo,
         figures: ReportFigures,
         contentHash: string,
-        evaluations: Evaluations | null,
+        added: string | null,
       ): Kept {
         const shared = head.kind === "dmarc" || head.kind === "tls" ? sharedHead(head) : null;
         sql.insertReport.run(
@@ -193,7 +190,7 @@ export function makeReportArchive(
           figures.passMessages,
           figures.droppedRecords,
           counted ? 1 : 0,
-          evaluations && evaluationsText(evaluations),
+          added,
           foreign ? 1 : 0,
           authFor(head.kind, intake.auth),
           intake.auth.domain,
@@ -278,7 +275,7 @@ export function makeReportArchive(
               const at = { ...head, domainId: fresh.domainId!, orgId: fresh.orgId };
               sums.dmarc(at, evaluations, figures.records, 1);
             }
-            const kept = keep(fresh, head, part, figures, contentHash, evaluations);
+            const kept = keep(fresh, head, part, figures, contentHash, evaluationsText(evaluations));
             if (begun) sql.release.run();
             return kept;
           },
@@ -306,14 +303,19 @@ export function makeReportArchive(
             ].sort();
             const placed = place(head, { ...head, org: head.orgName, domains });
             if ("stored" in placed) return compare(placed.stored.content_hash, contentHash);
-            for (const [i, result] of policies.entries()) writePolicy(placed.fresh, head, i, result);
-            return keep(placed.fresh, head, part, figures, contentHash, null);
+            const { fresh } = placed;
+            for (const [i, result] of policies.entries()) writePolicy(fresh, i, result);
+            const sessions = policies.flatMap(({ policyDomain, successes, failures }) =>
+              policyDomain === null ? [] : [{ domainId: intern.domain(policyDomain), successes, failures }],
+            );
+            if (fresh.counted) for (const of of sessions) sums.tls({ ...head, orgId: fresh.orgId }, of, 1);
+            return keep(fresh, head, part, figures, contentHash, sessionsText(sessions));
           },
           abort() {},
         };
       }
 
-      function writePolicy(fresh: Fresh, head: TlsHead, seq: number, result: TlsPolicyResult): void {
+      function writePolicy(fresh: Fresh, seq: number, result: TlsPolicyResult): void {
         const { policyType, policyDomain, successes, failures, policyTypeRaw, policyStrings, mxHosts } =
           result;
         const body = JSON.stringify({ policyTypeRaw, policyStrings, mxHosts });
@@ -332,9 +334,6 @@ export function makeReportArchive(
             d.additionalInformation,
             d.failureReasonCode,
           );
-        }
-        if (fresh.counted && policyDomain !== null) {
-          sums.tls({ ...head, orgId: fresh.orgId }, intern.domain(policyDomain), successes, failures, 1);
         }
       }
 

@@ -1,10 +1,37 @@
 /** Deletes what has had its time, in small slices; day sums stay for ever. */
-import type { RetentionPolicy } from "../archive.ts";
+import type { Expirable, RetentionPolicy } from "../archive.ts";
 import { prepareReportStatements } from "./archive-statements.ts";
 import type { Sqlite } from "./open.ts";
 
-/** Outcomes that a later version may read better: their raw mail is kept longer. */
-const FAILED = "('invalid', 'partial', 'unauthenticated', 'duplicate-conflict')";
+/** Outcomes that a later version may read better, in SQL: their raw mail is kept longer. */
+export const FAILED = "('invalid', 'partial', 'unauthenticated', 'duplicate-conflict')";
+
+/** How much has had its time. */
+export function expirable(database: Sqlite, now: number, policy: RetentionPolicy): Expirable {
+  const count = (sql: string, ...values: number[]): number =>
+    Number(
+      database
+        .prepare(sql)
+        .pluck()
+        .get(...values),
+    );
+  return {
+    raw_mails: count(
+      `SELECT count(*) FROM mail JOIN raw ON mail_id = id WHERE state = 'done'
+         AND received_at < CASE WHEN outcome IN ${FAILED} THEN ? ELSE ? END`,
+      now - policy.failedRaw,
+      now - policy.raw,
+    ),
+    feedback_reports: count(
+      "SELECT count(*) FROM report WHERE kind IN ('failure', 'arf', 'dsn') AND received_at < ?",
+      now - policy.feedback,
+    ),
+    reports_with_records: count(
+      `SELECT count(*) FROM report WHERE records_kept = 1 AND kind IN ('dmarc', 'tls') AND "end" < ?`,
+      now - policy.records,
+    ),
+  };
+}
 
 export interface Expiry {
   /** Deletes about `rows` rows; 0 when nothing is left to delete. Call it inside a transaction. */

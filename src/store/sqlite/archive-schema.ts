@@ -92,7 +92,8 @@ CREATE TABLE report (
   pass INTEGER,
   dropped INTEGER NOT NULL,
   counted INTEGER NOT NULL,            -- 1 when it is in the sums
-  sums TEXT,                           -- DMARC: messages by packed evaluation, "ev:n,…"
+  sums TEXT,                           -- what it adds to the sums: DMARC "evaluation:messages,…",
+                                       -- TLS "domain id:successes:failures,…"
   "foreign" INTEGER NOT NULL,
   auth TEXT NOT NULL,
   auth_domain TEXT,

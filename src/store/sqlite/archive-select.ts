@@ -1,6 +1,8 @@
 /** Filters of the archive as SQL. Values are bound, never written into the text. */
 import { DAY, evaluationsThat, isPass, isUnknown, LONG_SPAN } from "../../model/figures.ts";
+import { normalizeIp } from "../../model/ip.ts";
 import type { ArchiveFilter } from "../archive.ts";
+import { FAILED } from "./archive-retention.ts";
 
 export interface Where {
   readonly sql: string;
@@ -83,10 +85,15 @@ export function reportsIn(
   };
 }
 
-/** Mails. */
-export function mailWhere(filter: ArchiveFilter): Where {
+/** Mails; what is asked of reports holds for one that came in the mail. */
+export function mailWhere(filter: ArchiveFilter, domainId: number | undefined): Where {
   const terms = new Terms();
-  if (filter.outcome) terms.add("outcome = ?", filter.outcome);
+  const report = reportWhere(filter, domainId);
+  if (report.values.length > 0)
+    terms.add(`EXISTS (SELECT 1 FROM report WHERE mail_id = mail.id AND ${report.sql})`, ...report.values);
+  if (filter.source) terms.add("remote_ip = ?", normalizeIp(filter.source) ?? filter.source);
+  if (filter.outcome === "failed") terms.add(`outcome IN ${FAILED}`);
+  else if (filter.outcome) terms.add("outcome = ?", filter.outcome);
   if (filter.reason)
     terms.add(
       "(reason = ? OR EXISTS (SELECT 1 FROM mail_item WHERE mail_id = mail.id AND mail_item.reason = ?))",

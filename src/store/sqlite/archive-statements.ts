@@ -21,7 +21,6 @@ export function prepareReportStatements(database: Sqlite) {
   const reportRow = database.prepare<[number], ReportRow>(
     `SELECT id, kind, org_id, domain_id, domains, "begin", "end", records, counted, sums FROM report WHERE id = ?`,
   );
-  const tlsSums = database.prepare("SELECT domain, successes, failures FROM tls_policy WHERE report_id = ?");
   const deleteBlocks = database.prepare("DELETE FROM record_block WHERE id >= ? AND id < ?");
   const rest = ["tls_failure", "tls_policy", "dsn_recipient", "warning", "report_also"].map((table) =>
     database.prepare(`DELETE FROM ${table} WHERE report_id = ?`),
@@ -66,8 +65,6 @@ export function prepareReportStatements(database: Sqlite) {
     insertWarning: database.prepare(
       "INSERT INTO warning (report_id, code, count, detail) VALUES (?, ?, ?, ?)",
     ),
-    tlsSumsOf: (reportId: number) =>
-      tlsSums.all(reportId) as { domain: string | null; successes: number; failures: number }[],
     deleteRecords(reportId: number): number {
       return deleteBlocks.run(reportId * BLOCKS_PER_REPORT, (reportId + 1) * BLOCKS_PER_REPORT).changes;
     },

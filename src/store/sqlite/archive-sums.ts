@@ -5,15 +5,42 @@ import type { Sqlite } from "./open.ts";
 /** Messages by packed evaluation, of one report. */
 export type Evaluations = ReadonlyMap<number, number>;
 
-/** As kept with the report: it can be taken back from the sums when its records are long gone. */
+/** Sessions of one policy domain, of one report. */
+export interface Sessions {
+  readonly domainId: number;
+  readonly successes: number;
+  readonly failures: number;
+}
+
+// What a report adds is kept with it, as text, so that it can be taken back when its rows are long gone.
+
 export function evaluationsText(evaluations: Evaluations): string {
-  return [...evaluations].map(([ev, messages]) => `${ev}:${messages}`).join(",");
+  return [...evaluations].map((pair) => pair.join(":")).join(",");
 }
 
 /** The inverse of `evaluationsText`. */
 export function readEvaluations(text: string | null): Evaluations {
-  const pairs = (text ?? "").split(",").filter((pair) => pair !== "");
-  return new Map(pairs.map((pair) => pair.split(":").map(Number) as [number, number]));
+  return new Map(numbersOf(text) as [number, number][]);
+}
+
+export function sessionsText(sessions: readonly Sessions[]): string {
+  return sessions.map((s) => `${s.domainId}:${s.successes}:${s.failures}`).join(",");
+}
+
+/** The inverse of `sessionsText`. */
+export function readSessions(text: string | null): Sessions[] {
+  return numbersOf(text).map(([domainId = 0, successes = 0, failures = 0]) => ({
+    domainId,
+    successes,
+    failures,
+  }));
+}
+
+function numbersOf(text: string | null): number[][] {
+  return (text ?? "")
+    .split(",")
+    .filter((group) => group !== "")
+    .map((group) => group.split(":").map(Number));
 }
 
 export interface Sums {
@@ -31,9 +58,7 @@ export interface Sums {
   ): void;
   tls(
     report: { readonly orgId: number; readonly begin: number; readonly end: number },
-    domainId: number,
-    successes: number,
-    failures: number,
+    sessions: Sessions,
     sign: 1 | -1,
   ): void;
   count(name: string, by: number): void;
@@ -81,7 +106,7 @@ export function makeSums(database: Sqlite): Sums {
       count("archive.message", sign * messages);
       count("archive.message.pass", sign * pass);
     },
-    tls({ orgId, begin, end }, domainId, successes, failures, sign) {
+    tls({ orgId, begin, end }, { domainId, successes, failures }, sign) {
       const failed = new Map(spreadOverDays(begin, end, failures));
       for (const [day, part] of spreadOverDays(begin, end, successes)) {
         tlsDaily.run(domainId, day, orgId, sign * part, sign * (failed.get(day) ?? 0));

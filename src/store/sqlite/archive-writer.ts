@@ -102,14 +102,20 @@ export function openArchiveWriter(path: string, policy: ReceivePolicy): ArchiveW
     const verdict = verdictOf(reading, found);
     sums.count(`archive.outcome.${verdict.outcome}`, 1);
     const { reportIds, dsns } = found;
-    return { result: { mailId, ...verdict, items: reading.items, reportIds, dsns }, verdict, reading };
+    const envelopeTo = dsns.length > 0 ? intake.envelopeTo : [];
+    return {
+      result: { mailId, ...verdict, items: reading.items, reportIds, dsns, envelopeTo },
+      verdict,
+      reading,
+    };
   }
 
   /** A mail that cannot be read. */
   function failed(mailId: number, reason: Reason, detail: string): Read {
     const verdict: Verdict = { outcome: "invalid", reason, detail };
     sums.count("archive.outcome.invalid", 1);
-    return { result: { mailId, ...verdict, items: [], reportIds: [], dsns: [] }, verdict, reading: null };
+    const nothing = { items: [], reportIds: [], dsns: [], envelopeTo: [] };
+    return { result: { mailId, ...verdict, ...nothing }, verdict, reading: null };
   }
 
   /** Reads a mail whose row stands already, and settles it. */
@@ -220,17 +226,12 @@ export function openArchiveWriter(path: string, policy: ReceivePolicy): ArchiveW
       return { bytes: done.totalPages * pageSize };
     },
 
-    async vacuum() {
-      guarded(() => database.exec("VACUUM"), "archive");
-    },
-
-    async integrity() {
-      const rows = database.pragma("quick_check") as { quick_check: string }[];
-      const foreign = database.pragma("foreign_key_check") as unknown[];
-      return [
-        ...rows.map((r) => r.quick_check).filter((text) => text !== "ok"),
-        ...(foreign.length > 0 ? [`${foreign.length} rows refer to missing ones`] : []),
-      ];
+    async vacuum(pages) {
+      return guarded(() => {
+        database.pragma(`incremental_vacuum(${Math.floor(pages)})`);
+        database.pragma("wal_checkpoint(PASSIVE)");
+        return Number(database.pragma("freelist_count", { simple: true }));
+      }, "archive");
     },
 
     checkpoint() {

@@ -44,6 +44,16 @@ function build(database: ReturnType<typeof openDatabase>, options: QueueOptions)
     ...envelopes,
     ...makeSteering(database, transaction),
     stats: () => transaction.counters.all(),
+    async backup(path) {
+      const { totalPages } = await database.backup(path);
+      return { bytes: totalPages * Number(database.pragma("page_size", { simple: true })) };
+    },
+    vacuum: (pages) =>
+      guarded(() => {
+        database.pragma(`incremental_vacuum(${Math.floor(pages)})`);
+        database.pragma("wal_checkpoint(PASSIVE)");
+        return Number(database.pragma("freelist_count", { simple: true }));
+      }, "queue"),
     checkpoint: () => void database.pragma("wal_checkpoint(PASSIVE)"),
     close: () => void database.close(),
   };

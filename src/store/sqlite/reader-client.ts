@@ -83,6 +83,8 @@ export function startArchiveReader(path: string, onDeath: (error: unknown) => vo
     reporters: (...args) => ask("reporters", args),
     days: (...args) => ask("days", args),
     stats: () => ask("stats", []),
+    expirable: (...args) => ask("expirable", args),
+    size: () => ask("size", []),
     async close() {
       if (closing) return;
       if (worker) await ask("close", []);

@@ -1,0 +1,111 @@
+/** Commands about what we were told: mails, reports, records, and who sent them. */
+import { EXIT } from "../lib/exit.ts";
+import { type Handler, isOutgoingId, list, plural, query, show, withQuery } from "./call.ts";
+import * as columns from "./columns.ts";
+import { runExport } from "./export.ts";
+import { UsageError, usage } from "./grammar.ts";
+import { runCheck, runImport } from "./import.ts";
+import { str } from "./render.ts";
+
+export const ARCHIVE_HANDLERS: Readonly<Record<string, Handler>> = {
+  async report(call) {
+    const { parsed, client, around } = call;
+    const id = parsed.operands[0]!;
+    const owed = isOutgoingId(id);
+    if (!owed && !/^r\d+$/.test(id))
+      throw new UsageError(
+        `not a report id: ${id} (r42 is a received one, d!domain or t!domain one that we owe)`,
+      );
+    if (parsed.options.raw) {
+      const path = owed
+        ? `/v1/outgoing/${encodeURIComponent(id)}/preview`
+        : `/v1/received/${str((await client.json("GET", `/v1/reports/${id}`)).mail_id)}/raw`;
+      around.outBytes(await client.bytes(path));
+      return EXIT.OK;
+    }
+    if (parsed.options.rows && !owed) return list(call, `/v1/records?report=${id}`, columns.recordColumns);
+    show(
+      call,
+      await client.json("GET", owed ? `/v1/outgoing/${encodeURIComponent(id)}` : `/v1/reports/${id}`),
+    );
+    return EXIT.OK;
+  },
+  received: (call) => {
+    const { now } = call.around;
+    if (!call.parsed.options.reports)
+      return list(call, withQuery("/v1/received", query(call)), columns.receivedColumns(now));
+    return list(call, withQuery("/v1/reports", query(call)), columns.reportColumns(now));
+  },
+  days: (call) =>
+    list(call, withQuery("/v1/days", query(call, { domain: call.parsed.operands[0] })), columns.dayColumns),
+  export: (call) => runExport(call),
+  async mail(call) {
+    const id = call.parsed.operands[0]!;
+    if (!/^m\d+$/.test(id)) throw new UsageError(`not a mail id: ${id}`);
+    if (call.parsed.options.raw) call.around.outBytes(await call.client.bytes(`/v1/received/${id}/raw`));
+    else show(call, await call.client.json("GET", `/v1/received/${id}`));
+    return EXIT.OK;
+  },
+  records: (call) =>
+    list(
+      call,
+      withQuery("/v1/records", query(call, { domain: call.parsed.operands[0] })),
+      columns.recordColumns,
+    ),
+  domains: (call) =>
+    list(call, withQuery("/v1/domains", query(call)), columns.domainColumns(call.around.now)),
+  sources: (call) =>
+    list(
+      call,
+      withQuery("/v1/sources", query(call, { domain: call.parsed.operands[0] })),
+      columns.sourceColumns,
+    ),
+  reporters: (call) =>
+    list(call, withQuery("/v1/reporters", query(call)), columns.reporterColumns(call.around.now)),
+  tls: (call) =>
+    list(
+      call,
+      withQuery("/v1/reports", query(call, { kind: "tls", domain: call.parsed.operands[0] })),
+      columns.reportColumns(call.around.now),
+    ),
+  failures: (call) =>
+    list(
+      call,
+      withQuery("/v1/reports", query(call, { kind: "failure" })),
+      columns.reportColumns(call.around.now),
+    ),
+  dsn: (call) =>
+    list(
+      call,
+      withQuery("/v1/reports", query(call, { kind: "dsn" })),
+      columns.reportColumns(call.around.now),
+    ),
+  import: ({ parsed, client, form, around }) => runImport(parsed.operands, client, form, around),
+  check: ({ parsed, form, around }) => runCheck(parsed.operands, form, around),
+  async reparse({ parsed, client, around, form }) {
+    const { operands, options } = parsed;
+    const body =
+      operands.length > 0
+        ? { ids: operands }
+        : (options.outcome ?? options.state)
+          ? { outcome: options.outcome ?? options.state }
+          : options.all
+            ? { all: true }
+            : null;
+    if (body === null)
+      throw new UsageError(`usage: mailreportctl ${usage(parsed.command)} (or --outcome OUTCOME, --all)`);
+    const { read, outcomes } = await client.json<{ read: number; outcomes: Record<string, number> }>(
+      "POST",
+      "/v1/reparse",
+      body,
+    );
+    around.out(
+      form === "json"
+        ? `${JSON.stringify({ read, outcomes })}\n`
+        : `${plural(read, "mail")} read again${Object.entries(outcomes)
+            .map(([k, n]) => `, ${n} ${k}`)
+            .join("")}\n`,
+    );
+    return read > 0 ? EXIT.OK : EXIT.NOTHING;
+  },
+};

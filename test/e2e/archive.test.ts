@@ -1,0 +1,273 @@
+/** What an operator asks of the archive: lists, filters, exports, and the care of the databases. */
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ROOT } from "../support/build.ts";
+import { ndjson, TestDaemon } from "../support/daemon.ts";
+import { have } from "../support/have.ts";
+import { isValid, readManifest } from "../support/manifest.ts";
+import { mailWith } from "../support/report-mail.js";
+
+const DATA = join(ROOT, "test", "corpus", "data");
+
+describe("the archive", () => {
+  let d: TestDaemon;
+  let outcomes: Record<string, number>;
+
+  const ok = async (...args: string[]) => {
+    const ran = await d.ctlAsync(...args);
+    expect(ran.code, `${args.join(" ")}: ${ran.stderr}`).toBe(0);
+    return ran.stdout;
+  };
+  const items = async (...args: string[]) =>
+    ndjson(await ok(...args, "--json")).filter((line) => Object.keys(line).join() !== "end");
+  const stored = async () => {
+    const stats = JSON.parse(await ok("show", "stats", "--json")) as Record<string, number>;
+    return Object.fromEntries(
+      Object.entries(stats).filter(([name]) => /^archive\.(?:report|record|message|tls)/.test(name)),
+    );
+  };
+
+  beforeAll(async () => {
+    d = await new TestDaemon().start();
+    const imported = await d.ctlAsync("import", "--json", DATA);
+    expect(imported.code, imported.stderr).toBe(65); // some of it is made to be refused
+    outcomes = (ndjson(imported.stdout).at(-1) as { end: Record<string, number> }).end;
+  });
+  afterAll(async () => {
+    await d.stop();
+    d.remove();
+  });
+
+  it("accounts for every file", async () => {
+    const { count, ...each } = outcomes;
+    expect(Object.values(each).reduce((sum, n) => sum + n, 0)).toBe(count);
+    const mails = await items("show", "received");
+    expect(mails).toHaveLength(count!);
+    for (const [outcome, n] of Object.entries(each)) {
+      expect(await items("show", "received", "--outcome", outcome), outcome).toHaveLength(n);
+    }
+    const failed = await items("show", "received", "--state", "failed");
+    expect(failed.length).toBe((each.invalid ?? 0) + (each.partial ?? 0) + (each["duplicate-conflict"] ?? 0));
+    for (const mail of failed.filter((m) => m.outcome === "invalid"))
+      expect(mail.reason).toMatch(/^[a-z0-9-]+$/);
+  });
+
+  it("adds up, however it is asked", async () => {
+    const {
+      "archive.message": messages,
+      "archive.message.pass": pass,
+      "archive.record": records,
+    } = await stored();
+    const sum = (rows: readonly Record<string, unknown>[], name: string) =>
+      rows.reduce((total, row) => total + Number(row[name]), 0);
+    const days = await items("show", "days");
+    expect([sum(days, "messages"), sum(days, "pass")]).toEqual([messages, pass]);
+    expect(sum(days, "messages")).toBe(sum(days, "pass") + sum(days, "fail") + sum(days, "unknown"));
+    const domains = await items("show", "domains");
+    expect([sum(domains, "messages"), sum(domains, "pass")]).toEqual([messages, pass]);
+    const exported = ndjson(await ok("export", "records"));
+    expect(exported).toHaveLength(records!);
+    expect(sum(exported, "count")).toBe(messages);
+    const sources = await items("show", "sources", "--limit", "100000");
+    expect([sum(sources, "messages"), sum(sources, "pass")]).toEqual([messages, pass]);
+    const reports = await items("export", "reports", "--kind", "dmarc");
+    expect([sum(reports, "records"), sum(reports, "messages")]).toEqual([records, messages]);
+  });
+
+  it("narrows by domain, organisation, result, source and time", async () => {
+    const all = ndjson(await ok("export", "records"));
+    const { policy_domain: domain, source_ip: source } = all.find((r) => r.dkim === "pass")!;
+    const same = (
+      rows: readonly Record<string, unknown>[],
+      test: (row: Record<string, unknown>) => boolean,
+    ) => expect(rows).toEqual(all.filter(test));
+    same(ndjson(await ok("export", "records", "-d", String(domain))), (r) => r.policy_domain === domain);
+    same(ndjson(await ok("export", "records", "--source", String(source))), (r) => r.source_ip === source);
+    same(
+      ndjson(await ok("export", "records", "--result", "pass")),
+      (r) => r.dkim === "pass" || r.spf === "pass",
+    );
+    same(
+      ndjson(await ok("export", "records", "--since", "2024-01-01", "--until", "2025-01-01")),
+      (r) => String(r.end) >= "2024-01-01" && String(r.begin) < "2025-01-01",
+    );
+    const half = ndjson(await ok("export", "records", "--limit", "10"));
+    const told = (await d.ctlAsync("export", "records", "--limit", "10")).stderr;
+    const next = /--after (\S+)/.exec(told)![1]!;
+    const rest = ndjson(await ok("export", "records", "--after", next));
+    expect([...half, ...rest]).toEqual(all);
+    const reports = await items("show", "received", "--reports", "--warning", "long-span");
+    expect(reports.length).toBeGreaterThan(0);
+    for (const report of reports) {
+      expect((report.warnings as { code: string }[]).map((w) => w.code)).toContain("long-span");
+    }
+    const google = await items("show", "reporters", "--org", "google");
+    expect(google.map((r) => String(r.org_name).toLowerCase()).every((name) => name.includes("google"))).toBe(
+      true,
+    );
+  });
+
+  it("tells how often which repair was needed, by organisation", async () => {
+    const reports = await items("show", "received", "--reports");
+    const [worst] = (await items("show", "reporters")).filter((r) => (r.warnings as object[]).length > 0);
+    for (const { code, count } of worst!.warnings as { code: string; count: number }[]) {
+      const own = reports.filter((r) => r.org_name === worst!.org_name);
+      const found = own.flatMap((r) => r.warnings as { code: string; count: number }[]);
+      expect(found.filter((w) => w.code === code).reduce((n, w) => n + w.count, 0)).toBe(count);
+    }
+  });
+
+  it("lists TLS, failure and delivery reports of the corpus, each kind for itself", async () => {
+    const rows = readManifest(join(DATA, "MANIFEST.tsv")).filter((row) => row.kind === "tls" && isValid(row));
+    const ids = (await items("show", "tls")).map((report) => report.report_id);
+    const known = rows.map((row) => row.reportId).filter((id) => !id.startsWith("("));
+    expect(known.length).toBeGreaterThan(25);
+    expect(known.filter((id) => !ids.includes(id))).toEqual([]);
+    for (const [command, kind] of [
+      ["tls", "tls"],
+      ["failures", "failure"],
+      ["dsn", "dsn"],
+    ] as const) {
+      const listed = await items("show", command);
+      expect(listed.length, command).toBeGreaterThan(0);
+      expect(listed.every((report) => report.kind === kind)).toBe(true);
+      expect(listed).toEqual(await items("show", "received", "--reports", "--kind", kind));
+    }
+  });
+
+  it("exports CSV that no spreadsheet runs, and TSV", async () => {
+    const csv = await ok("export", "reports", "--format", "csv");
+    const lines = csv.split("\r\n");
+    expect(lines[0]).toMatch(/^id,mail_id,kind,org_name,/);
+    expect(lines.some((line) => /(?:^|,)[=+@-][A-Za-z]/.test(line))).toBe(false);
+    const tsv = (await ok("export", "reports", "--format", "tsv")).trimEnd().split("\n");
+    const width = tsv[0]!.split("\t").length;
+    expect(tsv.every((line) => line.split("\t").length === width)).toBe(true);
+    expect(tsv).toHaveLength(1 + (await items("export", "reports")).length);
+  });
+
+  it("gives back the bytes that came", async () => {
+    const [first] = await items("show", "received", "--limit", "1");
+    const folder = join(d.dir, "raw");
+    await ok("export", "raw", "--state", "failed", "-o", folder);
+    const failed = (await items("show", "received", "--state", "failed")).filter((m) => m.raw_kept);
+    expect(readdirSync(folder).sort()).toEqual(failed.map((m) => `${m.id}.eml`).sort());
+    const sizes = failed.map((m) => [m.id, readFileSync(join(folder, `${m.id}.eml`)).length]);
+    expect(sizes).toEqual(failed.map((m) => [m.id, m.size]));
+    const name = String(first!.file_name);
+    const original = execFileSync("find", [DATA, "-name", name], { encoding: "utf8" }).trim();
+    await ok("export", "raw", String(first!.id), "-o", folder);
+    expect(readFileSync(join(folder, `${first!.id}.eml`)).equals(readFileSync(original))).toBe(true);
+  });
+
+  it("refuses what it does not know, with the possibilities", async () => {
+    for (const [args, says] of [
+      [["export", "everything"], /possibilities are:\nexport mails/],
+      [["export", "raw"], /--output DIR/],
+      [["export", "records", "--format", "xml"], /possibilities are:\nndjson/],
+      [["show", "days", "--source", "192.0.2.1"], /unknown option: --source/],
+      [["show", "received", "--since", "yesterday-ish"], /not a time/],
+    ] as const) {
+      const ran = await d.ctlAsync(...args);
+      expect(ran.code, args.join(" ")).toBe(64);
+      expect(ran.stderr).toMatch(says);
+    }
+    const unsuited = await d.ctlAsync("export", "days", "--source", "192.0.2.1");
+    expect([unsuited.code, unsuited.stdout]).toEqual([64, ""]);
+  });
+
+  it("copies, checks and measures the databases while they are in use", async () => {
+    const folder = join(d.dir, "copy");
+    const { files } = JSON.parse(await ok("db", "backup", folder, "--json")) as { files: { path: string }[] };
+    expect(files.map((file) => file.path)).toEqual([join(folder, "archive.db"), join(folder, "queue.db")]);
+    expect((await d.ctlAsync("db", "backup", folder)).code).toBe(64);
+    const other = await new TestDaemon().start();
+    await other.stop();
+    for (const name of ["archive.db", "queue.db"]) {
+      for (const suffix of ["-wal", "-shm"]) {
+        if (existsSync(join(other.dir, "var", `${name}${suffix}`)))
+          writeFileSync(join(other.dir, "var", `${name}${suffix}`), "");
+      }
+      writeFileSync(join(other.dir, "var", name), readFileSync(join(folder, name)));
+    }
+    await other.start();
+    const copied = JSON.parse((await other.ctlAsync("show", "stats", "--json")).stdout) as Record<
+      string,
+      number
+    >;
+    const own = await stored();
+    expect(Object.fromEntries(Object.keys(own).map((name) => [name, copied[name]]))).toEqual(own);
+    await other.stop();
+    other.remove();
+    expect(await ok("db", "check")).toBe("sound\n");
+    const { archive } = JSON.parse(await ok("db", "stats", "--json")) as { archive: Record<string, number> };
+    expect(archive.records).toBe(own["archive.record"]);
+    expect(archive.pages! * archive.page_size!).toBeGreaterThanOrEqual(archive.bytes! - archive.page_size!);
+  });
+
+  it("reads kept mails again, by id, by outcome and all: the figures stay", async () => {
+    const before = await stored();
+    const one = JSON.parse(await ok("reparse", "m1", "--json")) as { read: number };
+    expect(one.read).toBe(1);
+    const failed = JSON.parse(await ok("ingest", "retry", "--state", "failed", "--json")) as {
+      outcomes: Record<string, number>;
+    };
+    expect(failed.outcomes.invalid).toBe(outcomes.invalid);
+    await ok("reparse", "--all");
+    expect(await stored()).toEqual(before);
+  });
+
+  it("deletes what has had its time, and keeps the day sums, even when mails are read again", async () => {
+    const days = await ok("show", "days", "--json");
+    const sums = await stored();
+    const would = JSON.parse(await ok("db", "prune", "--dry-run", "--json")) as Record<string, number>;
+    expect(would.reports_with_records).toBeGreaterThan(0); // the corpus is old
+    expect(ndjson(await ok("export", "records")).length).toBe(sums["archive.record"]);
+    const done = JSON.parse(await ok("db", "prune", "--json")) as Record<string, number>;
+    expect(done).toMatchObject(would);
+    const left = JSON.parse(await ok("db", "prune", "--dry-run", "--json")) as Record<string, number>;
+    expect(Object.values(left)).toEqual([0, 0, 0]);
+    expect(await ok("show", "days", "--json")).toBe(days);
+    expect(Number(/^(\d+) bytes/.exec(await ok("db", "vacuum"))![1])).toBeGreaterThan(0);
+    await ok("reparse", "--all");
+    expect(await ok("show", "days", "--json")).toBe(days);
+    expect(await stored()).toEqual(sums);
+    expect(await ok("db", "check")).toBe("sound\n");
+  });
+
+  it.skipIf(!have("sqlite3"))("is sound to SQLite's own shell", async () => {
+    const folder = join(d.dir, "shell");
+    await ok("db", "backup", folder);
+    const said = execFileSync("sqlite3", [join(folder, "archive.db"), "PRAGMA integrity_check"], {
+      encoding: "utf8",
+    });
+    expect(said.trim()).toBe("ok");
+  });
+
+  it("takes a Maildir, an mbox and stdin, and says how far it is on a terminal", async () => {
+    const mail = (id: string) =>
+      mailWith({
+        name: `${id}.xml`,
+        type: "text/xml",
+        subject: "Report",
+        content: readFileSync(join(ROOT, "contrib/tour/reports/provider-two.xml")),
+      });
+    expect(mail("x").length).toBeGreaterThan(0);
+    const maildir = join(d.dir, "Maildir");
+    for (const name of ["cur", "new", "tmp"]) mkdirSync(join(maildir, name), { recursive: true });
+    writeFileSync(join(maildir, "new", "1.host"), mail("a"));
+    writeFileSync(join(maildir, "cur", "2.host:2,S"), mail("b"));
+    writeFileSync(join(maildir, "tmp", "3.host"), "half a mail");
+    const lines = ndjson(await ok("import", "--json", maildir));
+    expect(lines.at(-1)).toMatchObject({ end: { count: 2 } });
+    const mbox = Buffer.concat([
+      Buffer.from("From a@b Sat Nov 21 00:00:00 2026\n"),
+      mail("c"),
+      Buffer.from("\n"),
+    ]);
+    const piped = d.ctlInput(mbox, "import", "--json", "-");
+    expect(ndjson(piped.stdout).at(-1)).toMatchObject({ end: { count: 1, duplicate: 1 } });
+  });
+});
