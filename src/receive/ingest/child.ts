@@ -24,6 +24,10 @@ let archive: ArchiveWriter | undefined;
 let limits: IngestLimits | undefined;
 let reading = true;
 let running = false;
+/** After a mail larger than this its bytes are given back at once: they would wait long for a collection. */
+const LARGE_MAIL = 1 << 20;
+/** Bytes outside of the heap that are not worth a collection. */
+const LITTLE = 8 << 20;
 /** A checkpoint costs a sync: it is made when nobody waits. */
 let idle: NodeJS.Timeout | undefined;
 const IDLE_MS = 1000;
@@ -58,9 +62,11 @@ function tell(message: Reply | Notice): void {
 async function work(): Promise<void> {
   clearTimeout(idle);
   const frame = queue.shift();
+  const large = frame !== undefined && frame.body.byteLength > LARGE_MAIL;
   if (frame && archive && isMail(frame)) await takeIn(archive, [frame, ...moreMail(frame)]);
   else if (frame) await answer(frame);
   else if (spooled && reading && archive) await readOneSpooled(archive);
+  if (large) setImmediate(giveBack); // when nothing refers to it any more
   if (queue.length > 0 || (spooled && reading && archive)) setImmediate(work);
   else {
     running = false;
@@ -117,11 +123,16 @@ async function takeIn(writer: ArchiveWriter, frames: readonly Frame[]): Promise<
   }
 }
 
+function giveBack(): void {
+  if (process.memoryUsage().external > LITTLE) globalThis.gc?.();
+}
+
 async function readOneSpooled(writer: ArchiveWriter): Promise<void> {
   tell({ notice: "reading" });
   try {
     const results = await writer.readSpooled(read, 1);
     if (results.length === 0) spooled = false;
+    else setImmediate(giveBack);
     tell({ notice: "read", results });
   } catch (error) {
     spooled = false; // looked at again with the next request

@@ -27,29 +27,50 @@ export function writeFrame(stream: Duplex, header: unknown, body: readonly Uint8
   stream.uncork();
 }
 
-/** Takes bytes as they come and hands over whole frames. */
+/**
+ * Takes bytes as they come and hands over whole frames. A frame is gathered in one buffer of its size, so that a large
+ * mail is in memory once.
+ */
 export function frameReader(onFrame: (frame: Frame) => void): (chunk: Buffer) => void {
-  let chunks: Buffer[] = [];
-  let size = 0;
+  let prefix: Buffer = Buffer.alloc(0);
+  let frame: Buffer | undefined;
+  let filled = 0;
   return (chunk) => {
-    chunks.push(chunk);
-    size += chunk.length;
-    for (;;) {
-      if (size < PREFIX) return;
-      if (chunks[0]!.length < PREFIX) chunks = [Buffer.concat(chunks)];
-      const length = chunks[0]!.readUInt32BE(0);
-      if (length > LONGEST) throw new RangeError("a frame is too long");
-      if (size < 4 + length) return;
-      const all = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
-      const header = all.readUInt32BE(4);
-      const frame = {
-        header: JSON.parse(all.toString("utf8", PREFIX, PREFIX + header)) as unknown,
-        body: all.subarray(PREFIX + header, 4 + length),
-      };
-      const rest = all.subarray(4 + length);
-      chunks = rest.length > 0 ? [rest] : [];
-      size = rest.length;
-      onFrame(frame);
+    let at = 0;
+    while (at < chunk.length) {
+      if (!frame) {
+        const wanted = chunk.subarray(at, at + PREFIX - prefix.length);
+        prefix = prefix.length === 0 ? wanted : Buffer.concat([prefix, wanted]);
+        at += wanted.length;
+        if (prefix.length < PREFIX) return;
+        const length = prefix.readUInt32BE(0) - 4;
+        if (length > LONGEST) throw new RangeError("a frame is too long");
+        if (at + length <= chunk.length) {
+          onFrame(frameOf(prefix.readUInt32BE(4), chunk.subarray(at, at + length))); // nothing is copied
+          at += length;
+          prefix = Buffer.alloc(0);
+          continue;
+        }
+        frame = Buffer.allocUnsafe(length);
+        filled = 0;
+      }
+      const taken = chunk.copy(frame, filled, at);
+      filled += taken;
+      at += taken;
+      if (filled < frame.length) return;
+      const whole = frame;
+      const header = prefix.readUInt32BE(4);
+      frame = undefined;
+      prefix = Buffer.alloc(0);
+      onFrame(frameOf(header, whole));
     }
+  };
+}
+
+/** @param header bytes of the JSON header, which comes first */
+function frameOf(header: number, bytes: Buffer): Frame {
+  return {
+    header: JSON.parse(bytes.toString("utf8", 0, header)) as unknown,
+    body: bytes.subarray(header),
   };
 }

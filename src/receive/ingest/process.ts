@@ -46,8 +46,11 @@ export interface IngestProcessOptions {
   readonly program?: string;
 }
 
-/** A small young generation: a large report must not make the process large. */
-const YOUNG = "--max-semi-space-size=8";
+/**
+ * A small young generation, and a collection after each large mail, which the process asks for: a large mail must not
+ * make it large.
+ */
+const SMALL = ["--max-semi-space-size=8", "--expose-gc"];
 
 /** Signals and codes with which V8 ends a process that is out of memory. */
 function isOutOfMemory(code: number | null, signal: NodeJS.Signals | null): boolean {
@@ -57,7 +60,7 @@ function isOutOfMemory(code: number | null, signal: NodeJS.Signals | null): bool
 export function spawnIngest({ clock, memory, onNotice, program }: IngestProcessOptions): IngestProcess {
   const path = program ?? fileURLToPath(new URL("./child.js", import.meta.url));
   const heap = `--max-old-space-size=${Math.max(32, Math.floor(memory / 1048576))}`;
-  const child: ChildProcess = spawn(process.execPath, [heap, YOUNG, path], {
+  const child: ChildProcess = spawn(process.execPath, [heap, ...SMALL, path], {
     env: {},
     stdio: ["ignore", "ignore", "ignore", "pipe"],
   });

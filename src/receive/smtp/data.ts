@@ -18,16 +18,20 @@ const CHECK_MS = 5000;
 /** Past the size limit the rest is discarded, up to here; then the connection is cut. */
 const PATIENCE = 1.1;
 
-/** Reads a mail. Only `end` is completeness: a connection that closes gives `cut`. `stop` ends the connection. */
+/**
+ * Reads a mail behind `prefix`, which becomes its begin. Only `end` is completeness: a connection that closes gives
+ * `cut`. `stop` ends the connection.
+ */
 export function readData(
   stream: Readable,
+  prefix: Buffer,
   limits: DataLimits,
   clock: Clock,
   stop: () => void,
 ): Promise<DataResult> {
   return new Promise((resolve) => {
-    const chunks: Buffer[] = [];
-    let size = 0;
+    const chunks: Buffer[] = [prefix];
+    let size = prefix.length;
     let seen = 0;
     let done = false;
     const from = clock.monotonic();

@@ -341,8 +341,10 @@ export class SmtpListeners {
       answer(reply(451, "4.3.0 No answer in time")),
     );
     const { max_message_size, min_data_rate, data_timeout } = this.#config.smtp;
+    const received = this.#received(session, lmtp);
     const data = await readData(
       stream,
+      received,
       { maxSize: max_message_size, minRate: min_data_rate, timeoutMs: data_timeout },
       clock,
       () => state.guest.socket.destroy(),
@@ -360,7 +362,7 @@ export class SmtpListeners {
     late.cancel();
     late = clock.after(ANSWER_MS, () => answer(reply(451, "4.3.0 No answer in time")));
     try {
-      const { error, message } = await this.#take(data.raw, session, state, lmtp);
+      const { error, message } = await this.#take(data.raw, received.length, session, state, lmtp);
       answer(error, message);
     } catch (error) {
       answer(reply(451, "4.3.0 An error of ours; come back later"));
@@ -378,14 +380,20 @@ export class SmtpListeners {
     });
   }
 
-  /** Hands a whole mail to the archive; the reply tells what became of it. */
+  /**
+   * Hands a whole mail to the archive; the reply tells what became of it.
+   * @param stored the mail with our Received field
+   * @param prefix bytes of that field
+   */
   async #take(
-    raw: Buffer,
+    stored: Buffer,
+    prefix: number,
     session: SMTPServerSession,
     state: SessionState,
     lmtp: boolean,
   ): Promise<{ readonly error: Error | null; readonly message?: string }> {
     const { ingest, log, verify, onAccepted } = this.#options;
+    const raw = stored.subarray(prefix); // as it came
     const { hops, smuggled } = inspect(raw);
     if (hops > MOST_HOPS) {
       this.#refused(session, "554 5.4.6", "loop");
@@ -408,7 +416,7 @@ export class SmtpListeners {
         source: lmtp ? ("lmtp" as const) : ("smtp" as const),
       };
       const auth = await verify(raw, facts);
-      const intake = this.#intake(raw, session, state, auth, facts.source);
+      const intake = this.#intake(stored, session, state, auth, facts.source);
       if (refusalBefore(this.#config, intake.kinds, auth) === "temperror") {
         return this.#unverified(session, auth);
       }
@@ -468,6 +476,27 @@ export class SmtpListeners {
     return { error: reply(451, "4.4.3 DNS cannot tell whether the mail is authentic; come back later") };
   }
 
+  /** Our Received field (RFC 5321 4.4), the begin of the mail as it is stored. */
+  #received(session: SMTPServerSession, lmtp: boolean): Buffer {
+    const [only, ...rest] = session.envelope.rcptTo;
+    const text = receivedField({
+      helo: session.hostNameAppearsAs || "unknown",
+      remoteIp: session.remoteAddress || null,
+      by: this.#config.smtp.banner,
+      protocol: lmtp
+        ? "LMTP"
+        : session.secure
+          ? "ESMTPS"
+          : session.openingCommand === "HELO"
+            ? "SMTP"
+            : "ESMTP",
+      to: only && rest.length === 0 ? only.address : null,
+      time: epochSeconds(this.#options.clock),
+      id: session.id,
+    });
+    return Buffer.from(text, "latin1");
+  }
+
   #intake(
     raw: Buffer,
     session: SMTPServerSession,
@@ -480,24 +509,8 @@ export class SmtpListeners {
     // a mail to several addresses is taken as the one that takes most
     const sets = to.map((address) => state.kinds.get(address) ?? []);
     const kinds = sets.some((set) => set.length === 0) ? [] : [...new Set(sets.flat())];
-    const received = receivedField({
-      helo: session.hostNameAppearsAs || "unknown",
-      remoteIp: session.remoteAddress || null,
-      by: this.#config.smtp.banner,
-      protocol:
-        source === "lmtp"
-          ? "LMTP"
-          : session.secure
-            ? "ESMTPS"
-            : session.openingCommand === "HELO"
-              ? "SMTP"
-              : "ESMTP",
-      to: to.length === 1 ? to[0]! : null,
-      time: now,
-      id: session.id,
-    });
     return {
-      raw: Buffer.concat([Buffer.from(received, "latin1"), raw]),
+      raw,
       hints: { form: "mail", fileName: null, receivedAt: now },
       source,
       envelopeFrom: senderOf(session),

@@ -23,7 +23,7 @@ const NO_RAW = new Set(["duplicate"]);
 
 /** Opens, and brings to the newest schema, the archive at `path`. Errors: `store.*`. */
 export function openArchiveWriter(path: string, policy: ReceivePolicy): ArchiveWriter {
-  const database = openDatabase(path, { cacheKiB: 65_536, checkpointPages: 4000 });
+  const database = openDatabase(path, { cacheKiB: 24_576, checkpointPages: 4000 });
   migrate(database, ARCHIVE_MIGRATIONS);
   const intern = makeInterner(database);
   const sums = makeSums(database);
