@@ -149,6 +149,7 @@ class Pass {
   #open(): ReportOutput {
     this.#known ??= this.readHead();
     this.#output ??= new ReportOutput(this.#known.head, this.#sink, this.#part);
+    this.#walk.headIsTaken = true;
     return this.#output;
   }
 

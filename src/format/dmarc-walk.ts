@@ -39,6 +39,8 @@ const MOST_ERRORS = 100;
 
 export class FeedbackWalk implements XmlHandler {
   readonly head: RawHead = emptyHead();
+  /** The head was handed on: what belongs to it and comes later is lost, and noted. */
+  headIsTaken = false;
   /** The record that is open, or has just ended. */
   readonly record: RecordBuilder;
   wantsText = false;
@@ -155,7 +157,10 @@ export class FeedbackWalk implements XmlHandler {
     this.wantsText = false;
     this.wantsNames = false;
     const at = this.inRecord ? this.record : this.head;
-    if (xml !== undefined && at.extensions.length + xml.length <= this.#limits.comment) at.extensions += xml;
+    if (at === this.head && this.headIsTaken)
+      this.#warnings.add("unknown-element", "an extension behind the records");
+    else if (xml !== undefined && at.extensions.length + xml.length <= this.#limits.comment)
+      at.extensions += xml;
     else this.#warnings.add("field-cut", "extension");
   }
 

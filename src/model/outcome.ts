@@ -134,10 +134,6 @@ export const WARNINGS = {
   "bounce-unstructured": "a bounce without machine-readable part; best guess",
   "status-missing": "Status missing; taken from Diagnostic-Code",
   "dsn-repaired": "delivery-status fields repaired",
-  // trust
-  "foreign-domain": "the policy domain is not one of ours",
-  unverified: "the carrying mail is not authenticated",
-  "evaluation-differs": "the evaluated results contradict the authentication results",
 } as const;
 export type Warning = keyof typeof WARNINGS;
 
