@@ -84,3 +84,44 @@ export function exampleConfig(): string {
   }
   return `${[...lines, ...tables].join("\n").trimEnd()}\n`;
 }
+
+/** One table of the configuration (null: the keys before the first one), its keys with description and default. */
+export interface DescribedTable {
+  readonly table: string | null;
+  /** A list of tables, `[[name]]`. */
+  readonly list: boolean;
+  readonly about: string;
+  readonly keys: readonly {
+    readonly key: string;
+    readonly text: string;
+    readonly value: string | undefined;
+  }[];
+}
+
+/** All keys, for the manual. */
+export function describedKeys(): DescribedTable[] {
+  const keyOf = ([key, schema]: [string, Described]) => {
+    const value = defaultOf(schema);
+    return { key, text: descriptionOf(schema), value: value === undefined ? undefined : toml(value) };
+  };
+  const general: DescribedTable["keys"][number][] = [];
+  const tables: DescribedTable[] = [];
+  for (const [name, schema] of Object.entries(configSchema.shape) as [string, Described & z.ZodType][]) {
+    const inner = unwrap(schema) as {
+      shape?: Record<string, Described>;
+      element?: { shape: Record<string, Described> };
+    };
+    const shape = inner.element?.shape ?? inner.shape;
+    if (!shape) general.push(keyOf([name, schema]));
+    else {
+      const about = descriptionOf(schema);
+      tables.push({
+        table: name,
+        list: inner.element !== undefined,
+        about,
+        keys: Object.entries(shape).map(keyOf),
+      });
+    }
+  }
+  return [{ table: null, list: false, about: "", keys: general }, ...tables];
+}

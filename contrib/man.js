@@ -1,0 +1,274 @@
+/**
+ * Writes the manual pages (mdoc) from the tables that the programs use: commands, configuration keys, codes, log events.
+ * node contrib/man.js [FOLDER]        (after `npm run build`; default: etc/man)
+ */
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { describedKeys } from "../dist/config/example.js";
+import { COMMANDS } from "../dist/ctl/commands.js";
+import { GLOBAL_OPTIONS } from "../dist/ctl/grammar.js";
+import { ERROR_CODES } from "../dist/lib/errors.js";
+import { LOG_EVENTS } from "../dist/lib/log.js";
+import { NOTES, OUTCOMES, REASONS, WARNINGS } from "../dist/model/outcome.js";
+
+/** Text that mdoc takes as it is. */
+const plain = (text) =>
+  text
+    .replace(/\\/g, "\\e")
+    .replace(/^([.'])/gm, "\\&$1")
+    .replace(/\*/g, "*")
+    .replace(/…/g, "...");
+
+/** A sentence on lines of its own, as mdoc wants them. */
+const sentence = (text) =>
+  plain(`${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`).replace(
+    /([.;:]) (?=[A-Z])/g,
+    "$1\n",
+  );
+
+/** Arguments of a macro: words that are macros themselves must not be taken for them. */
+const quoted = (text) => `"${plain(text).replace(/"/g, '""')}"`;
+
+function page(name, section, about, body) {
+  return `.\\" Written by contrib/man.js from the tables in src: change those.
+.Dd November 21, 2026
+.Dt ${name.toUpperCase()} ${section}
+.Os
+.Sh NAME
+.Nm ${name}
+.Nd ${about}
+${body.trim()}
+`;
+}
+
+const list = (entries, width = "Ds") =>
+  `.Bl -tag -width ${width}\n${entries.map(([tag, text]) => `.It ${tag}\n${text}`).join("\n")}\n.El`;
+
+const OUTCOME_TEXTS = {
+  imported: "read as a whole; notes that change nothing may stand beside it",
+  "imported-with-warnings": "read as a whole, but something had to be repaired or guessed",
+  partial: "read, but some of its records could not be used; the others count",
+  duplicate: "a copy of what is there already; its bytes are not kept again",
+  "duplicate-conflict":
+    "has the key of a stored report and other content; the first one counts, this one is kept for inspection",
+  invalid:
+    "should have been a report, and cannot be read; kept, with the reason, to be read again after an upgrade",
+  "not-a-report": "some other mail or file; kept, and nobody is answered",
+  unauthenticated: "refused with 550 5.7.1 because require_auth says reject; kept for inspection",
+};
+
+const codes = () =>
+  page(
+    "mailreport-codes",
+    7,
+    "outcomes, reasons, warnings and errors of mailreportd",
+    `.Sh DESCRIPTION
+These words are stable: programs may rely on them.
+They stand in the log, in what
+.Xr mailreportctl 8
+shows, and in SMTP replies.
+.Sh OUTCOMES
+Every mail and every imported file ends as exactly one of these
+.Pq Ic show received --outcome :
+${list(OUTCOMES.map((code) => [`Cm ${code}`, sentence(OUTCOME_TEXTS[code])]))}
+.Pp
+.Cm failed
+stands for all of partial, duplicate-conflict, invalid and unauthenticated;
+.Ic reparse --state failed
+reads them again.
+.Sh REASONS
+Why a mail, or a part of it, was not imported
+.Pq Ic show received --reason :
+${list(Object.entries(REASONS).map(([code, text]) => [`Cm ${code}`, sentence(text)]))}
+.Sh WARNINGS
+What had to be repaired, or was odd, in a report that was read
+.Pq Ic show received --reports --warning ;
+.Ic show reporters
+tells how often per organisation.
+Those marked (note) say nothing about the figures.
+${list(Object.entries(WARNINGS).map(([code, text]) => [`Cm ${code}${NOTES.has(code) ? " Pq note" : ""}`, sentence(text)]))}
+.Sh ERROR CODES
+Codes of failed requests and of log lines, with the exit code of
+.Xr mailreportctl 8
+or
+.Xr mailreportd 8 :
+${list(Object.entries(ERROR_CODES).map(([code, { exit, text }]) => [`Cm ${code} Pq ${exit}`, sentence(text)]))}
+.Sh LOG EVENTS
+The field
+.Dq event
+of each line of the log:
+${list(Object.entries(LOG_EVENTS).map(([event, text]) => [`Cm ${event}`, sentence(text)]))}
+.Sh SEE ALSO
+.Xr mailreportctl 8 ,
+.Xr mailreportd 8`,
+  );
+
+function option({ name, short, value, help }) {
+  const flag = short ? `Fl ${short} , -${name}` : `Fl -${name}`;
+  return [`${flag}${value ? ` Ar ${quoted(value)}` : ""}`, sentence(help)];
+}
+
+const client = () =>
+  page(
+    "mailreportctl",
+    8,
+    "control the mail reporting daemon",
+    `.Sh SYNOPSIS
+.Nm
+.Op Ar options
+.Ar command
+.Op Ar argument ...
+.Sh DESCRIPTION
+.Nm
+asks and steers
+.Xr mailreportd 8
+over its Unix socket.
+Words of commands may be shortened as long as they are not ambiguous.
+On a terminal it prints tables; in a pipe fields between
+.Ql | ,
+as
+.Xr smtpctl 8
+does.
+Times are dates, RFC 3339 times,
+.Cm now ,
+spans such as
+.Cm -7d
+or
+.Cm +30m ,
+and
+.Cm @ Ns Ar epoch .
+.Sh OPTIONS
+${list(GLOBAL_OPTIONS.map(option))}
+.Sh COMMANDS
+${list(
+  COMMANDS.map(({ words, operands, help, options = [] }) => [
+    `Ic ${words.join(" ")}${operands ? ` Ar ${quoted(operands)}` : ""}`,
+    `${sentence(help)}${options.length > 0 ? `\n${list(options.map(option))}` : ""}`,
+  ]),
+)}
+.Sh EXIT STATUS
+0 on success, 1 when nothing matched or only a part was done, 64 for a wrong command, 65 for files or lines that cannot be used,
+69 when no daemon answers; the others are those of
+.Xr sysexits 3 .
+.Sh SEE ALSO
+.Xr mailreport-codes 7 ,
+.Xr mailreportd 8`,
+  );
+
+const daemon = () =>
+  page(
+    "mailreportd",
+    8,
+    "the mail reporting daemon",
+    `.Sh SYNOPSIS
+.Nm
+.Op Fl dFnv
+.Op Fl f Ar file
+.Sh DESCRIPTION
+.Nm
+is the mail server for the addresses that DMARC, TLS, failure and abuse reports are sent to: it stores each mail durably before it answers 250,
+reads it and keeps what it says.
+It also keeps the queue of the reports that are owed to others, composes them when they are due, and delivers them.
+.Pp
+The options are:
+.Bl -tag -width Ds
+.It Fl d
+Stay in the foreground and log for people.
+.It Fl F
+Stay in the foreground and log JSON lines on standard output.
+.It Fl f Ar file
+Read the configuration from
+.Ar file .
+.It Fl n
+Check the configuration, tell every mistake with its place, and exit.
+.It Fl v
+With
+.Fl n ,
+print the configuration as it is understood.
+.It Fl -version
+Print the version and exit.
+.El
+.Sh SIGNALS
+.Bl -tag -width Ds
+.It Dv SIGTERM , SIGINT
+Take no new mail, end what is under way, and exit; a second one ends it at once.
+.It Dv SIGHUP
+Read the configuration again: applied as a whole, or the old one stays.
+.It Dv SIGUSR1
+Open the log file again.
+.El
+.Sh FILES
+.Bl -tag -width Ds
+.It Pa /etc/mailreportd/mailreportd.conf
+Configuration, see
+.Xr mailreportd.conf 5 .
+.It Pa /var/lib/mailreportd/archive.db
+What we were told: mails, reports, records, sums.
+.It Pa /var/lib/mailreportd/queue.db
+What we owe: tallies, outgoing reports, messages, envelopes.
+.El
+.Pp
+Copy them with
+.Ic mailreportctl db backup ,
+never with
+.Xr cp 1
+while the daemon runs.
+.Sh EXIT STATUS
+0 after an orderly end; 69 when another daemon uses the state directory or an address; 70 after an error of its own; 78 for a wrong configuration.
+.Sh SEE ALSO
+.Xr mailreportd.conf 5 ,
+.Xr mailreport-codes 7 ,
+.Xr mailreportctl 8`,
+  );
+
+const configuration = () =>
+  page(
+    "mailreportd.conf",
+    5,
+    "configuration of the mail reporting daemon",
+    `.Sh DESCRIPTION
+The configuration is TOML.
+Every mistake is told at once, with file, line and column, by
+.Ic mailreportd -n .
+Relative paths start at the file, those of sockets and keys at
+.Va state_directory .
+Sizes are written
+.Qq 64K
+or
+.Qq 25M ,
+durations
+.Qq 90s ,
+.Qq 1h30m
+or
+.Qq 14d .
+${describedKeys()
+  .map(({ table, list: isList, about, keys }) => {
+    const heading = table === null ? ".Ss General" : `.Ss ${isList ? `[[${table}]]` : `[${table}]`}`;
+    const entries = keys.map(({ key, text, value }) => [
+      `Va ${key}${value === undefined ? "" : ` Pq default: Li ${quoted(value)}`}`,
+      sentence(text || key),
+    ]);
+    return `${heading}\n${about ? `${sentence(about)}\n` : ""}${list(entries)}`;
+  })
+  .join("\n")}
+.Sh SEE ALSO
+.Xr mailreportctl 8 ,
+.Xr mailreportd 8`,
+  );
+
+/** All pages by their file name. */
+export function manualPages() {
+  return {
+    "mailreport-codes.7": codes(),
+    "mailreportctl.8": client(),
+    "mailreportd.8": daemon(),
+    "mailreportd.conf.5": configuration(),
+  };
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const folder = process.argv[2] ?? fileURLToPath(new URL("../etc/man", import.meta.url));
+  mkdirSync(folder, { recursive: true });
+  for (const [name, text] of Object.entries(manualPages())) writeFileSync(join(folder, name), text);
+}
