@@ -346,18 +346,38 @@ export class Delivery {
     log.warn("suppression.added", { target, until, reason });
   }
 
-  /** A delivery status notification that came home for one of our messages. */
+  /** A delivery status notification that came home for one of our messages: tied to the envelope that caused it. */
   bounced(messageId: string, dsn: DsnReport): void {
     const { store, clock, log } = this.#options;
     const now = epochSeconds(clock);
-    for (const envelope of store.envelopesOf(messageId)) {
+    const envelopes = store.envelopesOf(messageId);
+    const [only, ...others] = dsn.recipients;
+    for (const { id, rcpt } of envelopes) {
+      // a forwarded address is not the one that we wrote to: with one of each there is no doubt
       const recipient =
-        dsn.recipients.find((r) => r.finalRecipient.toLowerCase() === envelope.rcpt.toLowerCase()) ??
-        dsn.recipients[0];
+        dsn.recipients.find(({ originalRecipient, finalRecipient }) =>
+          [originalRecipient, finalRecipient].some(
+            (address) => address?.toLowerCase() === rcpt.toLowerCase(),
+          ),
+        ) ?? (envelopes.length === 1 && others.length === 0 ? only : undefined);
       if (!recipient) continue;
-      const { action, status, diagnostic } = recipient;
-      log.info("envelope.bounced", { id: envelope.id, rcpt: envelope.rcpt, action, status, diagnostic });
-      if (action === "failed") this.#suppress(envelope.rcpt, diagnostic ?? status ?? "bounced", now);
+      const { action, status, diagnostic, remoteMta } = recipient;
+      log.info("envelope.bounced", { id, rcpt, action, status, diagnostic });
+      const text = `bounced (${action}): ${diagnostic ?? status ?? "no reason given"}`;
+      const host = remoteMta ?? dsn.reportingMta;
+      const reply = { at: now, host, ip: null, tls: null, code: null, enhanced: status, text };
+      store.noteBounce(id, { result: RESULTS[action], reply, durationMs: 0 });
+      if (action === "failed") this.#suppress(rcpt, diagnostic ?? status ?? "bounced", now);
     }
   }
 }
+
+/** What a notification (RFC 3464 2.3.3) says about an envelope that we had handed over. */
+const RESULTS = {
+  failed: "permanent",
+  delayed: "temporary",
+  unknown: "temporary",
+  delivered: "delivered",
+  relayed: "delivered",
+  expanded: "delivered",
+} as const;

@@ -18,7 +18,8 @@ export class Extension {
   }
 
   open(name: string, attributes: string): void {
-    if (!this.#overflow) this.#add(`<${[name, this.#declaration(name), attributes].filter(Boolean).join(" ")}>`);
+    if (!this.#overflow)
+      this.#add(`<${[name, this.#declaration(name), attributes].filter(Boolean).join(" ")}>`);
     this.#names.push(name);
   }
 

@@ -154,6 +154,8 @@ export interface QueueStore {
     next: { readonly state: EnvelopeState; readonly nextAt: number },
     now: number,
   ): void;
+  /** A bounce came home for a delivered envelope: it becomes its last reply, and one more attempt in its history. */
+  noteBounce(id: string, outcome: AttemptOutcome): void;
   message(id: string): QueueMessage | undefined;
   rawMessage(id: string): Uint8Array | undefined;
   envelope(id: string): Envelope | undefined;

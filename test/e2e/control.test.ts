@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process";
 import { SMTPServer } from "smtp-server";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ndjson, TestDaemon } from "../support/daemon.ts";
+import { SmtpClient } from "../support/smtp-client.js";
 import { until } from "../support/wait.ts";
 
 const EVALUATIONS = spawnSync(process.execPath, [
@@ -155,6 +156,41 @@ socket = "feed.sock"
         (JSON.parse(await ok("show", "stats", "--json")) as Record<string, number>)["queue.delivered"] === 1,
     );
     expect(await ok("queue", "status", envelope)).toContain("state: delivered");
+  });
+
+  it("ties a bounce to the envelope that caused it, and sends nothing more there", async () => {
+    const sent = JSON.parse(await ok("show", "envelope", envelope, "--json")) as Record<string, string>;
+    expect(sent.sender).toMatch(/^noreply-reports\+[0-9a-f]{8}\.[0-9a-f]{8}@example\.org$/);
+    const bounce = (to: string) =>
+      Buffer.from(
+        `From: MAILER-DAEMON@mx.sender.example\r\nTo: <${to}>\r\nSubject: Undelivered\r\nDate: Fri, 20 Nov 2026 02:00:00 +0000\r\n` +
+          'MIME-Version: 1.0\r\nContent-Type: multipart/report; report-type=delivery-status; boundary="b"\r\n\r\n' +
+          "--b\r\nContent-Type: text/plain\r\n\r\nGone.\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\n" +
+          "Reporting-MTA: dns; mx.sender.example\r\n\r\nFinal-Recipient: rfc822; dmarc@sender.example\r\n" +
+          "Action: failed\r\nStatus: 5.1.1\r\nDiagnostic-Code: smtp; 550 5.1.1 no such user\r\n\r\n--b--\r\n",
+      );
+    const client = await SmtpClient.open(d.smtpPort);
+    const forged = sent.sender!.replace(/\+([0-9a-f]{8})\./, "+00000001.");
+    expect(await client.send("", forged, bounce(forged))).toMatch(/^550 5\.1\.1/); // not a path of ours
+    await client.command("RSET");
+    expect(await client.send("", sent.sender!, bounce(sent.sender!))).toMatch(/^250 /);
+    await client.quit();
+    await until("the bounce to be tied", async () =>
+      (await ok("show", "envelope", envelope)).includes("bounced"),
+    );
+    expect(JSON.parse(await ok("show", "envelope", envelope, "--json"))).toMatchObject({
+      state: "delivered",
+      last: {
+        enhanced: "5.1.1",
+        mx: "mx.sender.example",
+        text: expect.stringContaining("550 5.1.1 no such user"),
+      },
+    });
+    expect(await ok("show", "suppressions")).toMatch(/^dmarc@sender\.example\|/);
+    expect(ndjson(await ok("show", "dsn", "--json"))[0]).toMatchObject({
+      kind: "dsn",
+      org_name: "mx.sender.example",
+    });
   });
 
   it("holds, releases and removes, and says when nothing matched", async () => {

@@ -65,6 +65,7 @@ export type EnvelopePart = Pick<
   | "envelope"
   | "envelopesOf"
   | "attempts"
+  | "noteBounce"
   | "listEnvelopes"
   | "countEnvelopes"
   | "scheduleEnvelopes"
@@ -84,6 +85,13 @@ export function makeEnvelopes(database: Sqlite, transaction: QueueTransaction): 
     if (from === to) return;
     counters.add(counterOf(from), -1);
     counters.add(counterOf(to), 1);
+  }
+
+  /** One more entry in an envelope's history; the oldest ones go. */
+  function record(id: string, result: string, durationMs: number, reply: string): void {
+    const n = (sql.lastAttempt.get(id) ?? 0) + 1;
+    sql.addAttempt.run(id, n, result, Math.round(durationMs), reply);
+    sql.dropAttempts.run(id, n - KEPT_ATTEMPTS);
   }
 
   return {
@@ -128,10 +136,13 @@ export function makeEnvelopes(database: Sqlite, transaction: QueueTransaction): 
         const last = JSON.stringify(reply);
         const settledAt = isFinal(next.state) ? now : null;
         sql.settle.run({ id, state: next.state, nextAt: next.nextAt, settledAt, last });
-        const n = (sql.lastAttempt.get(id) ?? 0) + 1;
-        sql.addAttempt.run(id, n, result, Math.round(durationMs), last);
-        sql.dropAttempts.run(id, n - KEPT_ATTEMPTS);
+        record(id, result, durationMs, last);
         moved(row.state, next.state);
+      }),
+    noteBounce: (id, { result, reply, durationMs }) =>
+      transaction.run(() => {
+        const last = JSON.stringify(reply);
+        if (sql.bounced.run(last, id).changes === 1) record(id, result, durationMs, last);
       }),
     message(id) {
       const row = sql.message.get(id);
@@ -241,6 +252,7 @@ function prepare(database: Sqlite) {
     release: database.prepare(
       "UPDATE envelope SET state = 'pending', attempts = max(0, attempts - 1) WHERE id = ? AND state = 'inflight'",
     ),
+    bounced: database.prepare("UPDATE envelope SET last = ? WHERE id = ?"),
     settle: database.prepare(
       `UPDATE envelope SET state = @state, next_at = @nextAt, settled_at = @settledAt, last = @last
        WHERE id = @id AND state = 'inflight'`,
