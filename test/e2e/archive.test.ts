@@ -1,10 +1,10 @@
 /** What an operator asks of the archive: lists, filters, exports, and the care of the databases. */
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ROOT } from "../support/build.ts";
-import { ndjson, TestDaemon } from "../support/daemon.ts";
+import { MAILREPORTCTL, ndjson, TestDaemon } from "../support/daemon.ts";
 import { have } from "../support/have.ts";
 import { isValid, readManifest } from "../support/manifest.ts";
 import { mailWith } from "../support/report-mail.js";
@@ -246,7 +246,14 @@ describe("the archive", () => {
     expect(said.trim()).toBe("ok");
   });
 
-  it("takes a Maildir, an mbox and stdin, and says how far it is on a terminal", async () => {
+  it.skipIf(!have("script"))("says on a terminal how far an import is", () => {
+    const command = `${process.execPath} ${MAILREPORTCTL} -S ${d.socket} import ${join(DATA, "tls")}`;
+    const ran = spawnSync("script", ["-qec", command, "/dev/null"], { encoding: "utf8" });
+    expect(ran.stdout).toMatch(/\r\d+ of \d+ read/);
+    expect(ran.stdout).toMatch(/duplicate \d+/);
+  });
+
+  it("takes a Maildir, an mbox and stdin", async () => {
     const mail = (id: string) =>
       mailWith({
         name: `${id}.xml`,

@@ -1,0 +1,83 @@
+/** The supervised ingest process: a real one, some of whose mails kill it. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, describe, expect, it } from "vitest";
+import { type Config, configSchema } from "../../src/config/schema.ts";
+import { systemClock } from "../../src/lib/clock.ts";
+import { silentLog } from "../../src/lib/log.ts";
+import { NOT_VERIFIED } from "../../src/receive/carrier/verify.ts";
+import { type Ingest, startIngest } from "../../src/receive/ingest/supervisor.ts";
+import type { Intake } from "../../src/store/archive.ts";
+import { openArchiveReader } from "../../src/store/sqlite/archive-reader.ts";
+import { ROOT } from "../support/build.ts";
+import { dmarcMail } from "../support/report-mail.js";
+
+describe("the ingest process", () => {
+  const cleanups: (() => Promise<void> | void)[] = [];
+  afterEach(async () => {
+    for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+  });
+
+  async function start(program: string): Promise<{ ingest: Ingest; path: string }> {
+    const dir = mkdtempSync(join(tmpdir(), "ingest-"));
+    cleanups.push(() => rmSync(dir, { recursive: true }));
+    const path = join(dir, "archive.db");
+    const config = configSchema.parse({}) as unknown as Config;
+    const ingest = await startIngest({ config, archive: path, log: silentLog, clock: systemClock, program });
+    cleanups.push(() => ingest.stop());
+    return { ingest, path };
+  }
+
+  const intake = (raw: Uint8Array, from: string): Intake => ({
+    raw,
+    hints: { form: "mail", fileName: null, receivedAt: 1_795_132_800 },
+    source: "import",
+    envelopeFrom: from,
+    envelopeTo: [],
+    remoteIp: null,
+    remoteName: null,
+    tls: null,
+    auth: NOT_VERIFIED,
+    kinds: [],
+  });
+
+  it("is started again, and mails that kill it are set aside after three tries; no other is touched", async () => {
+    const { ingest, path } = await start(join(ROOT, "test", "support", "fragile-ingest.js"));
+    const killer = (n: number) => Buffer.from(`Subject: killer ${n}\r\n\r\nKILL-THE-READER\r\n`);
+    const good = (n: number) => Buffer.from(dmarcMail({ id: `good-${n}` }));
+    const mails = Array.from({ length: 40 }, (_, n) => (n % 20 === 7 ? killer(n) : good(n)));
+    const results = await Promise.all(mails.map((raw, n) => ingest.accept(intake(raw, `${n}@b.example`))));
+    const outcomes = results.map((accepted) => (accepted.spooled ? "spooled" : accepted.result.outcome));
+    expect(outcomes).toEqual(mails.map((_, n) => (n % 20 === 7 ? "invalid" : "imported")));
+    expect(ingest.stats()).toMatchObject({ "ingest.quarantined": 2, "ingest.waiting": 0 });
+    expect(ingest.stats()["ingest.restarts"]).toBeLessThanOrEqual(6);
+    const after = await ingest.acceptAndRead(intake(good(100), "after@b.example"));
+    expect(after.outcome).toBe("imported");
+
+    const reader = openArchiveReader(path);
+    const { items } = await reader.received({}, { limit: 100 });
+    expect(items).toHaveLength(41);
+    const aside = items.filter((mail) => mail.outcome === "invalid");
+    expect(aside.map((mail) => mail.reason)).toEqual(["internal", "internal"]);
+    for (const mail of aside)
+      expect(Buffer.from((await reader.rawMail(mail.id))!).toString()).toContain("KILL-THE-READER");
+    expect((await reader.stats())["archive.report.dmarc"]).toBe(39);
+    await reader.close();
+  });
+
+  it("killed from outside while it works loses nothing and counts nothing twice", async () => {
+    const { ingest, path } = await start(join(ROOT, "dist", "receive", "ingest", "child.js"));
+    const all: Promise<unknown>[] = [];
+    for (let n = 0; n < 300; n++) {
+      all.push(ingest.accept(intake(Buffer.from(dmarcMail({ id: `m-${n}` })), `${n}@b.example`)));
+      const pid = ingest.stats()["ingest.pid"]!;
+      if (n % 60 === 30 && pid > 0) process.kill(pid, "SIGKILL"); // 0 would be ourselves
+      if (n % 5 === 0) await new Promise((resolve) => setImmediate(resolve));
+    }
+    await Promise.all(all);
+    const reader = openArchiveReader(path);
+    expect(await reader.stats()).toMatchObject({ "archive.report.dmarc": 300, "archive.record": 300 });
+    await reader.close();
+  });
+});
