@@ -280,6 +280,38 @@ describe("the archive", () => {
     expect(await total()).toBe(5);
   });
 
+  it("keeps the stored report when the verified one cannot be read to its end", async () => {
+    writer.setPolicy({ ...POLICY, verifies: true });
+    await writer.intake([carrying(dmarcXml())], read);
+    const damaged = dmarcXml().replace("</feedback>", `${"<a>".repeat(40)}</feedback>`);
+    const auth = { ...carrying("").auth, verdict: "pass" as const, domain: "reporter.example", by: "own" };
+    expect(await writer.intake([{ ...carrying(damaged), auth }], read)).toMatchObject([
+      { outcome: "invalid", reason: "too-deep" },
+    ]);
+    expect([await total(), (await reader.records({}, { limit: 10 })).items.length]).toEqual([2, 1]);
+    // and with more records than one block holds, which are written before the end
+    const [record] = /<record>.*<\/record>/.exec(dmarcXml())!;
+    const long = damaged.replace(record, record.repeat(600));
+    expect(await writer.intake([{ ...carrying(long), auth }], read)).toMatchObject([{ reason: "too-deep" }]);
+    expect([await total(), (await reader.records({}, { limit: 10 })).items.length]).toEqual([2, 1]);
+  });
+
+  it("gives the records of a large report back in their order, page by page", async () => {
+    const [record] = /<record>.*<\/record>/.exec(dmarcXml())!;
+    const many = Array.from({ length: 1500 }, (_, n) =>
+      record.replace("192.0.2.1", `198.51.${n >> 8}.${n & 255}`).replace("<count>2", `<count>${n * n * n}`),
+    );
+    await writer.intake([carrying(dmarcXml().replace(record, many.join("")))], read);
+    const found: [string, number][] = [];
+    let after: string | undefined;
+    do {
+      const page = await reader.records({ reportId: "r1" }, { limit: 400, ...(after ? { after } : {}) });
+      found.push(...page.items.map((r): [string, number] => [r.sourceIp, r.count]));
+      after = page.next ?? undefined;
+    } while (after);
+    expect(found).toEqual(many.map((_, n) => [`198.51.${n >> 8}.${n & 255}`, n * n * n]));
+  });
+
   const tlsMail = (auth: Partial<Intake["auth"]> = {}): Intake =>
     intakeOf(mail([{ type: "application/tlsrpt+json", name: "t.json", body: tlsJson() }]), {
       auth: { verdict: "none", domain: null, dkimDomains: [], tls: "none", by: "own", detail: null, ...auth },

@@ -49,6 +49,8 @@ interface Fresh {
   readonly domainId: number | null;
   readonly foreign: boolean;
   readonly counted: boolean;
+  /** A stored report that anybody could have sent: a verified one with its key takes its place. */
+  readonly replaces: number | undefined;
 }
 
 /** The one with the same key. */
@@ -149,7 +151,6 @@ export function makeReportArchive(
         const passed = authFor(head.kind, intake.auth) === "pass";
         const better = stored && stored.auth !== "pass" && passed && policy.verifies;
         if (stored && !better) return { stored };
-        if (stored) remove(stored.id); // a verified report replaces one that anybody could have sent
         const foreign = isForeign(key.domains);
         return {
           fresh: {
@@ -159,19 +160,21 @@ export function makeReportArchive(
             domainId: key.domains[0] === undefined ? null : intern.domain(key.domains[0]),
             foreign,
             counted: !foreign && isTrusted(head.kind, intake),
+            replaces: stored?.id,
           },
         };
       }
 
       /** Writes the row of a report that is complete. */
       function keep(
-        { id, key, orgId, domainId, counted, foreign }: Fresh,
+        { id, key, orgId, domainId, counted, foreign, replaces }: Fresh,
         head: Head,
         part: PartInfo,
         figures: ReportFigures,
         contentHash: string,
         added: string | null,
       ): Kept {
+        if (replaces !== undefined) remove(replaces);
         const shared = head.kind === "dmarc" || head.kind === "tls" ? sharedHead(head) : null;
         sql.insertReport.run(
           id,
