@@ -6,20 +6,19 @@ import { readFileSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { SMTPServer, type SMTPServerDataStream, type SMTPServerSession } from "smtp-server";
 import type { Config } from "../../config/schema.ts";
-import { type Clock, epochSeconds } from "../../lib/clock.ts";
+import type { Clock } from "../../lib/clock.ts";
 import { errorText, MailreportError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import { cleanShort } from "../../lib/text.ts";
 import { networkMatcher } from "../../model/ip.ts";
 import type { ReportKind } from "../../model/report.ts";
 import type { CarrierAuth, Intake } from "../../store/archive.ts";
-import { refusalBefore } from "../policy.ts";
 import type { Accepted, IngestPort } from "../port.ts";
 import { type RecipientTable, recipientTable } from "../recipients.ts";
-import { inspect, readData } from "./data.ts";
+import { readData } from "./data.ts";
 import { Gate, type Guest, type Refusal } from "./gate.ts";
 import { type ProxyReading, readProxyHeader } from "./proxy.ts";
-import { receivedField } from "./received.ts";
+import { MailTaker, reply, type SessionFacts } from "./take.ts";
 
 export interface SmtpOptions {
   readonly config: Config;
@@ -33,38 +32,23 @@ export interface SmtpOptions {
   readonly onAccepted: (accepted: Accepted, intake: Intake) => void;
 }
 
-export interface SessionFacts {
-  readonly remoteIp: string | null;
-  readonly helo: string | null;
-  readonly envelopeFrom: string;
-  readonly source: "smtp" | "lmtp";
-}
-
 export interface Listening {
   readonly protocol: "smtp" | "lmtp";
   readonly address: string;
   readonly port: number | null;
 }
 
-const MOST_HOPS = 50;
 const MOST_BAD_RECIPIENTS = 20;
 const MOST_COMMANDS = 100;
 /** A handler that has no answer by then gives a temporary one. */
 const ANSWER_MS = 120_000;
 /** How long a proxy may take for its first line. */
 const PROXY_HEADER_MS = 10_000;
-/** Mail in memory, of all sessions together. */
-const BUFFERED_BYTES = 256 << 20;
 
 interface SessionState {
   readonly guest: Guest;
   badRecipients: number;
   kinds: Map<string, readonly ReportKind[]>;
-}
-
-/** An error that smtp-server turns into a reply. */
-function reply(code: number, text: string): Error {
-  return Object.assign(new Error(text), { responseCode: code });
 }
 
 const REFUSALS: Readonly<Record<Refusal, string>> = {
@@ -97,13 +81,10 @@ export class SmtpListeners {
   #waitingProxied = 0;
   readonly #count: Record<string, number> = {
     "smtp.session": 0,
-    "mail.accepted": 0,
-    "mail.refused": 0,
-    "mail.deferred": 0,
   };
   #paused = false;
   #stopping = false;
-  #buffered = 0;
+  readonly #taker: MailTaker;
   readonly listening: Listening[] = [];
 
   constructor(options: SmtpOptions) {
@@ -111,6 +92,7 @@ export class SmtpListeners {
     this.#config = options.config;
     this.#recipients = recipientTable(options.config, options.isReturnPath);
     this.#gate = new Gate(options.clock, options.config.smtp);
+    this.#taker = new MailTaker({ ...options, config: () => this.#config });
     this.#isProxy = networkMatcher(options.config.smtp.trusted_proxies);
     this.#smtp = this.#makeServer(false);
     this.#lmtp = this.#makeServer(true);
@@ -296,12 +278,7 @@ export class SmtpListeners {
     const kinds = this.#recipients(address);
     if (kinds === undefined) {
       state.badRecipients++;
-      this.#options.log.info("mail.refused", {
-        rcpt: address,
-        remote: session.remoteAddress,
-        reply: "550 5.1.1",
-      });
-      this.#count["mail.refused"]!++;
+      this.#taker.refusedRecipient(session, address);
       if (state.badRecipients >= MOST_BAD_RECIPIENTS) {
         callback(reply(421, "4.7.0 Too many unknown recipients"));
         return;
@@ -341,7 +318,7 @@ export class SmtpListeners {
       answer(reply(451, "4.3.0 No answer in time")),
     );
     const { max_message_size, min_data_rate, data_timeout } = this.#config.smtp;
-    const received = this.#received(session, lmtp);
+    const received = this.#taker.received(session, lmtp);
     const data = await readData(
       stream,
       received,
@@ -350,7 +327,7 @@ export class SmtpListeners {
       () => state.guest.socket.destroy(),
     );
     if (!data.ok) {
-      if (data.why === "too-large") this.#refused(session, "552 5.3.4", "too-large");
+      if (data.why === "too-large") this.#taker.refused(session, "552 5.3.4", "too-large");
       answer(
         reply(
           data.why === "too-large" ? 552 : 451,
@@ -362,7 +339,13 @@ export class SmtpListeners {
     late.cancel();
     late = clock.after(ANSWER_MS, () => answer(reply(451, "4.3.0 No answer in time")));
     try {
-      const { error, message } = await this.#take(data.raw, received.length, session, state, lmtp);
+      const { error, message } = await this.#taker.take(
+        data.raw,
+        received.length,
+        session,
+        (address) => state.kinds.get(address) ?? [],
+        lmtp,
+      );
       answer(error, message);
     } catch (error) {
       answer(reply(451, "4.3.0 An error of ours; come back later"));
@@ -370,161 +353,8 @@ export class SmtpListeners {
     }
   }
 
-  #refused(session: SMTPServerSession, code: string, reason: string): void {
-    this.#count["mail.refused"]!++;
-    this.#options.log.warn("mail.refused", {
-      remote: session.remoteAddress,
-      from: senderOf(session),
-      reply: code,
-      reason,
-    });
-  }
-
-  /**
-   * Hands a whole mail to the archive; the reply tells what became of it.
-   * @param stored the mail with our Received field
-   * @param prefix bytes of that field
-   */
-  async #take(
-    stored: Buffer,
-    prefix: number,
-    session: SMTPServerSession,
-    state: SessionState,
-    lmtp: boolean,
-  ): Promise<{ readonly error: Error | null; readonly message?: string }> {
-    const { ingest, log, verify, onAccepted } = this.#options;
-    const raw = stored.subarray(prefix); // as it came
-    const { hops, smuggled } = inspect(raw);
-    if (hops > MOST_HOPS) {
-      this.#refused(session, "554 5.4.6", "loop");
-      return { error: reply(554, "5.4.6 Too many hops: a mail loop") };
-    }
-    if (smuggled) {
-      this.#refused(session, "550 5.6.11", "bare-carriage-return");
-      return { error: reply(550, "5.6.11 Bare carriage returns are not taken") };
-    }
-    if (this.#buffered + raw.length > BUFFERED_BYTES && this.#buffered > 0) {
-      return { error: reply(452, "4.3.1 Too much mail at once, come back later") };
-    }
-    this.#buffered += raw.length;
-    const from = senderOf(session);
-    try {
-      const facts = {
-        remoteIp: session.remoteAddress || null,
-        helo: session.hostNameAppearsAs || null,
-        envelopeFrom: from,
-        source: lmtp ? ("lmtp" as const) : ("smtp" as const),
-      };
-      const auth = await verify(raw, facts);
-      const intake = this.#intake(stored, session, state, auth, facts.source);
-      if (refusalBefore(this.#config, intake.kinds, auth) === "temperror") {
-        return this.#unverified(session, auth);
-      }
-      const accepted = await ingest.accept(intake);
-      const outcome = accepted.spooled ? "spooled" : accepted.result.outcome;
-      const id = `m${accepted.spooled ? accepted.mailId : accepted.result.mailId}`;
-      if (outcome === "unauthenticated") {
-        this.#refused(session, "550 5.7.1", "unauthenticated");
-        return {
-          error: reply(550, `5.7.1 The mail is not authenticated; kept as ${id} for inspection only`),
-        };
-      }
-      this.#count["mail.accepted"]!++;
-      const reason = accepted.spooled ? null : accepted.result.reason;
-      log.info("mail.accepted", {
-        id,
-        from,
-        remote: session.remoteAddress,
-        tls: session.secure,
-        size: raw.length,
-        outcome,
-        reason,
-        auth: auth.verdict,
-        domain: auth.domain,
-      });
-      onAccepted(accepted, intake);
-      return {
-        error: null,
-        message: `2.0.0 Ok: kept as ${id} (${outcome}${reason === null ? "" : `: ${reason}`})`,
-      };
-    } catch (error) {
-      if (!(error instanceof MailreportError)) throw error;
-      this.#count["mail.deferred"]!++;
-      log.error("mail.deferred", {
-        from,
-        remote: session.remoteAddress,
-        code: error.code,
-        error: error.message,
-      });
-      const full = error.code === "store.full";
-      return {
-        error: reply(
-          full ? 452 : 451,
-          full ? "4.3.1 No space left here; come back later" : "4.3.0 Cannot store mail now; come back later",
-        ),
-      };
-    } finally {
-      this.#buffered -= raw.length;
-    }
-  }
-
-  /** DNS cannot tell now whether the mail is authentic, and it would be refused if it is not. */
-  #unverified(session: SMTPServerSession, auth: CarrierAuth): { readonly error: Error } {
-    this.#count["mail.deferred"]!++;
-    const fields = { from: senderOf(session), remote: session.remoteAddress, reason: auth.detail };
-    this.#options.log.warn("mail.deferred", { ...fields, reply: "451 4.4.3" });
-    return { error: reply(451, "4.4.3 DNS cannot tell whether the mail is authentic; come back later") };
-  }
-
-  /** Our Received field (RFC 5321 4.4), the begin of the mail as it is stored. */
-  #received(session: SMTPServerSession, lmtp: boolean): Buffer {
-    const [only, ...rest] = session.envelope.rcptTo;
-    const text = receivedField({
-      helo: session.hostNameAppearsAs || "unknown",
-      remoteIp: session.remoteAddress || null,
-      by: this.#config.smtp.banner,
-      protocol: lmtp
-        ? "LMTP"
-        : session.secure
-          ? "ESMTPS"
-          : session.openingCommand === "HELO"
-            ? "SMTP"
-            : "ESMTP",
-      to: only && rest.length === 0 ? only.address : null,
-      time: epochSeconds(this.#options.clock),
-      id: session.id,
-    });
-    return Buffer.from(text, "latin1");
-  }
-
-  #intake(
-    raw: Buffer,
-    session: SMTPServerSession,
-    state: SessionState,
-    auth: CarrierAuth,
-    source: "smtp" | "lmtp",
-  ): Intake {
-    const now = epochSeconds(this.#options.clock);
-    const to = session.envelope.rcptTo.map((rcpt) => rcpt.address);
-    // a mail to several addresses is taken as the one that takes most
-    const sets = to.map((address) => state.kinds.get(address) ?? []);
-    const kinds = sets.some((set) => set.length === 0) ? [] : [...new Set(sets.flat())];
-    return {
-      raw,
-      hints: { form: "mail", fileName: null, receivedAt: now },
-      source,
-      envelopeFrom: senderOf(session),
-      envelopeTo: to,
-      remoteIp: session.remoteAddress || null,
-      remoteName: session.hostNameAppearsAs || null,
-      tls: session.secure ? "TLS" : null,
-      auth,
-      kinds,
-    };
-  }
-
   stats(): Record<string, number> {
-    return { ...this.#count, "smtp.session.now": this.#gate.size, "smtp.buffered": this.#buffered };
+    return { ...this.#count, ...this.#taker.stats(), "smtp.session.now": this.#gate.size };
   }
 
   /** New sessions get 421 while it is paused. */
@@ -590,10 +420,6 @@ function ownCodes(connection: Connection, end: () => void): void {
     send(code, data, own ? false : context);
     if (code === 421) end();
   };
-}
-
-function senderOf(session: SMTPServerSession): string {
-  return session.envelope.mailFrom ? session.envelope.mailFrom.address : "";
 }
 
 function listenError(error: NodeJS.ErrnoException, address: string): MailreportError {
