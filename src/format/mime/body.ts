@@ -37,48 +37,40 @@ export function* decodeBody(
   else if (end > start) yield bytes.subarray(start, end);
 }
 
-/** Blanks, missing padding and stray characters are passed over; behind padding a new run of characters begins. */
-function* decodeBase64(bytes: Buffer, start: number, end: number): Generator<Buffer> {
-  let carry = "";
-  for (let at = start; at < end; at += SLICE) {
-    const last = at + SLICE >= end;
-    const text =
-      carry + bytes.toString("latin1", at, Math.min(end, at + SLICE)).replace(/[^A-Za-z0-9+/=]+/g, "");
-    const padding = text.lastIndexOf("=") + 1;
-    const whole = last ? text.length : padding + ((text.length - padding) & ~3);
-    carry = text.slice(whole);
-    if (whole === 0) continue;
-    const padded = text.indexOf("=");
-    const runs = padded >= 0 && /[^=]/.test(text.charAt(padded + 1) + text.charAt(padded + 2));
-    yield runs ? decodeRuns(text, whole) : Buffer.from(text.slice(0, whole), "base64");
-  }
+/** What a character stands for: six bits, the end of a run (`=`), or nothing. */
+const PADDING = -2;
+const SEXTET = Int8Array.from({ length: 256 }, () => -1);
+for (const [i, c] of [..."ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"].entries()) {
+  SEXTET[c.charCodeAt(0)] = i;
 }
+SEXTET["=".charCodeAt(0)] = PADDING;
 
-const SEXTETS = new Map(
-  [..."ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"].map((c, i) => [c.charCodeAt(0), i]),
-);
-const SEXTET = Int8Array.from({ length: 128 }, (_, code) => SEXTETS.get(code) ?? -1);
-
-/** Base64 in several runs, each with its own padding, as one that was put together from pieces. */
-function decodeRuns(text: string, end: number): Buffer {
-  const out = Buffer.allocUnsafe((end * 3) >> 2);
-  let length = 0;
+/**
+ * Blanks, missing padding and stray characters are passed over; behind padding a new run of characters begins, as in a
+ * body that was put together from pieces.
+ */
+function* decodeBase64(bytes: Buffer, start: number, end: number): Generator<Buffer> {
   let bits = 0;
   let held = 0;
-  for (let i = 0; i < end; i++) {
-    const sextet = SEXTET[text.charCodeAt(i)]!;
-    if (sextet < 0) {
-      bits = 0;
-      continue;
+  for (let at = start; at < end; at += SLICE) {
+    const stop = Math.min(end, at + SLICE);
+    const out = Buffer.allocUnsafe((((stop - at) * 3) >> 2) + 1);
+    let length = 0;
+    for (let i = at; i < stop; i++) {
+      const sextet = SEXTET[bytes[i]!]!;
+      if (sextet < 0) {
+        if (sextet === PADDING) bits = 0;
+        continue;
+      }
+      held = ((held << 6) | sextet) & 0xffff;
+      bits += 6;
+      if (bits >= 8) {
+        bits -= 8;
+        out[length++] = held >> bits;
+      }
     }
-    held = ((held << 6) | sextet) & 0xffff;
-    bits += 6;
-    if (bits >= 8) {
-      bits -= 8;
-      out[length++] = held >> bits;
-    }
+    if (length > 0) yield out.subarray(0, length);
   }
-  return out.subarray(0, length);
 }
 
 function hexValue(byte: number | undefined): number {

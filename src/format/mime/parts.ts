@@ -54,6 +54,9 @@ const LONGEST_BOUNDARY = 1000;
 /** Multiparts down to here have a boundary guessed when the declared one is not there. */
 const GUESSED_DEPTH = 1;
 
+/** Lines that look like boundaries and are none: each costs a look. No report has so many. */
+const MOST_MISSES = 100_000;
+
 /** A boundary line: where it begins, whose it is, and where the next line begins. */
 interface Delimiter {
   readonly start: number;
@@ -76,6 +79,7 @@ class Walker {
   readonly #open = new Map<string, number>();
   #ended: Delimiter | undefined;
   #over = false;
+  #misses = 0;
   stopped: ReadStop | null = null;
 
   constructor(bytes: Buffer, limits: IngestLimits, warnings: WarningList, counter: { parts: number }) {
@@ -207,7 +211,7 @@ class Walker {
     if (this.#open.size === 0) return undefined;
     const bytes = this.#bytes;
     let at = from;
-    while (at < bytes.length) {
+    while (at < bytes.length && !this.#over) {
       const atLineStart = at === 0 || bytes[at - 1] === 0x0a;
       const found = atLineStart ? this.#delimiterAt(at) : undefined;
       if (found) return found;
@@ -232,7 +236,12 @@ class Walker {
     const level = this.#open.get(text);
     if (level !== undefined) return { start, next, level, closing: false };
     const closes = text.endsWith("--") ? this.#open.get(text.slice(0, -2)) : undefined;
-    return closes === undefined ? undefined : { start, next, level: closes, closing: true };
+    if (closes !== undefined) return { start, next, level: closes, closing: true };
+    if (++this.#misses > MOST_MISSES) {
+      this.stopped ??= new ReadStop("too-many-parts", "lines that are nearly boundaries");
+      this.#over = true;
+    }
+    return undefined;
   }
 }
 
