@@ -315,7 +315,9 @@ export function addRoutes(fastify: FastifyInstance, services: Services): void {
     const report = await archive.report(request.params.id);
     if (!report) throw new MailreportError("archive.no_such_report", { detail: request.params.id });
     const policies = report.kind === "tls" ? await archive.tlsPolicies(request.params.id) : undefined;
-    return { ...reportView(report), head: report.head, ...(policies ? { policies } : {}) };
+    const { name, mediaType, size } = report.part;
+    const part = { name, media_type: mediaType, size };
+    return { ...reportView(report), part, head: report.head, ...(policies ? { policies } : {}) };
   });
   app.get(
     "/v1/records",

@@ -109,6 +109,8 @@ export const reportView = (r: ReceivedReport) => ({
 
 export const recordView = (r: StoredRecord) => ({
   report: r.reportId,
+  auth: r.auth,
+  counted: r.counted,
   org_name: r.org,
   policy_domain: r.policyDomain,
   begin: iso(r.begin),

@@ -111,6 +111,7 @@ export const recordColumns: readonly Column[] = [
   { title: "ENVELOPE FROM", text: (r) => str(r.envelope_from) },
   { title: "DKIM RESULTS", text: (r) => results(r.dkim_results, "domain", "selector", "result") },
   { title: "SPF RESULTS", text: (r) => results(r.spf_results, "domain", "result") },
+  { title: "AUTH", text: (r) => (r.counted ? str(r.auth) : `${str(r.auth)},uncounted`) },
 ];
 
 const share = (part: unknown, whole: unknown): string =>

@@ -4,7 +4,7 @@
  * thread with read-only connections, in the daemon).
  */
 import type { Outcome, Reason, Warning, WarningCount } from "../model/outcome.ts";
-import type { ItemReading, MailReading, ReadHints, ReportSink } from "../model/reading.ts";
+import type { ItemReading, MailReading, PartInfo, ReadHints, ReportSink } from "../model/reading.ts";
 import type {
   DmarcHead,
   DmarcRecord,
@@ -194,10 +194,15 @@ export interface ReceivedReport {
 }
 
 export type ReportDetail = ReceivedReport & {
+  /** Where it lay in its mail: labels of the attachment or archive entry, outside text. */
+  readonly part: PartInfo;
   readonly head: DmarcHead | TlsHead | FeedbackReport | DsnReport;
 };
 
 export interface StoredRecord extends DmarcRecord {
+  /** Of the mail that carried the report, and whether the report is in the figures. */
+  readonly auth: CarrierAuth["verdict"];
+  readonly counted: boolean;
   readonly reportId: string;
   readonly org: string;
   readonly begin: number;

@@ -296,6 +296,14 @@ describe("the archive", () => {
     expect([await total(), (await reader.records({}, { limit: 10 })).items.length]).toEqual([2, 1]);
   });
 
+  it("keeps where a report lay, and who brought its records", async () => {
+    await writer.intake([carrying(dmarcXml())], read);
+    const { part } = (await reader.report("r1"))!;
+    expect(part).toEqual({ name: "r0.xml", mediaType: "text/xml", size: expect.any(Number) });
+    expect(part.size).toBe(dmarcXml().length);
+    expect((await reader.records({}, { limit: 1 })).items).toMatchObject([{ auth: "none", counted: true }]);
+  });
+
   it("gives the records of a large report back in their order, page by page", async () => {
     const [record] = /<record>.*<\/record>/.exec(dmarcXml())!;
     const many = Array.from({ length: 1500 }, (_, n) =>

@@ -66,6 +66,9 @@ type ReportDetailRow = ReportRow & {
   readonly report_id_raw: string | null;
   readonly head: string | null;
   readonly shared: string | null;
+  readonly part_name: string | null;
+  readonly part_type: string | null;
+  readonly part_size: number;
 };
 
 /** Prepared statements that are kept. */
@@ -232,7 +235,9 @@ export function openArchiveReader(path: string): ArchiveReader {
            LEFT JOIN head ON head.id = head_id WHERE report.id = ?`,
         numberOf(id, "r") ?? -1,
       );
-      return row && { ...toReport(row), head: headOf(row) };
+      if (!row) return undefined;
+      const part = { name: row.part_name, mediaType: row.part_type, size: row.part_size };
+      return { ...toReport(row), head: headOf(row), part };
     },
     async records(filter, page) {
       const ids = idsOf(filter);

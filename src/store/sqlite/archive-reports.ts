@@ -201,6 +201,8 @@ export function makeReportArchive(
           shared && intern.head(shared.body),
           shared ? null : JSON.stringify(head),
           part.name,
+          part.mediaType,
+          part.size,
         );
         for (const { code, count, detail } of figures.warnings)
           sql.insertWarning.run(id, code, count, detail);

@@ -29,6 +29,14 @@ interface ReportRow {
   readonly end: number;
 }
 
+/** What all records of a report have in common. */
+interface About {
+  readonly org: string;
+  readonly domain: string;
+  readonly auth: StoredRecord["auth"];
+  readonly counted: number;
+}
+
 /** What of a filter the window's indexes answer: the domain, and whether uncounted reports are in. */
 function termOf({ domainId, orgIds }: ScanIds, all: boolean): Where {
   const terms: string[] = [];
@@ -66,8 +74,8 @@ export function makeScan(database: Sqlite): Scan {
   );
   const ipOf = database.prepare<[number], Buffer>("SELECT ip FROM source WHERE id = ?").pluck();
   const authset = database.prepare<[number], string>("SELECT body FROM authset WHERE id = ?").pluck();
-  const about = database.prepare<[number], { org: string; domain: string }>(
-    `SELECT org.name AS org, domain.name AS domain FROM report JOIN org ON org.id = org_id
+  const about = database.prepare<[number], About>(
+    `SELECT org.name AS org, domain.name AS domain, auth, counted FROM report JOIN org ON org.id = org_id
        JOIN domain ON domain.id = domain_id WHERE report.id = ?`,
   );
   const cursor = new BlockCursor();
@@ -140,7 +148,7 @@ export function makeScan(database: Sqlite): Scan {
   ): boolean {
     const asked = wanted(filter.result);
     let seq = -1;
-    let names: { org: string; domain: string } | undefined;
+    let names: About | undefined;
     for (const block of blocks.all(report.id * BLOCKS_PER_REPORT, (report.id + 1) * BLOCKS_PER_REPORT)) {
       let extras: Record<string, RecordExtra> | undefined;
       cursor.open(block.body);
@@ -159,7 +167,7 @@ export function makeScan(database: Sqlite): Scan {
 
   function toRecord(
     { id, begin, end }: ReportRow,
-    { org, domain }: { readonly org: string; readonly domain: string },
+    { org, domain, auth, counted }: About,
     extra: RecordExtra | undefined,
   ): StoredRecord {
     return {
@@ -168,6 +176,8 @@ export function makeScan(database: Sqlite): Scan {
       begin,
       end,
       policyDomain: domain,
+      auth,
+      counted: counted === 1,
       sourceIp: unpackIp(ipOf.get(cursor.sourceId)!),
       count: cursor.count,
       ...unpackEvaluation(cursor.evaluation),

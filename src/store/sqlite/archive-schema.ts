@@ -100,7 +100,9 @@ CREATE TABLE report (
   received_at INTEGER NOT NULL,
   head_id INTEGER REFERENCES head,     -- all other fields: interned,
   head TEXT,                           -- or as JSON (failure, ARF, DSN)
-  part_name TEXT,
+  part_name TEXT,                      -- of the attachment or archive entry, as labelled
+  part_type TEXT,
+  part_size INTEGER NOT NULL,          -- bytes as carried
   records_kept INTEGER NOT NULL DEFAULT 1
 ) STRICT;
 CREATE UNIQUE INDEX report_key ON report (report_id, org_id, kind, domains, "begin", "end");

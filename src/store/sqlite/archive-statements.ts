@@ -47,8 +47,9 @@ export function prepareReportStatements(database: Sqlite) {
     ),
     insertReport: database.prepare(
       `INSERT INTO report (id, mail_id, kind, org_id, report_id, report_id_raw, domain_id, domains, "begin", "end", content_hash, records,
-         messages, pass, dropped, counted, sums, "foreign", auth, auth_domain, received_at, head_id, head, part_name)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+         messages, pass, dropped, counted, sums, "foreign", auth, auth_domain, received_at, head_id, head, part_name, part_type,
+         part_size)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ),
     insertBlock: database.prepare("INSERT INTO record_block (id, body, extra) VALUES (?, ?, ?)"),
     insertAlso: database.prepare("INSERT OR IGNORE INTO report_also (domain_id, report_id) VALUES (?, ?)"),
