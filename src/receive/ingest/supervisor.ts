@@ -20,6 +20,8 @@ const BATCH_MAILS = 64;
 const BATCH_BYTES = 4 << 20;
 /** Mails with the process, not answered yet: the next transaction is there when one has ended. */
 const WITH_PROCESS = 128;
+/** Their bytes: the process holds them in memory. */
+const WITH_PROCESS_BYTES = 8 << 20;
 /** A mail with which the process died so often is set aside. */
 const MOST_TRIES = 3;
 /** Waiting beyond this is refused with a temporary error. */
@@ -70,8 +72,9 @@ class Supervisor implements Ingest {
   #starting: Promise<IngestProcess> | undefined;
   #queue: Waiting[] = [];
   #queuedBytes = 0;
-  /** Mails with the process. */
+  /** Mails with the process, and their bytes. */
   #outstanding = 0;
+  #outstandingBytes = 0;
   /** Mails that the process had when it died: one of them may have been the reason. */
   #suspects: Waiting[] = [];
   #pumping = false;
@@ -213,10 +216,15 @@ class Supervisor implements Ingest {
     setImmediate(() => {
       this.#pumping = false;
       if (this.#suspects.length > 0) return; // they go alone, and first
-      while (this.#queue.length > 0 && this.#outstanding < WITH_PROCESS && this.#process) {
+      while (this.#queue.length > 0 && this.#hasRoom && this.#process) {
         void this.#send(this.#process, this.#takeBatch());
       }
     });
+  }
+
+  /** One mail may be larger than all that is allowed. */
+  get #hasRoom(): boolean {
+    return this.#outstanding < WITH_PROCESS && this.#outstandingBytes < WITH_PROCESS_BYTES;
   }
 
   /** The next mails of one manner (read, or spooled), as many as fit. */
@@ -238,6 +246,8 @@ class Supervisor implements Ingest {
     this.#count.batches++;
     this.#count.mails += batch.length;
     this.#outstanding += batch.length;
+    const bytes = batch.reduce((sum, { intake }) => sum + intake.raw.byteLength, 0);
+    this.#outstandingBytes += bytes;
     try {
       this.#settle(batch, await this.#ask(process, batch));
     } catch (error) {
@@ -245,6 +255,7 @@ class Supervisor implements Ingest {
       else for (const { reject } of batch) reject(error as Error);
     } finally {
       this.#outstanding -= batch.length;
+      this.#outstandingBytes -= bytes;
       this.#pump();
     }
   }
