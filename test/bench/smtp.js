@@ -28,6 +28,12 @@ function rssTree(pid) {
   return [pid, ...children].reduce((sum, p) => sum + rss(p), 0);
 }
 
+/** Processor time that a process has used, ms (Linux counts in 1/100 s). */
+function cpu(pid) {
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\) /s, "").split(" ");
+  return (Number(fields[11]) + Number(fields[12])) * 10;
+}
+
 /** One GET on the control socket, as JSON. */
 function control(socketPath, path) {
   return new Promise((resolve, reject) => {
@@ -88,13 +94,14 @@ export async function run(print) {
       await rate(port, warm, 20);
       return rate(port, list, 20);
     });
-    const [analysed, memory] = await withDaemon(async (port, pid) => {
+    const [analysed, memory, main] = await withDaemon(async (port, pid) => {
       await rate(port, warm, 20);
+      const before = cpu(pid);
       const r = await rate(port, list, 20);
-      return [r, rssTree(pid)];
+      return [r, rssTree(pid), (cpu(pid) - before) / list.length];
     });
     print(
-      `${records} records, 20 connections, verify = false: ${analysed.toFixed(0)} mails/s analysed, ${stored.toFixed(0)} only stored: ${((analysed / stored) * 100).toFixed(0)} %; RSS after ${memory.toFixed(0)} MB`,
+      `${records} records, 20 connections, verify = false: ${analysed.toFixed(0)} mails/s analysed, ${stored.toFixed(0)} only stored: ${((analysed / stored) * 100).toFixed(0)} %; main process ${main.toFixed(3)} ms a mail; RSS after ${memory.toFixed(0)} MB`,
     );
   }
   await withDaemon(async (port, pid, dir) => {

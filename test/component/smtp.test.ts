@@ -1,6 +1,10 @@
 /** The SMTP and LMTP listeners by raw dialogs on real sockets; the ingest process is played. */
+import { mkdtempSync, rmSync } from "node:fs";
 import { connect } from "node:net";
-import { afterEach, describe, expect, it } from "vitest";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import tls from "node:tls";
+import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { type Config, configSchema } from "../../src/config/schema.ts";
 import { systemClock } from "../../src/lib/clock.ts";
 import { MailreportError } from "../../src/lib/errors.ts";
@@ -10,6 +14,7 @@ import type { Accepted, IngestPort } from "../../src/receive/port.ts";
 import { type SmtpListeners, startSmtp } from "../../src/receive/smtp/server.ts";
 import type { SessionFacts } from "../../src/receive/smtp/take.ts";
 import type { CarrierAuth, Intake } from "../../src/store/archive.ts";
+import { makeCertificate } from "../support/cert.ts";
 import { SmtpClient } from "../support/smtp-client.js";
 import { until } from "../support/wait.ts";
 
@@ -368,6 +373,34 @@ describe("the SMTP listener", () => {
       await client.send("a@b.example", "dmarc@example.org", Buffer.from("x: y\r\n\r\n"));
       expect(taken).toMatchObject([{ remoteIp: "127.0.0.1" }]);
       await client.quit();
+    });
+  });
+
+  describe("with STARTTLS", () => {
+    const dir = mkdtempSync(join(tmpdir(), "mailreportd-smtp-"));
+    const { cert, key } = makeCertificate(dir, "mx.example.org");
+    afterAll(() => rmSync(dir, { recursive: true, force: true }));
+    const secured = { tls_certificate: cert, tls_key: key };
+
+    /** A client that has said STARTTLS and EHLO again. */
+    async function upgraded(port: number) {
+      const clear = await SmtpClient.open(port);
+      expect(await clear.command("STARTTLS")).toMatch(/^220/);
+      clear.socket.removeAllListeners("data");
+      const client = new SmtpClient(tls.connect({ socket: clear.socket, rejectUnauthorized: false }));
+      await client.command("EHLO client.example");
+      return client;
+    }
+
+    it("forgets a session that was encrypted when it ends", async () => {
+      const { port, listeners } = await open({ ...secured, max_connections_per_address: 2 });
+      for (let i = 0; i < 4; i++) {
+        const client = await upgraded(port);
+        const reply = await client.send("a@b.example", "dmarc@example.org", Buffer.from("x: y\r\n\r\n"));
+        expect(reply).toMatch(/^250/);
+        await client.quit();
+      }
+      await until("all sessions to be forgotten", () => listeners.stats()["smtp.session.now"] === 0);
     });
   });
 

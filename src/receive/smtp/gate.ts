@@ -19,6 +19,8 @@ export interface Guest {
   lastActive: number;
   /** A mail was accepted: the session may go on. */
   extend(): void;
+  /** The session has ended. Not told by the socket: STARTTLS takes all listeners from it. */
+  leave(): void;
 }
 
 interface Rate {
@@ -54,7 +56,7 @@ export class Gate {
   }
 
   /**
-   * Admits a connection, or says why not. The guest leaves when its socket closes.
+   * Admits a connection, or says why not.
    * @param address the client's, which a proxy may have told; null over a Unix socket
    */
   admit(socket: Socket, address: string | null): Guest | Refusal {
@@ -64,6 +66,7 @@ export class Gate {
     if (mine >= this.#limits.max_connections_per_address) return "too-many-from-address";
     if (this.#guests.size >= this.#limits.max_connections && !this.#evict()) return "too-many";
     let deadline: Timer | undefined;
+    let left = false;
     const guest: Guest = {
       party,
       address,
@@ -74,17 +77,19 @@ export class Gate {
         deadline?.cancel();
         deadline = this.#clock.after(this.#limits.session_timeout, () => socket.destroy());
       },
+      leave: () => {
+        if (left) return;
+        left = true;
+        deadline?.cancel();
+        this.#guests.delete(guest);
+        const others = (this.#perParty.get(party) ?? 1) - 1;
+        if (others > 0) this.#perParty.set(party, others);
+        else this.#perParty.delete(party);
+      },
     };
     guest.extend();
     this.#guests.add(guest);
     this.#perParty.set(party, mine + 1);
-    socket.once("close", () => {
-      deadline?.cancel();
-      this.#guests.delete(guest);
-      const left = (this.#perParty.get(party) ?? 1) - 1;
-      if (left > 0) this.#perParty.set(party, left);
-      else this.#perParty.delete(party);
-    });
     return guest;
   }
 

@@ -185,7 +185,6 @@ export class SmtpListeners {
     );
     const connection = [...server.connections].at(-1) as unknown as Connection;
     this.#guests.set(connection.id, guest);
-    socket.once("close", () => this.#guests.delete(connection.id));
     ownCodes(connection, () => socket.destroySoon());
   }
 
@@ -221,6 +220,10 @@ export class SmtpListeners {
       onMailFrom: (address, session, callback) => this.#onMail(address, session, callback),
       onRcptTo: (address, session, callback) => this.#onRcpt(address.address, session, callback),
       onData: (stream, session, callback) => void this.#onData(stream, session, callback, lmtp),
+      onClose: ({ id }) => {
+        this.#guests.get(id)?.leave();
+        this.#guests.delete(id);
+      },
     });
     server.on("error", (error) => {
       this.#options.log.debug("smtp.error", { error: errorText(error) });
