@@ -5,10 +5,11 @@
 import type { Socket } from "node:net";
 import { isIPv4, isIPv6 } from "node:net";
 import type { Clock } from "../../lib/clock.ts";
-import { unpackIp } from "../../model/ip.ts";
+import { normalizeIp, unpackIp } from "../../model/ip.ts";
 
 /** The client behind the proxy. */
 export interface ProxiedClient {
+  /** Canonical: a v4-mapped one, as proxies with one socket for both families tell it, as IPv4. */
   readonly address: string;
   readonly port: number;
 }
@@ -60,7 +61,7 @@ function parseV1(bytes: Buffer): ProxyHeader {
     isPort(sourcePort) &&
     isPort(destinationPort);
   if (!isSound) return { state: "bad", why: "a PROXY line that is none" };
-  return { state: "done", length, client: { address: source!, port: Number(sourcePort) } };
+  return done(length, source!, Number(sourcePort));
 }
 
 function isPort(text: string | undefined): boolean {
@@ -81,7 +82,11 @@ function parseV2(bytes: Buffer): ProxyHeader {
   if (size === 0) return { state: "done", length, client: null }; // UNSPEC, UNIX, UDP: nothing we can use
   if (length < V2_HEAD + 2 * size + 4) return { state: "bad", why: "a PROXY header without its addresses" };
   const address = unpackIp(bytes.subarray(V2_HEAD, V2_HEAD + size));
-  return { state: "done", length, client: { address, port: bytes.readUInt16BE(V2_HEAD + 2 * size) } };
+  return done(length, address, bytes.readUInt16BE(V2_HEAD + 2 * size));
+}
+
+function done(length: number, address: string, port: number): ProxyHeader {
+  return { state: "done", length, client: { address: normalizeIp(address) ?? address, port } };
 }
 
 export type ProxyReading =
