@@ -30,7 +30,9 @@ function rssTree(pid) {
 
 /** Processor time that a process has used, ms (Linux counts in 1/100 s). */
 function cpu(pid) {
-  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\) /s, "").split(" ");
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
+    .replace(/^.*\) /s, "")
+    .split(" ");
   return (Number(fields[11]) + Number(fields[12])) * 10;
 }
 
