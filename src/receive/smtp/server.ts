@@ -2,23 +2,22 @@
  * The SMTP and LMTP listeners: smtp-server behind a gate of our own. The reply to DATA comes after the archive has
  * committed the mail; this side never sends mail, not even a bounce.
  */
-import { readFileSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
-import { SMTPServer, type SMTPServerDataStream, type SMTPServerSession } from "smtp-server";
+import type { SMTPServer } from "smtp-server";
 import type { Config } from "../../config/schema.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { errorText, MailreportError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
-import { cleanShort } from "../../lib/text.ts";
-import { networkMatcher } from "../../model/ip.ts";
-import type { ReportKind } from "../../model/report.ts";
+import { networkMatcher, partyOf } from "../../model/ip.ts";
 import type { CarrierAuth, Intake } from "../../store/archive.ts";
 import type { Accepted, IngestPort } from "../port.ts";
-import { type RecipientTable, recipientTable } from "../recipients.ts";
-import { readData } from "./data.ts";
-import { Gate, type Guest, type Refusal } from "./gate.ts";
+import { recipientTable } from "../recipients.ts";
+import { connect, makeSmtpServer } from "./dialog.ts";
+import { Gate, type Refusal } from "./gate.ts";
 import { type ProxyReading, readProxyHeader } from "./proxy.ts";
-import { MailTaker, reply, type SessionFacts } from "./take.ts";
+import { Session } from "./session.ts";
+import type { Protocol, Shared } from "./shared.ts";
+import { MailTaker, type SessionFacts } from "./take.ts";
 
 export interface SmtpOptions {
   readonly config: Config;
@@ -33,23 +32,13 @@ export interface SmtpOptions {
 }
 
 export interface Listening {
-  readonly protocol: "smtp" | "lmtp";
+  readonly protocol: Protocol;
   readonly address: string;
   readonly port: number | null;
 }
 
-const MOST_BAD_RECIPIENTS = 20;
-const MOST_COMMANDS = 100;
-/** A handler that has no answer by then gives a temporary one. */
-const ANSWER_MS = 120_000;
 /** How long a proxy may take for its first line. */
 const PROXY_HEADER_MS = 10_000;
-
-interface SessionState {
-  readonly guest: Guest;
-  badRecipients: number;
-  kinds: Map<string, readonly ReportKind[]>;
-}
 
 const REFUSALS: Readonly<Record<Refusal, string>> = {
   "too-many": "421 4.3.2 Too many sessions, come back later",
@@ -65,50 +54,61 @@ export async function startSmtp(options: SmtpOptions): Promise<SmtpListeners> {
   return listeners;
 }
 
+/** Whose connection it is. */
+interface Client {
+  readonly address: string | null;
+  readonly port: number;
+}
+
 export class SmtpListeners {
-  readonly #options: SmtpOptions;
-  #config: Config;
-  #recipients: RecipientTable;
-  readonly #gate: Gate;
-  readonly #servers: Server[] = [];
-  #smtp: SMTPServer;
-  readonly #lmtp: SMTPServer;
-  readonly #sessions = new WeakMap<object, SessionState>();
-  /** By the id of their connection. */
-  readonly #guests = new Map<string, Guest>();
+  readonly #shared: Shared;
+  readonly #isReturnPath: (address: string) => boolean;
+  readonly #count: Record<string, number> = { "smtp.session": 0 };
+  readonly #listeners: Server[] = [];
+  #servers: Readonly<Record<Protocol, SMTPServer>>;
   #isProxy: (ip: string) => boolean;
   /** Connections of proxies that have not said yet whose they are. */
-  #waitingProxied = 0;
-  readonly #count: Record<string, number> = {
-    "smtp.session": 0,
-  };
+  readonly #unannounced = new Set<Socket>();
   #paused = false;
-  #stopping = false;
-  readonly #taker: MailTaker;
   readonly listening: Listening[] = [];
 
   constructor(options: SmtpOptions) {
-    this.#options = options;
-    this.#config = options.config;
-    this.#recipients = recipientTable(options.config, options.isReturnPath);
-    this.#gate = new Gate(options.clock, options.config.smtp);
-    this.#taker = new MailTaker({ ...options, config: () => this.#config });
-    this.#isProxy = networkMatcher(options.config.smtp.trusted_proxies);
-    this.#smtp = this.#makeServer(false);
-    this.#lmtp = this.#makeServer(true);
+    const { config, clock, log, isReturnPath } = options;
+    this.#isReturnPath = isReturnPath;
+    this.#shared = {
+      clock,
+      log,
+      config,
+      recipients: recipientTable(config, isReturnPath),
+      stopping: false,
+      gate: new Gate(clock, config.smtp),
+      taker: new MailTaker({ ...options, config: () => this.#shared.config }),
+      sessions: new Map(),
+    };
+    this.#isProxy = networkMatcher(config.smtp.trusted_proxies);
+    this.#servers = this.#makeServers(config);
+  }
+
+  #makeServers(config: Config): Readonly<Record<Protocol, SMTPServer>> {
+    return {
+      smtp: makeSmtpServer(this.#shared, config, "smtp"),
+      lmtp: makeSmtpServer(this.#shared, config, "lmtp"),
+    };
   }
 
   async start(): Promise<void> {
+    const { smtp, lmtp } = this.#shared.config;
     try {
-      for (const address of this.#config.smtp.listen) await this.#listen(address, "smtp");
-      for (const address of this.#config.lmtp.listen) await this.#listen(address, "lmtp");
+      for (const address of smtp.listen) await this.#listen(address, "smtp");
+      for (const address of lmtp.listen) await this.#listen(address, "lmtp");
     } catch (error) {
-      for (const server of this.#servers) server.close();
+      for (const listener of this.#listeners) listener.close();
       throw error;
     }
   }
 
-  async #listen(address: string, protocol: "smtp" | "lmtp"): Promise<void> {
+  async #listen(address: string, protocol: Protocol): Promise<void> {
+    const { log } = this.#shared;
     const server = createServer((socket) => this.#connected(socket, protocol));
     const path = address.startsWith("/") ? address : undefined;
     const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d+)$/.exec(address);
@@ -118,17 +118,15 @@ export class SmtpListeners {
       server.once("error", (error: NodeJS.ErrnoException) => reject(listenError(error, address)));
       server.listen(target, resolve);
     });
-    server.on("error", (error) =>
-      this.#options.log.error("smtp.error", { address, error: errorText(error) }),
-    );
-    this.#servers.push(server);
+    server.on("error", (error) => log.error("smtp.error", { address, error: errorText(error) }));
+    this.#listeners.push(server);
     const bound = server.address();
     const port = typeof bound === "object" && bound !== null ? bound.port : null;
     this.listening.push({ protocol, address, port });
-    this.#options.log.info("smtp.listening", { protocol, address, port });
+    log.info("smtp.listening", { protocol, address, port });
   }
 
-  #connected(socket: Socket, protocol: "smtp" | "lmtp"): void {
+  #connected(socket: Socket, protocol: Protocol): void {
     this.#count["smtp.session"]!++;
     socket.setNoDelay(true);
     const peer = socket.remoteAddress ?? null;
@@ -137,17 +135,15 @@ export class SmtpListeners {
   }
 
   /** A connection of a proxy: it says first whose it is. */
-  async #proxied(socket: Socket, protocol: "smtp" | "lmtp", proxy: string): Promise<void> {
+  async #proxied(socket: Socket, protocol: Protocol, proxy: string): Promise<void> {
     const ignored = (): void => {}; // the close that follows says it all
     socket.on("error", ignored);
-    const waiting = this.#config.smtp.max_connections;
     const reading: ProxyReading =
-      this.#waitingProxied >= waiting
+      this.#unannounced.size >= this.#shared.config.smtp.max_connections
         ? { ok: false, why: "too many connections without a PROXY header" }
-        : await this.#waitingFor(readProxyHeader(socket, this.#options.clock, PROXY_HEADER_MS));
+        : await this.#announced(socket);
     if (!reading.ok) {
-      this.#count["smtp.refused.proxy"] = (this.#count["smtp.refused.proxy"] ?? 0) + 1;
-      this.#options.log.warn("smtp.refused", { address: proxy, reason: reading.why });
+      this.#countRefusal("proxy", proxy, reading.why);
       socket.destroy();
       return;
     }
@@ -155,209 +151,53 @@ export class SmtpListeners {
     this.#admit(socket, protocol, reading.client ?? { address: proxy, port: socket.remotePort ?? 0 });
   }
 
-  async #waitingFor<T>(work: Promise<T>): Promise<T> {
-    this.#waitingProxied++;
+  async #announced(socket: Socket): Promise<ProxyReading> {
+    this.#unannounced.add(socket);
     try {
-      return await work;
+      return await readProxyHeader(socket, this.#shared.clock, PROXY_HEADER_MS);
     } finally {
-      this.#waitingProxied--;
+      this.#unannounced.delete(socket);
     }
   }
 
-  #admit(socket: Socket, protocol: "smtp" | "lmtp", client: Client): void {
-    const guest = this.#paused || this.#stopping ? "paused" : this.#gate.admit(socket, client.address);
-    if (typeof guest === "string") {
-      const name = `smtp.refused.${guest}`;
-      this.#count[name] = (this.#count[name] ?? 0) + 1;
-      this.#options.log.warn("smtp.refused", { address: client.address, reason: guest });
+  #countRefusal(kind: string, address: string | null, reason: string): void {
+    const name = `smtp.refused.${kind}`;
+    this.#count[name] = (this.#count[name] ?? 0) + 1;
+    this.#shared.log.warn("smtp.refused", { address, reason });
+  }
+
+  #admit(socket: Socket, protocol: Protocol, client: Client): void {
+    const { gate, stopping } = this.#shared;
+    const party = partyOf(client.address ?? "local");
+    const refusal = this.#paused || stopping ? "paused" : gate.refusal(party);
+    if (refusal !== undefined) {
+      this.#countRefusal(refusal, client.address, refusal);
       socket.on("error", () => socket.destroy());
-      socket.end(`${REFUSALS[guest]}\r\n`);
+      socket.end(`${REFUSALS[refusal]}\r\n`);
       socket.destroySoon();
       return;
     }
-    socket.on("data", () => {
-      guest.lastActive = this.#options.clock.monotonic();
-    });
-    const server = protocol === "smtp" ? this.#smtp : this.#lmtp;
-    server.connect(
+    this.#hand(socket, protocol, client, party);
+  }
+
+  /** Hands the connection to the SMTP server, whose onClose will tell its end. */
+  #hand(socket: Socket, protocol: Protocol, client: Client, party: string): void {
+    const { gate, sessions, clock, config } = this.#shared;
+    const { address: remoteAddress, port: remotePort } = client;
+    const connection = connect(
+      this.#servers[protocol],
       socket,
-      client.address === null ? {} : { remoteAddress: client.address, remotePort: client.port },
+      remoteAddress === null ? {} : { remoteAddress, remotePort },
     );
-    const connection = [...server.connections].at(-1) as unknown as Connection;
-    this.#guests.set(connection.id, guest);
-    ownCodes(connection, () => socket.destroySoon());
-  }
-
-  #makeServer(lmtp: boolean): SMTPServer {
-    const { smtp } = this.#config;
-    const secured = smtp.tls_certificate !== undefined && smtp.tls_key !== undefined && !lmtp;
-    const server = new SMTPServer({
-      name: smtp.banner,
-      banner: "mailreportd",
-      lmtp,
-      size: smtp.max_message_size,
-      authOptional: true,
-      disabledCommands: ["AUTH", "WIZ", "SHELL", "KILL", "HELP", ...(secured ? [] : ["STARTTLS"])],
-      disableReverseLookup: true,
-      hideENHANCEDSTATUSCODES: false,
-      hideDSN: true,
-      hideREQUIRETLS: true,
-      hideSMTPUTF8: true,
-      logger: false,
-      closeTimeout: 1000,
-      socketTimeout: smtp.command_timeout,
-      ...(secured
-        ? {
-            cert: readFileSync(smtp.tls_certificate!),
-            key: readFileSync(smtp.tls_key!),
-            minVersion: "TLSv1.2" as const,
-          }
-        : {}),
-      onConnect: (session, callback) => {
-        if (this.#adopt(session)) callback();
-        else callback(reply(421, "4.3.2 Come back later")); // it was turned away meanwhile
-      },
-      onMailFrom: (address, session, callback) => this.#onMail(address, session, callback),
-      onRcptTo: (address, session, callback) => this.#onRcpt(address.address, session, callback),
-      onData: (stream, session, callback) => void this.#onData(stream, session, callback, lmtp),
-      onClose: ({ id }) => {
-        this.#guests.get(id)?.leave();
-        this.#guests.delete(id);
-      },
-    });
-    server.on("error", (error) => {
-      this.#options.log.debug("smtp.error", { error: errorText(error) });
-    });
-    return server;
-  }
-
-  /** Ties a session to its guest, by the id that its connection gave it. */
-  #adopt(session: SMTPServerSession): SessionState | undefined {
-    const known = this.#sessions.get(session);
-    if (known) return known;
-    const guest = this.#guests.get(session.id);
-    if (!guest) return undefined;
-    const state = { guest, badRecipients: 0, kinds: new Map() };
-    this.#sessions.set(session, state);
-    return state;
-  }
-
-  /** The state of a session that has said more than hello. */
-  #stateOf(session: SMTPServerSession): SessionState {
-    const state = this.#adopt(session);
-    if (!state) throw new MailreportError("daemon.bug", { detail: "a session without a connection" });
-    return state;
-  }
-
-  #onMail(
-    address: { readonly address: string; readonly args: false | Record<string, string | true> },
-    session: SMTPServerSession,
-    callback: (error?: Error) => void,
-  ): void {
-    const state = this.#stateOf(session);
-    state.kinds.clear();
-    state.badRecipients = 0;
-    const foreign = Object.keys(address.args || {}).find(
-      (name) => !["SIZE", "BODY"].includes(name.toUpperCase()),
-    );
-    if (foreign !== undefined) {
-      callback(reply(555, `5.5.4 Parameter not supported: ${cleanShort(foreign, 40)}`));
-      return;
-    }
-    if (this.#stopping) {
-      callback(reply(421, "4.3.2 Going down, come back later"));
-      return;
-    }
-    if (!this.#gate.mayMail(state.guest.party)) {
-      callback(reply(451, "4.7.1 Too many mails from your address, slow down"));
-      return;
-    }
-    state.guest.busy = true;
-    callback();
-  }
-
-  #onRcpt(address: string, session: SMTPServerSession, callback: (error?: Error) => void): void {
-    const state = this.#stateOf(session);
-    const kinds = this.#recipients(address);
-    if (kinds === undefined) {
-      state.badRecipients++;
-      this.#taker.refusedRecipient(session, address);
-      if (state.badRecipients >= MOST_BAD_RECIPIENTS) {
-        callback(reply(421, "4.7.0 Too many unknown recipients"));
-        return;
-      }
-      callback(reply(550, "5.1.1 No such address here"));
-      return;
-    }
-    if (session.envelope.rcptTo.length >= this.#config.smtp.max_recipients) {
-      callback(reply(452, "4.5.3 Too many recipients"));
-      return;
-    }
-    state.kinds.set(address, kinds);
-    callback();
-  }
-
-  async #onData(
-    stream: SMTPServerDataStream,
-    session: SMTPServerSession,
-    callback: (error?: Error | null, message?: string) => void,
-    lmtp: boolean,
-  ): Promise<void> {
-    const { clock } = this.#options;
-    const state = this.#stateOf(session);
-    let answered = false;
-    const answer = (error: Error | null, message?: string): void => {
-      if (answered) return;
-      answered = true;
-      late.cancel();
-      state.guest.busy = false;
-      if (error) callback(error);
-      else {
-        state.guest.extend();
-        callback(null, message);
-      }
-    };
-    let late = clock.after(ANSWER_MS + this.#config.smtp.session_timeout, () =>
-      answer(reply(451, "4.3.0 No answer in time")),
-    );
-    const { max_message_size, min_data_rate, data_timeout } = this.#config.smtp;
-    const received = this.#taker.received(session, lmtp);
-    const data = await readData(
-      stream,
-      received,
-      { maxSize: max_message_size, minRate: min_data_rate, timeoutMs: data_timeout },
-      clock,
-      () => state.guest.socket.destroy(),
-    );
-    if (!data.ok) {
-      if (data.why === "too-large") this.#taker.refused(session, "552 5.3.4", "too-large");
-      answer(
-        reply(
-          data.why === "too-large" ? 552 : 451,
-          data.why === "too-large" ? "5.3.4 The mail is too large" : "4.4.2 The mail was not complete",
-        ),
-      );
-      return;
-    }
-    late.cancel();
-    late = clock.after(ANSWER_MS, () => answer(reply(451, "4.3.0 No answer in time")));
-    try {
-      const { error, message } = await this.#taker.take(
-        data.raw,
-        received.length,
-        session,
-        (address) => state.kinds.get(address) ?? [],
-        lmtp,
-      );
-      answer(error, message);
-    } catch (error) {
-      answer(reply(451, "4.3.0 An error of ours; come back later"));
-      throw error;
-    }
+    const most = (): number => this.#shared.config.smtp.max_recipients;
+    const session = new Session(party, connection, clock.monotonic(), config.smtp.session_timeout, most);
+    sessions.set(connection.id, session);
+    gate.enter(session);
   }
 
   stats(): Record<string, number> {
-    return { ...this.#count, ...this.#taker.stats(), "smtp.session.now": this.#gate.size };
+    const { gate, taker } = this.#shared;
+    return { ...this.#count, ...taker.stats(), "smtp.session.now": gate.size };
   }
 
   /** New sessions get 421 while it is paused. */
@@ -365,64 +205,34 @@ export class SmtpListeners {
     this.#paused = paused;
   }
 
-  /** Takes over recipients, limits and certificates; running sessions go on under the old server. */
+  /** Takes over recipients, limits and certificates; running sessions go on under the old servers. */
   reload(config: Config): void {
-    this.#config = config;
-    this.#recipients = recipientTable(config, this.#options.isReturnPath);
-    this.#gate.setLimits(config.smtp);
+    this.#servers = this.#makeServers(config);
+    this.#shared.config = config;
+    this.#shared.recipients = recipientTable(config, this.#isReturnPath);
+    this.#shared.gate.setLimits(config.smtp);
     this.#isProxy = networkMatcher(config.smtp.trusted_proxies);
-    this.#smtp = this.#makeServer(false);
   }
 
   /** Stops listening, says 421 to the idle, lets mails in progress end, at most `graceMs`. */
   async stop(graceMs: number): Promise<void> {
-    this.#stopping = true;
-    for (const server of this.#servers) server.close();
+    const { gate, clock } = this.#shared;
+    this.#shared.stopping = true;
+    for (const listener of this.#listeners) listener.close();
+    for (const socket of this.#unannounced) socket.destroy();
     const idle = (): void => {
-      for (const guest of this.#gate.guests()) {
-        if (!guest.busy) {
-          guest.socket.end("421 4.3.2 Going down, come back later\r\n");
-          guest.socket.destroySoon();
-        }
+      for (const guest of gate.guests()) {
+        if (!guest.busy) guest.dismiss("4.3.2 Going down, come back later");
       }
     };
-    const { clock } = this.#options;
     const until = clock.monotonic() + graceMs;
     idle();
-    while (this.#gate.size > 0 && clock.monotonic() < until) {
+    while (gate.size > 0 && clock.monotonic() < until) {
       await new Promise<void>((resolve) => clock.after(50, resolve));
       idle();
     }
-    for (const guest of this.#gate.guests()) guest.socket.destroy();
+    for (const guest of gate.guests()) guest.cut();
   }
-}
-
-/** Whose connection it is. */
-interface Client {
-  readonly address: string | null;
-  readonly port: number;
-}
-
-interface Connection {
-  readonly id: string;
-  send(code: number, data: unknown, context?: unknown): void;
-}
-
-/** Replies that bring an enhanced status code of their own keep it; after too many commands the session ends. */
-function ownCodes(connection: Connection, end: () => void): void {
-  const send = connection.send.bind(connection);
-  let idle = 0;
-  connection.send = (code, data, context) => {
-    const own = typeof data === "string" && /^[245]\.\d{1,3}\.\d{1,3} /.test(data);
-    if (context === "DATA_OK" || code === 354) idle = 0;
-    if (++idle > MOST_COMMANDS) {
-      send(421, "4.7.0 Too many commands without a mail", false);
-      end();
-      return;
-    }
-    send(code, data, own ? false : context);
-    if (code === 421) end();
-  };
 }
 
 function listenError(error: NodeJS.ErrnoException, address: string): MailreportError {

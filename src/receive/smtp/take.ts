@@ -168,7 +168,7 @@ export class MailTaker {
 
   /** Our Received field (RFC 5321 4.4), the begin of the mail as it is stored. */
   received(session: SMTPServerSession, lmtp: boolean): Buffer {
-    const [only, ...rest] = session.envelope.rcptTo;
+    const { rcptTo } = session.envelope;
     const text = receivedField({
       helo: session.hostNameAppearsAs || "unknown",
       remoteIp: session.remoteAddress || null,
@@ -180,7 +180,7 @@ export class MailTaker {
           : session.openingCommand === "HELO"
             ? "SMTP"
             : "ESMTP",
-      to: only && rest.length === 0 ? only.address : null,
+      to: rcptTo.length === 1 ? rcptTo[0]!.address : null,
       time: epochSeconds(this.#options.clock),
       id: session.id,
     });
