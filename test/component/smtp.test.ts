@@ -1,84 +1,22 @@
 /** The SMTP and LMTP listeners by raw dialogs on real sockets; the ingest process is played. */
-import { mkdtempSync, rmSync } from "node:fs";
 import { connect } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import tls from "node:tls";
-import { afterAll, afterEach, describe, expect, it } from "vitest";
-import { type Config, configSchema } from "../../src/config/schema.ts";
-import { systemClock } from "../../src/lib/clock.ts";
+import { afterEach, describe, expect, it } from "vitest";
 import { MailreportError } from "../../src/lib/errors.ts";
-import { silentLog } from "../../src/lib/log.ts";
-import { NOT_VERIFIED } from "../../src/receive/carrier/verify.ts";
-import type { Accepted, IngestPort } from "../../src/receive/port.ts";
-import { type SmtpListeners, startSmtp } from "../../src/receive/smtp/server.ts";
-import type { SessionFacts } from "../../src/receive/smtp/take.ts";
+import type { Accepted } from "../../src/receive/port.ts";
 import type { CarrierAuth, Intake } from "../../src/store/archive.ts";
-import { makeCertificate } from "../support/cert.ts";
+import { closeListeners, listenerConfig, openListeners, stored } from "../support/listeners.ts";
 import { SmtpClient } from "../support/smtp-client.js";
 import { until } from "../support/wait.ts";
 
-const stored = (mailId: number): Accepted => ({
-  spooled: false,
-  result: {
-    mailId,
-    outcome: "imported",
-    reason: null,
-    detail: null,
-    items: [],
-    reportIds: [],
-    dsns: [],
-    envelopeTo: [],
-  },
-});
-
 describe("the SMTP listener", () => {
-  const running: SmtpListeners[] = [];
-  afterEach(async () => {
-    for (const listeners of running.splice(0)) await listeners.stop(0);
-  });
-
-  async function open(
+  const open = (
     smtp: Record<string, unknown> = {},
     accept: (intake: Intake) => Promise<Accepted> = async () => stored(1),
     lmtp: readonly string[] = [],
     auth: Partial<CarrierAuth> = {},
     requireAuth: unknown = "flag",
-  ) {
-    const facts: SessionFacts[] = [];
-    const raw = configSchema.parse({
-      smtp: { listen: ["127.0.0.1:0"], ...smtp },
-      lmtp: { listen: lmtp },
-      receive: { require_auth: requireAuth },
-      recipient: [
-        { address: "dmarc@example.org", kinds: ["dmarc"] },
-        { address: "tls-*@example.org", kinds: ["tls"] },
-        { address: "@all.example" },
-      ],
-    });
-    const config = { ...raw, smtp: { ...raw.smtp, banner: "mx.example.org" } } as unknown as Config;
-    const taken: Intake[] = [];
-    const ingest = {
-      accept: (intake: Intake) => {
-        taken.push(intake);
-        return accept(intake);
-      },
-    } as unknown as IngestPort;
-    const listeners = await startSmtp({
-      config,
-      ingest,
-      clock: systemClock,
-      log: silentLog,
-      verify: async (_raw, session) => {
-        facts.push(session);
-        return { ...NOT_VERIFIED, ...auth };
-      },
-      isReturnPath: (address) => address.startsWith("noreply+"),
-      onAccepted: () => {},
-    });
-    running.push(listeners);
-    return { listeners, taken, facts, port: listeners.listening[0]!.port! };
-  }
+  ) => openListeners({ smtp, accept, lmtp, auth, requireAuth });
+  afterEach(closeListeners);
 
   async function session(port: number) {
     const client = await SmtpClient.open(port);
@@ -338,7 +276,36 @@ describe("the SMTP listener", () => {
       }
     });
 
-    it("loses nothing that comes in one piece with the header, however it is cut", async () => {
+    it("hands on what comes in one piece with the header: a client that talks too soon is told so", async () => {
+      const { port } = await open({ trusted_proxies: ["127.0.0.1"] });
+      const v2 = Buffer.from("0d0a0d0a000d0a515549540a2111000fc0000209c6336401c8220019ee0000", "hex");
+      for (const header of [Buffer.from(line("192.0.2.7")), v2]) {
+        const client = new SmtpClient(connect(port, "127.0.0.1"));
+        const reply = client.reply();
+        client.socket.write(Buffer.concat([header, Buffer.from("EHLO c.example\r\n")]));
+        expect(await reply).toBe("421 mx.example.org You talk too soon");
+        client.destroy();
+      }
+    });
+
+    it("asks over LMTP, too, and whom the last reload names", async () => {
+      const proxies = { trusted_proxies: ["127.0.0.1"] };
+      const { listeners, port, lmtpPort, taken } = await openListeners({ lmtp: ["127.0.0.1:0"] });
+      const direct = await SmtpClient.open(port);
+      listeners.reload(listenerConfig({ smtp: proxies }));
+      const lmtp = new SmtpClient(connect(lmtpPort, "127.0.0.1"));
+      lmtp.socket.write("PROXY TCP6 2001:db8::7 2001:db8::1 4711 24\r\n");
+      expect(await lmtp.reply()).toMatch(/^220/);
+      await lmtp.command("LHLO c.example");
+      for (const client of [direct, lmtp]) {
+        await client.send("a@b.example", "dmarc@example.org", Buffer.from("x: y\r\n\r\n"));
+        await client.quit();
+      }
+      expect(taken.map((intake) => intake.remoteIp)).toEqual(["127.0.0.1", "2001:db8::7"]);
+      expect(Buffer.from(taken[1]!.raw).toString()).toMatch(/\(\[IPv6:2001:db8::7\]\)[^;]* with LMTP /);
+    });
+
+    it("reads a header that comes byte by byte", async () => {
       const { port, taken } = await open({ trusted_proxies: ["127.0.0.1"] });
       const socket = connect(port, "127.0.0.1");
       socket.setNoDelay(true);
@@ -373,34 +340,6 @@ describe("the SMTP listener", () => {
       await client.send("a@b.example", "dmarc@example.org", Buffer.from("x: y\r\n\r\n"));
       expect(taken).toMatchObject([{ remoteIp: "127.0.0.1" }]);
       await client.quit();
-    });
-  });
-
-  describe("with STARTTLS", () => {
-    const dir = mkdtempSync(join(tmpdir(), "mailreportd-smtp-"));
-    const { cert, key } = makeCertificate(dir, "mx.example.org");
-    afterAll(() => rmSync(dir, { recursive: true, force: true }));
-    const secured = { tls_certificate: cert, tls_key: key };
-
-    /** A client that has said STARTTLS and EHLO again. */
-    async function upgraded(port: number) {
-      const clear = await SmtpClient.open(port);
-      expect(await clear.command("STARTTLS")).toMatch(/^220/);
-      clear.socket.removeAllListeners("data");
-      const client = new SmtpClient(tls.connect({ socket: clear.socket, rejectUnauthorized: false }));
-      await client.command("EHLO client.example");
-      return client;
-    }
-
-    it("forgets a session that was encrypted when it ends", async () => {
-      const { port, listeners } = await open({ ...secured, max_connections_per_address: 2 });
-      for (let i = 0; i < 4; i++) {
-        const client = await upgraded(port);
-        const reply = await client.send("a@b.example", "dmarc@example.org", Buffer.from("x: y\r\n\r\n"));
-        expect(reply).toMatch(/^250/);
-        await client.quit();
-      }
-      await until("all sessions to be forgotten", () => listeners.stats()["smtp.session.now"] === 0);
     });
   });
 
