@@ -80,6 +80,7 @@ async function main(): Promise<number | undefined> {
     colour: args.human && process.stderr.isTTY === true && process.env.NO_COLOR === undefined,
   });
   onReopen = () => sink.reopen();
+  process.once("exit", () => sink.flush());
 
   const die = (error: unknown): void => {
     sink.log.error("daemon.bug", {
@@ -112,7 +113,6 @@ async function main(): Promise<number | undefined> {
   process.on("SIGHUP", () => void daemon.reload("SIGHUP"));
   process.on("SIGUSR2", () => daemon.logStatus());
   await daemon.stopped;
-  sink.flush();
   return EXIT.OK;
 }
 

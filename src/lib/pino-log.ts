@@ -22,6 +22,7 @@ export interface LogSink {
   setLevel(level: LogLevel): void;
   /** Opens the file anew, after it was moved away. */
   reopen(): void;
+  /** Writes what is gathered: before the process ends. */
   flush(): void;
   /** Lines that could not be written (full disk, closed pipe). */
   readonly lost: () => number;
@@ -64,7 +65,13 @@ function human(line: string, colour: boolean): string {
   return colour && COLOUR[level] ? `${COLOUR[level]}${text}\u001b[0m\n` : `${text}\n`;
 }
 
-/** Opens the log. Writing is synchronous; a full disk or closed pipe loses lines, never the daemon. */
+/** Lines that are gathered, characters. */
+const MOST_GATHERED = 16_384;
+
+/**
+ * Opens the log. The lines of one turn of the event loop are written together at its end, synchronously; errors at once.
+ * A full disk or closed pipe loses lines, never the daemon.
+ */
 export function openLog(options: LogOptions): LogSink {
   let lost = 0;
   const destination = pino.destination({
@@ -74,12 +81,27 @@ export function openLog(options: LogOptions): LogSink {
     sync: true,
   });
   destination.on("error", () => lost++);
-  const write = (line: string): void => {
+  let gathered = "";
+  let waiting = false;
+  const flush = (): void => {
+    waiting = false;
+    if (gathered === "") return;
+    const lines = gathered;
+    gathered = "";
     try {
-      const prefix = options.journal ? (SYSLOG[/"level":"(\w+)"/.exec(line)?.[1] as LogLevel] ?? "") : "";
-      destination.write(prefix + (options.form === "human" ? human(line, options.colour) : line));
+      destination.write(lines);
     } catch {
       lost++; // nothing else can be told where the log itself fails
+    }
+  };
+  const write = (line: string): void => {
+    const level = /"level":"(\w+)"/.exec(line)?.[1] as LogLevel;
+    const text = options.form === "human" ? human(line, options.colour) : line;
+    gathered += options.journal ? SYSLOG[level] + text : text;
+    if (level === "error" || gathered.length > MOST_GATHERED) flush();
+    else if (!waiting) {
+      waiting = true;
+      setImmediate(flush);
     }
   };
   const logger = pino(
@@ -117,9 +139,10 @@ export function openLog(options: LogOptions): LogSink {
       for (const each of loggers) each.level = level;
     },
     reopen: () => {
+      flush();
       if (options.file !== undefined) destination.reopen();
     },
-    flush: () => destination.flushSync(),
+    flush,
     lost: () => lost,
   };
 }

@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { type LogOptions, openLog } from "../../src/lib/pino-log.ts";
+import { type LogOptions, type LogSink, openLog } from "../../src/lib/pino-log.ts";
 
 describe("the log", () => {
   let dir: string;
@@ -12,9 +12,16 @@ describe("the log", () => {
     file = join(dir, "log");
   });
   afterEach(() => rmSync(dir, { recursive: true }));
-  const open = (options: Partial<LogOptions> = {}) =>
-    openLog({ form: "json", level: "info", descriptor: 1, journal: false, colour: false, file, ...options });
-  const lines = (path = file) => readFileSync(path, "utf8").split("\n").filter(Boolean);
+  let sink: LogSink;
+  const open = (options: Partial<LogOptions> = {}) => {
+    sink = openLog({ form: "json", level: "info", descriptor: 1, journal: false, colour: false, file, ...options });
+    return sink;
+  };
+  const written = (path = file) => readFileSync(path, "utf8").split("\n").filter(Boolean);
+  const lines = (path = file) => {
+    sink.flush();
+    return written(path);
+  };
 
   it("writes one JSON object a line with level, time, event and fields", () => {
     const { log } = open();
@@ -59,9 +66,22 @@ describe("the log", () => {
     expect(lines(`${file}.1`)).toHaveLength(1);
   });
 
+  it("writes the lines of one turn together at its end, and errors at once", async () => {
+    const { log } = open();
+    log.info("mail.accepted", { n: 1 });
+    log.info("mail.accepted", { n: 2 });
+    expect(written()).toHaveLength(0);
+    await new Promise(setImmediate);
+    expect(written()).toHaveLength(2);
+    log.info("mail.accepted", { n: 3 });
+    log.error("store.problem");
+    expect(written()).toHaveLength(4);
+  });
+
   it("survives a full device and counts the lost lines", () => {
     const sink = open({ file: "/dev/full" });
     for (let i = 0; i < 3; i++) sink.log.info("mail.accepted");
+    sink.flush();
     expect(sink.lost()).toBeGreaterThan(0);
   });
 });
