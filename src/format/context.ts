@@ -11,7 +11,7 @@ export interface ReadContext {
   /** When reading must have ended, in the same measure. */
   readonly deadline: number;
   /** Hints from around the report, for lost fields (the mail's Subject, file names, TLS-Report headers). */
-  readonly around: SurroundingHints;
+  readonly around: () => SurroundingHints;
   /** Noted on the way to the report, about its mail and containers; it may grow until the last byte is read. */
   readonly carried?: WarningList;
 }

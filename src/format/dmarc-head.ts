@@ -86,7 +86,7 @@ function organisation(
   if (name !== null) return name;
   warnings.add("org-missing");
   const domain = email?.includes("@") ? email.slice(email.lastIndexOf("@") + 1) : null;
-  return domain || context.around.subjectSubmitter || context.around.nameReceiver || "";
+  return domain || context.around().subjectSubmitter || context.around().nameReceiver || "";
 }
 
 /** Strips `<>` and blanks; `@…` stays, for ids that differ only there are different. "" = made from the content later. */
@@ -99,7 +99,7 @@ export function readReportId(
   const clean = sent.replace(/^[<\s"]+|[>\s"]+$/g, "");
   if (clean === "") {
     warnings.add("report-id-missing");
-    return { reportId: context.around.subjectReportId ?? "", reportIdRaw: null };
+    return { reportId: context.around().subjectReportId ?? "", reportIdRaw: null };
   }
   if (clean === sent) return { reportId: clean, reportIdRaw: null };
   warnings.add("report-id-cleaned", sent);
@@ -126,7 +126,7 @@ export function checkRange(
   let begin = givenBegin;
   let end = givenEnd;
   if (begin === undefined || end === undefined) {
-    const { nameBegin, nameEnd } = context.around;
+    const { nameBegin, nameEnd } = context.around();
     if (nameBegin === null || nameEnd === null) {
       throw new ReadStop("bad-date-range", begin === undefined ? "no readable begin" : "no readable end");
     }

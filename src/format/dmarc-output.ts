@@ -1,5 +1,5 @@
 /** What comes out of a DMARC report: its head and records go to the sink, its sums and the hash of its content stay. */
-import { createHash, type Hash } from "node:crypto";
+import { createHash, type Hash, hash } from "node:crypto";
 import type { Kept, PartInfo, ReportSink, ReportWriter } from "../model/reading.ts";
 import type { DmarcHead, DmarcRecord, ReportFigures } from "../model/report.ts";
 
@@ -8,8 +8,9 @@ const HASH_CHUNK = 32_768;
 export class ReportOutput {
   readonly #head: DmarcHead;
   readonly #writer: ReportWriter;
-  readonly #hash: Hash;
-  /** Identities of records that are not yet in the hash. */
+  /** Begun when there are more identities than fit into one piece. */
+  #hash: Hash | undefined;
+  /** Identities that are not yet in the hash. */
   #identity: string;
   #records = 0;
   #messages = 0;
@@ -19,7 +20,6 @@ export class ReportOutput {
   constructor(head: DmarcHead, sink: ReportSink, part: PartInfo) {
     const { kind, orgName, reportId, begin, end, policy, errors } = head;
     this.#head = head;
-    this.#hash = createHash("sha256");
     this.#identity = JSON.stringify([
       kind,
       orgName.toLowerCase(),
@@ -60,8 +60,10 @@ export class ReportOutput {
       passMessages: this.#pass,
       ...rest,
     };
-    this.#hashIdentity();
-    return { figures, kept: this.#writer.close(figures, this.#hash.digest("hex")) };
+    const contentHash = this.#hash
+      ? this.#hash.update(this.#identity).digest("hex")
+      : hash("sha256", this.#identity, "hex");
+    return { figures, kept: this.#writer.close(figures, contentHash) };
   }
 
   /** Undoes all. */
@@ -70,6 +72,7 @@ export class ReportOutput {
   }
 
   #hashIdentity(): void {
+    this.#hash ??= createHash("sha256");
     this.#hash.update(this.#identity);
     this.#identity = "";
   }

@@ -370,13 +370,15 @@ class MailReader {
   // ---- for the readers -------------------------------------------------------------
 
   #context({ name, message, warnings }: Pick<Candidate, "name" | "message" | "warnings">): ReadContext {
-    const headers = message?.headers;
-    const own = nameHints(name);
-    const around: SurroundingHints = {
-      ...subjectHints(headers?.subject ?? null),
-      tlsReportDomain: headers?.tlsReportDomain ?? null,
-      tlsReportSubmitter: headers?.tlsReportSubmitter ?? null,
-      ...(own.nameBegin === null ? nameHints(this.#hints.fileName) : own),
+    const around = (): SurroundingHints => {
+      const headers = message?.headers;
+      const own = nameHints(name);
+      return {
+        ...subjectHints(headers?.subject ?? null),
+        tlsReportDomain: headers?.tlsReportDomain ?? null,
+        tlsReportSubmitter: headers?.tlsReportSubmitter ?? null,
+        ...(own.nameBegin === null ? nameHints(this.#hints.fileName) : own),
+      };
     };
     return {
       limits: this.#limits,

@@ -151,7 +151,7 @@ class TlsReader {
     if (name !== null && name.trim() !== "") return name.trim();
     this.#warnings.add("org-missing");
     const domain = contact?.includes("@") ? contact.slice(contact.lastIndexOf("@") + 1) : null;
-    const { tlsReportSubmitter, subjectSubmitter, nameReceiver } = this.#context.around;
+    const { tlsReportSubmitter, subjectSubmitter, nameReceiver } = this.#context.around();
     return domain ?? tlsReportSubmitter ?? subjectSubmitter ?? nameReceiver ?? "";
   }
 
@@ -232,7 +232,7 @@ class TlsReader {
       return domain;
     }
     this.#warnings.add("policy-domain-missing");
-    const { tlsReportDomain, subjectDomain, nameDomain } = this.#context.around;
+    const { tlsReportDomain, subjectDomain, nameDomain } = this.#context.around();
     const found = tlsReportDomain ?? subjectDomain ?? nameDomain;
     return found === null ? null : (normalizeDomain(found) ?? null);
   }

@@ -84,16 +84,30 @@ export interface IntakeResult {
 /** Reads one mail into a sink; handed to the writer, so that store/ knows no formats. */
 export type ReadMail = (raw: Uint8Array, hints: ReadHints, sink: ReportSink) => MailReading;
 
+/** Committed, and visible to readers; to be acknowledged when it is also `durable`. The next may be written before. */
+export interface Written<T> {
+  readonly value: T;
+  readonly durable: Promise<void>;
+}
+
+/** Methods that do not give `Written` resolve when what they did is durable. */
 export interface ArchiveWriter {
   /** From now on. */
   setPolicy(policy: ReceivePolicy): void;
-  /** Reads and stores a batch in one transaction, a savepoint per mail; returns after the commit. */
-  intake(batch: readonly Intake[], read: ReadMail): Promise<IntakeResult[]>;
-  /** Stores the raw mail only, state `spooled`, for reading later; returns mail ids after the commit. */
-  spool(batch: readonly Intake[]): Promise<number[]>;
-  /** Reads spooled mail again, oldest first, at most `limit`; each in its own transaction. */
+  /**
+   * Reads and stores a batch in one transaction; or one by one when a mail cannot be read or stored by an error of
+   * ours, which is then kept raw. Nothing else may be asked of the writer before this resolves.
+   */
+  intake(batch: readonly Intake[], read: ReadMail): Promise<Written<IntakeResult[]>>;
+  /** Stores the raw mail only, state `spooled`, for reading later: the mails' ids. */
+  spool(batch: readonly Intake[]): Promise<Written<number[]>>;
+  /**
+   * Reads spooled mail, oldest first, at most `limit` of them in one transaction; a large one alone, and one whose
+   * reading was begun before, for it may have ended the process. Three begun readings that never ended set a mail aside
+   * as `internal`. Nothing: none is left.
+   */
   readSpooled(read: ReadMail, limit: number): Promise<IntakeResult[]>;
-  /** Notes that reading was begun; three begun readings that never ended set the mail aside as `internal`. */
+  /** Keeps a mail raw, with the reason why it is not read. */
   quarantine(intake: Intake, reason: Reason, detail: string): Promise<number>;
   /** Reads stored raw mails anew: replaces their reports. */
   reparse(mailIds: readonly number[], read: ReadMail): Promise<IntakeResult[]>;
@@ -105,7 +119,7 @@ export interface ArchiveWriter {
   /** Gives up to `pages` unused pages back; returns how many are left. */
   vacuum(pages: number): Promise<number>;
   checkpoint(): void;
-  close(): void;
+  close(): Promise<void>;
 }
 
 /** Seconds to keep. */

@@ -153,7 +153,7 @@ async function fill(path, reports, print) {
   let last = 0;
   for (let at = 0; at < reports; at += GROUP) {
     const batch = Array.from({ length: Math.min(GROUP, reports - at) }, (_, i) => intake(at + i, reports));
-    await writer.intake(batch, read);
+    await (await writer.intake(batch, read)).durable;
     // the last tenth shows whether it slows down as the archive grows
     if (at + GROUP >= reports * 0.9 && last === 0) {
       last = at + GROUP;
@@ -162,7 +162,7 @@ async function fill(path, reports, print) {
   }
   const end = performance.now();
   writer.checkpoint();
-  writer.close();
+  await writer.close();
   const rate = (count, ms) => ((count * PER_REPORT) / ms) * 1000;
   print(
     `${reports * PER_REPORT} records in ${((end - start) / 1000).toFixed(0)} s: ${rate(reports, end - start).toFixed(0)} records/s, ` +

@@ -7,6 +7,7 @@ import type {
   ArchiveReader,
   ArchiveWriter,
   Intake,
+  IntakeResult,
   ReadMail,
   ReceivePolicy,
   RetentionPolicy,
@@ -61,18 +62,24 @@ describe("the archive", () => {
   });
   afterEach(async () => {
     await reader.close();
-    writer.close();
+    await writer.close();
     rmSync(directory, { recursive: true });
   });
 
+  /** What became of a batch, when it is durable. */
+  const intake = async (batch: readonly Intake[], reading: ReadMail): Promise<IntakeResult[]> => {
+    const { value, durable } = await writer.intake(batch, reading);
+    await durable;
+    return value;
+  };
   /** Counters that are not 0. */
   const stats = async (): Promise<Record<string, number>> =>
     Object.fromEntries(Object.entries(await reader.stats()).filter(([, value]) => value !== 0));
   const total = async (): Promise<number> => (await reader.days({})).reduce((n, d) => n + d.messages, 0);
 
   it("keeps a mail, its report and its records", async () => {
-    const intake = carrying(dmarcXml());
-    const [result] = await writer.intake([intake], read);
+    const sent = carrying(dmarcXml());
+    const [result] = await intake([sent], read);
     expect(result).toMatchObject({ outcome: "imported", reason: null, reportIds: [1] });
     expect(await reader.receivedMail("m1")).toMatchObject({
       outcome: "imported",
@@ -81,7 +88,7 @@ describe("the archive", () => {
       reports: ["r1"],
       rawKept: true,
     });
-    expect(Buffer.from((await reader.rawMail("m1"))!)).toEqual(Buffer.from(intake.raw));
+    expect(Buffer.from((await reader.rawMail("m1"))!)).toEqual(Buffer.from(sent.raw));
     expect(await reader.report("r1")).toMatchObject({
       kind: "dmarc",
       orgName: "Reporter",
@@ -106,7 +113,7 @@ describe("the archive", () => {
   });
 
   it("keeps a TLS report with its policies", async () => {
-    await writer.intake(
+    await intake(
       [intakeOf(mail([{ type: "application/tlsrpt+json", name: "t.json", body: tlsJson() }]))],
       read,
     );
@@ -118,7 +125,7 @@ describe("the archive", () => {
   });
 
   it("counts a report once, and tells another of the same id apart", async () => {
-    const [first, again, other] = await writer.intake(
+    const [first, again, other] = await intake(
       [
         carrying(dmarcXml()),
         carrying(dmarcXml().replace("<count>2</count>", "<count> 2 </count>")),
@@ -144,7 +151,7 @@ describe("the archive", () => {
 
   it("keeps the sound part of a mail, and nothing of a broken one", async () => {
     const broken = dmarcXml("r2").replace("</record></feedback>", "</rec");
-    const [partial, invalid, sound] = await writer.intake(
+    const [partial, invalid, sound] = await intake(
       [carrying(dmarcXml(), broken), carrying(broken), carrying(dmarcXml("r3"))],
       read,
     );
@@ -158,7 +165,7 @@ describe("the archive", () => {
   });
 
   it("loses one mail to a bug in its reading, not its neighbours", async () => {
-    const results = await writer.intake(
+    const results = await intake(
       [carrying(dmarcXml("a")), carrying(dmarcXml("b")), carrying(dmarcXml("c"))],
       (raw, hints, sink) => {
         const reading = read(raw, hints, sink);
@@ -174,7 +181,7 @@ describe("the archive", () => {
 
   it("spreads a long report over its days, none of its messages lost", async () => {
     const begin = Math.floor(1_700_006_400 / DAY) * DAY;
-    await writer.intake([carrying(lasting("long", begin, begin + 3 * DAY - 1, 10))], read);
+    await intake([carrying(lasting("long", begin, begin + 3 * DAY - 1, 10))], read);
     const days = await reader.days({});
     expect(days.map((d) => d.day)).toEqual([begin, begin + DAY, begin + 2 * DAY]);
     expect(days.map((d) => d.messages).sort()).toEqual([3, 3, 4]);
@@ -185,9 +192,13 @@ describe("the archive", () => {
   });
 
   it("reads spooled mail later, as if it had been read at once", async () => {
-    expect(await writer.spool([carrying(dmarcXml("a")), carrying(dmarcXml("a")), carrying("")])).toEqual([
-      1, 2, 3,
+    const { value, durable } = await writer.spool([
+      carrying(dmarcXml("a")),
+      carrying(dmarcXml("a")),
+      carrying(""),
     ]);
+    await durable;
+    expect(value).toEqual([1, 2, 3]);
     expect(await reader.receivedMail("m1")).toMatchObject({ outcome: "spooled", rawKept: true });
     expect(await total()).toBe(0);
     expect((await writer.readSpooled(read, 1)).map((r) => r.outcome)).toEqual(["imported"]);
@@ -196,6 +207,36 @@ describe("the archive", () => {
     expect(await reader.receivedMail("m2")).toMatchObject({ rawKept: false });
     expect(await total()).toBe(2);
     expect(await stats()).toMatchObject({ "archive.mail": 3, "archive.outcome.imported": 1 });
+  });
+
+  it("reads small spooled mails together, large ones and suspects alone", async () => {
+    const large = carrying(`${dmarcXml("large")}<!--${"x".repeat(300_000)}-->`);
+    await writer.spool([..."abc"].map((id) => carrying(dmarcXml(id))).concat(large, carrying(dmarcXml("d"))));
+    const groups: number[][] = [];
+    const readSome = async () => {
+      const results = await writer.readSpooled(read, 8);
+      groups.push(results.map(({ mailId }) => mailId));
+    };
+    await readSome();
+    const database = openDatabase(path);
+    database.exec("UPDATE mail SET tries = 1 WHERE id = 5");
+    database.close();
+    await writer.spool([carrying(dmarcXml("e")), carrying(dmarcXml("f"))]);
+    for (let i = 0; i < 4; i++) await readSome();
+    expect(groups).toEqual([[1, 2, 3], [4], [5], [6, 7], []]);
+    expect(await total()).toBe(14);
+  });
+
+  it("loses one spooled mail to a bug in its reading, not those that are read with it", async () => {
+    await writer.spool(["a", "b", "c"].map((id) => carrying(dmarcXml(id))));
+    const results = await writer.readSpooled((raw, hints, sink) => {
+      const reading = read(raw, hints, sink);
+      if (reading.items.some((item) => item.ok && item.figures.reportId === "b")) throw new Error("bug");
+      return reading;
+    }, 8);
+    expect(results.map((r) => r.reason)).toEqual([null, "internal", null]);
+    expect(await reader.receivedMail("m2")).toMatchObject({ outcome: "invalid", rawKept: true });
+    expect(await total()).toBe(4);
   });
 
   it("sets a spooled mail aside whose reading never ended", async () => {
@@ -208,7 +249,7 @@ describe("the archive", () => {
   });
 
   it("reads stored mail anew in place of what it gave before", async () => {
-    await writer.intake([carrying(dmarcXml())], read);
+    await intake([carrying(dmarcXml())], read);
     const before = await stats();
     expect(await writer.reparse([1, 99], read)).toMatchObject([{ mailId: 1, outcome: "imported" }]);
     expect(await stats()).toEqual(before);
@@ -222,7 +263,7 @@ describe("the archive", () => {
   });
 
   it("forgets raw mail and records in their time, and keeps the day sums", async () => {
-    await writer.intake([carrying(dmarcXml()), carrying("")], read);
+    await intake([carrying(dmarcXml()), carrying("")], read);
     const keep: RetentionPolicy = {
       raw: 30 * DAY,
       failedRaw: 90 * DAY,
@@ -249,7 +290,7 @@ describe("the archive", () => {
 
   it("leaves reports about foreign domains out of the figures", async () => {
     writer.setPolicy({ ...POLICY, domains: ["example.com"] });
-    await writer.intake([carrying(dmarcXml("a")), carrying(dmarcXml("b", "other.example"))], read);
+    await intake([carrying(dmarcXml("a")), carrying(dmarcXml("b", "other.example"))], read);
     expect(await reader.report("r2")).toMatchObject({ foreign: true });
     expect(await total()).toBe(2);
     const before = await stats();
@@ -271,10 +312,10 @@ describe("the archive", () => {
         detail: null,
       },
     };
-    await writer.intake([carrying(dmarcXml())], read);
-    expect(await writer.intake([verified], read)).toMatchObject([{ outcome: "imported" }]);
+    await intake([carrying(dmarcXml())], read);
+    expect(await intake([verified], read)).toMatchObject([{ outcome: "imported" }]);
     expect(await total()).toBe(5);
-    expect(await writer.intake([carrying(dmarcXml())], read)).toMatchObject([
+    expect(await intake([carrying(dmarcXml())], read)).toMatchObject([
       { outcome: "duplicate-conflict" },
     ]);
     expect(await total()).toBe(5);
@@ -282,22 +323,22 @@ describe("the archive", () => {
 
   it("keeps the stored report when the verified one cannot be read to its end", async () => {
     writer.setPolicy({ ...POLICY, verifies: true });
-    await writer.intake([carrying(dmarcXml())], read);
+    await intake([carrying(dmarcXml())], read);
     const damaged = dmarcXml().replace("</feedback>", `${"<a>".repeat(40)}</feedback>`);
     const auth = { ...carrying("").auth, verdict: "pass" as const, domain: "reporter.example", by: "own" };
-    expect(await writer.intake([{ ...carrying(damaged), auth }], read)).toMatchObject([
+    expect(await intake([{ ...carrying(damaged), auth }], read)).toMatchObject([
       { outcome: "invalid", reason: "too-deep" },
     ]);
     expect([await total(), (await reader.records({}, { limit: 10 })).items.length]).toEqual([2, 1]);
     // and with more records than one block holds, which are written before the end
     const [record] = /<record>.*<\/record>/.exec(dmarcXml())!;
     const long = damaged.replace(record, record.repeat(600));
-    expect(await writer.intake([{ ...carrying(long), auth }], read)).toMatchObject([{ reason: "too-deep" }]);
+    expect(await intake([{ ...carrying(long), auth }], read)).toMatchObject([{ reason: "too-deep" }]);
     expect([await total(), (await reader.records({}, { limit: 10 })).items.length]).toEqual([2, 1]);
   });
 
   it("keeps where a report lay, and who brought its records", async () => {
-    await writer.intake([carrying(dmarcXml())], read);
+    await intake([carrying(dmarcXml())], read);
     const { part } = (await reader.report("r1"))!;
     expect(part).toEqual({ name: "r0.xml", mediaType: "text/xml", size: expect.any(Number) });
     expect(part.size).toBe(dmarcXml().length);
@@ -309,7 +350,7 @@ describe("the archive", () => {
     const many = Array.from({ length: 1500 }, (_, n) =>
       record.replace("192.0.2.1", `198.51.${n >> 8}.${n & 255}`).replace("<count>2", `<count>${n * n * n}`),
     );
-    await writer.intake([carrying(dmarcXml().replace(record, many.join("")))], read);
+    await intake([carrying(dmarcXml().replace(record, many.join("")))], read);
     const found: [string, number][] = [];
     let after: string | undefined;
     do {
@@ -331,7 +372,7 @@ describe("the archive", () => {
 
   it("leaves TLS reports without a signature of their domain out of the figures (RFC 8460 3)", async () => {
     writer.setPolicy({ ...POLICY, verifies: true });
-    await writer.intake([tlsMail(spfOnly)], read);
+    await intake([tlsMail(spfOnly)], read);
     expect(await reader.report("r1")).toMatchObject({
       auth: "fail",
       authDomain: "reporter.example",
@@ -340,11 +381,11 @@ describe("the archive", () => {
     expect(await reader.receivedMail("m1")).toMatchObject({ auth: "pass", authBy: "own" });
     expect(await sessions()).toBe(0);
     // the signed one takes the place of the other
-    expect(await writer.intake([tlsMail(signed)], read)).toMatchObject([{ outcome: "imported" }]);
+    expect(await intake([tlsMail(signed)], read)).toMatchObject([{ outcome: "imported" }]);
     expect(await reader.report("r2")).toMatchObject({ auth: "pass", counted: true });
     expect(await reader.report("r1")).toBeUndefined();
     expect(await sessions()).toBe(3);
-    expect(await writer.intake([tlsMail(spfOnly)], read)).toMatchObject([{ outcome: "duplicate" }]);
+    expect(await intake([tlsMail(spfOnly)], read)).toMatchObject([{ outcome: "duplicate" }]);
     expect(await stats()).toMatchObject({ "archive.auth.pass": 3, "archive.report.tls": 1 });
     expect((await stats())["archive.uncounted.tls"]).toBeUndefined();
   });
@@ -358,14 +399,14 @@ describe("the archive", () => {
   ] as const) {
     it(`leaves unsigned TLS reports out, ${name}`, async () => {
       writer.setPolicy({ ...POLICY, verifies: true, ...policy });
-      await writer.intake([{ ...tlsMail(), source }], read);
+      await intake([{ ...tlsMail(), source }], read);
       expect(await sessions()).toBe(wanted);
     });
   }
 
   it("refuses by kind what is not authenticated, and keeps the mail", async () => {
     writer.setPolicy({ ...POLICY, verifies: true, requireAuth: { ...POLICY.requireAuth, tls: "reject" } });
-    const [dmarc, tls, good] = await writer.intake(
+    const [dmarc, tls, good] = await intake(
       [carrying(dmarcXml()), tlsMail(spfOnly), tlsMail(signed)],
       read,
     );
@@ -385,43 +426,32 @@ describe("the archive", () => {
 
   it("can leave unverified DMARC reports out", async () => {
     writer.setPolicy({ ...POLICY, verifies: true, countUnverified: [] });
-    await writer.intake([carrying(dmarcXml())], read);
+    await intake([carrying(dmarcXml())], read);
     expect(await reader.report("r1")).toMatchObject({ counted: false, messages: 2 });
     expect(await total()).toBe(0);
   });
 });
 
 describe("an archive file", () => {
-  const inDirectory = (work: (path: string) => void): void => {
+  const inDirectory = async (work: (path: string) => Promise<void>): Promise<void> => {
     const directory = mkdtempSync(join(tmpdir(), "archive-"));
     try {
-      work(join(directory, "archive.db"));
+      await work(join(directory, "archive.db"));
     } finally {
       rmSync(directory, { recursive: true });
     }
   };
 
-  it("syncs its commits on every open, not only the first", () =>
-    inDirectory((path) => {
-      for (let n = 0; n < 2; n++) {
-        openArchiveWriter(path, POLICY).close();
-        const database = openDatabase(path);
-        expect(database.pragma("synchronous", { simple: true })).toBe(2);
-        expect(database.pragma("journal_mode", { simple: true })).toBe("wal");
-        database.close();
-      }
-    }));
-
   it("of a newer program is refused when that broke with this one, else opened", () =>
-    inDirectory((path) => {
-      openArchiveWriter(path, POLICY).close();
+    inDirectory(async (path) => {
+      await openArchiveWriter(path, POLICY).close();
       const change = (pragma: string): void => {
         const database = openDatabase(path);
         database.pragma(pragma);
         database.close();
       };
       change("user_version = 999");
-      expect(() => openArchiveWriter(path, POLICY).close()).not.toThrow();
+      await openArchiveWriter(path, POLICY).close();
       change("application_id = 999");
       expect(() => openArchiveWriter(path, POLICY)).toThrow(
         expect.objectContaining({ code: "store.newer_schema" }),
@@ -429,7 +459,7 @@ describe("an archive file", () => {
     }));
 
   it("that is no database is named as damaged", () =>
-    inDirectory((path) => {
+    inDirectory(async (path) => {
       writeFileSync(path, "this is no database, but long enough to be looked at".repeat(40));
       expect(() => openArchiveWriter(path, POLICY)).toThrow(
         expect.objectContaining({ code: "store.corrupt" }),

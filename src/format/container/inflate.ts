@@ -50,12 +50,12 @@ function wholeSmall(source: ByteSource, wrapping: Wrapping): Buffer | undefined 
   if (!packed || packed.length === 0) return undefined;
   try {
     if (wrapping === "raw") return inflateRawSync(packed, { maxOutputLength: SMALL_OUTPUT });
-    const out = gunzipSync(packed, { maxOutputLength: SMALL_OUTPUT });
     // the length at the end is that of the last member: another one, or garbage, would show
     const { buffer, byteOffset, length } = packed;
-    return new DataView(buffer, byteOffset + length - 4, 4).getUint32(0, true) === out.length
-      ? out
-      : undefined;
+    const told = new DataView(buffer, byteOffset + length - 4, 4).getUint32(0, true);
+    if (told >= SMALL_OUTPUT) return undefined;
+    const out = gunzipSync(packed, { maxOutputLength: SMALL_OUTPUT, chunkSize: Math.max(64, told + 1) });
+    return told === out.length ? out : undefined;
   } catch {
     return undefined; // damaged or large: the slow way says how
   }

@@ -9,11 +9,20 @@ import { errorText, MailreportError } from "../../lib/errors.ts";
 import type { ArchiveWriter, ReadMail } from "../../store/archive.ts";
 import { openArchiveWriter } from "../../store/sqlite/archive-writer.ts";
 import { type Frame, frameReader, writeFrame } from "./frames.ts";
-import { type IntakeHead, joinIntakes, type Notice, type Reply, type RequestFrame } from "./protocol.ts";
+import {
+  type IntakeHead,
+  joinIntakes,
+  type Notice,
+  type Reply,
+  type RequestFrame,
+  SPOOLED_MAILS,
+} from "./protocol.ts";
 
 /** Mails of one transaction, and their bytes: short enough that nobody waits long for the others. */
 const GROUP_MAILS = 64;
 const GROUP_BYTES = 4 << 20;
+/** Of more than twice so many that wait, half go: their senders send on while the other half is stored. */
+const FEW_MAILS = 8;
 
 // the daemon decides when we end
 for (const signal of ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"] as const) process.on(signal, () => {});
@@ -50,22 +59,21 @@ pipe.on("end", leave);
 pipe.on("error", leave);
 
 function leave(): void {
-  archive?.close();
-  process.exit(0);
+  void (archive?.close() ?? Promise.resolve()).finally(() => process.exit(0));
 }
 
 function tell(message: Reply | Notice): void {
   writeFrame(pipe, message);
 }
 
-/** One request, or one spooled mail when there is none; then the loop turns, so that new mail is seen. */
+/** One request, or some spooled mail when there is none; then the loop turns, so that new mail is seen. */
 async function work(): Promise<void> {
   clearTimeout(idle);
   const frame = queue.shift();
   const large = frame !== undefined && frame.body.byteLength > LARGE_MAIL;
   if (frame && archive && isMail(frame)) await takeIn(archive, [frame, ...moreMail(frame)]);
   else if (frame) await answer(frame);
-  else if (spooled && reading && archive) await readOneSpooled(archive);
+  else if (spooled && reading && archive) await readSomeSpooled(archive);
   if (large) setImmediate(giveBack); // when nothing refers to it any more
   if (queue.length > 0 || (spooled && reading && archive)) setImmediate(work);
   else {
@@ -81,45 +89,50 @@ function isMail({ header }: Frame): boolean {
   return op === "intake" || op === "spool";
 }
 
-/** Mails of the same manner that came while the last transaction was committed: they go into the next one together. */
+/** Mails of the same manner that came while the last transaction was made: they go into the next one together. */
 function moreMail(first: Frame): Frame[] {
   const { op } = first.header as MailRequest;
-  const more: Frame[] = [];
+  const other = queue.findIndex(({ header }) => (header as RequestFrame).op !== op);
+  const alike = queue.slice(0, other < 0 ? queue.length : other);
   let mails = headsOf(first).length;
   let bytes = first.body.byteLength;
-  for (let next = queue[0]; next && (next.header as RequestFrame).op === op; next = queue[0]) {
-    mails += headsOf(next).length;
-    bytes += next.body.byteLength;
-    if (mails > GROUP_MAILS || bytes > GROUP_BYTES) break;
-    more.push(next);
-    queue.shift();
-  }
-  return more;
+  const waiting = alike.reduce((sum, frame) => sum + headsOf(frame).length, mails);
+  const most = Math.min(GROUP_MAILS, Math.max(FEW_MAILS, Math.ceil(waiting / 2)));
+  const fits = (frame: Frame): boolean => {
+    mails += headsOf(frame).length;
+    bytes += frame.body.byteLength;
+    return mails <= most && bytes <= GROUP_BYTES;
+  };
+  const end = alike.findIndex((frame) => !fits(frame));
+  return queue.splice(0, end < 0 ? alike.length : end);
 }
 
 function headsOf({ header }: Frame): readonly IntakeHead[] {
   return (header as MailRequest).heads;
 }
 
-/** One transaction for all of them; each is answered for itself. */
+/** One transaction for all of them; each is answered for itself when it is on disk. The next one need not wait for that. */
 async function takeIn(writer: ArchiveWriter, frames: readonly Frame[]): Promise<void> {
-  const idOf = (frame: Frame): number => (frame.header as RequestFrame).id;
   const intakes = frames.flatMap((frame) => joinIntakes(headsOf(frame), frame.body));
-  pipe.cork();
+  const asked = frames.map((frame) => ({
+    id: (frame.header as RequestFrame).id,
+    mails: headsOf(frame).length,
+  }));
+  const refuse = (error: unknown): void => {
+    for (const { id } of asked) tell({ id, ok: false, ...named(error) });
+  };
   try {
     const spool = (frames[0]!.header as MailRequest).op === "spool";
-    const results = spool ? await writer.spool(intakes) : await writer.intake(intakes, read);
+    const { value, durable } = spool ? await writer.spool(intakes) : await writer.intake(intakes, read);
     if (spool) spooled = true;
-    let at = 0;
-    for (const frame of frames) {
-      const count = headsOf(frame).length;
-      tell({ id: idOf(frame), ok: true, value: results.slice(at, at + count) });
-      at += count;
-    }
+    durable.then(() => {
+      pipe.cork();
+      let at = 0;
+      for (const { id, mails } of asked) tell({ id, ok: true, value: value.slice(at, (at += mails)) });
+      pipe.uncork();
+    }, refuse);
   } catch (error) {
-    for (const frame of frames) tell({ id: idOf(frame), ok: false, ...named(error) });
-  } finally {
-    pipe.uncork();
+    refuse(error);
   }
 }
 
@@ -127,10 +140,10 @@ function giveBack(): void {
   if (process.memoryUsage().external > LITTLE) globalThis.gc?.();
 }
 
-async function readOneSpooled(writer: ArchiveWriter): Promise<void> {
+async function readSomeSpooled(writer: ArchiveWriter): Promise<void> {
   tell({ notice: "reading" });
   try {
-    const results = await writer.readSpooled(read, 1);
+    const results = await writer.readSpooled(read, SPOOLED_MAILS);
     if (results.length === 0) spooled = false;
     else setImmediate(giveBack);
     tell({ notice: "read", results });
@@ -187,9 +200,11 @@ async function perform(request: RequestFrame, body: Uint8Array): Promise<unknown
       reading = request.on;
       spooled = true;
       return null;
-    case "close":
-      archive.close();
+    case "close": {
+      const closing = archive.close();
       archive = undefined;
+      await closing;
       return null;
+    }
   }
 }

@@ -4,6 +4,9 @@ import type { ErrorCode } from "../../lib/errors.ts";
 import type { Reason } from "../../model/outcome.ts";
 import type { Intake, IntakeResult, ReceivePolicy, RetentionPolicy } from "../../store/archive.ts";
 
+/** Spooled mails that are read in one go: new mail waits for so many at most. */
+export const SPOOLED_MAILS = 8;
+
 /** An intake without its bytes, which follow in the body of the frame. */
 export type IntakeHead = Omit<Intake, "raw"> & { readonly size: number };
 
@@ -38,7 +41,7 @@ export type Reply =
   | { readonly id: number; readonly ok: true; readonly value: unknown }
   | { readonly id: number; readonly ok: false; readonly code: ErrorCode; readonly detail: string };
 
-/** Sent by the ingest process on its own: a spooled mail is being read, or was. */
+/** Sent by the ingest process on its own: spooled mails are being read, or were; `read` with none of them: no more are left. */
 export type Notice =
   | { readonly notice: "reading" }
   | { readonly notice: "read"; readonly results: readonly IntakeResult[] }

@@ -13,10 +13,10 @@ import type { Intake, IntakeResult } from "../../store/archive.ts";
 import { receivePolicy, refusalBefore } from "../policy.ts";
 import type { Accepted, IngestPort } from "../port.ts";
 import { IngestDied, type IngestProcess, spawnIngest } from "./process.ts";
-import { headOf, type Notice, type Request } from "./protocol.ts";
+import { headOf, type Notice, type Request, SPOOLED_MAILS } from "./protocol.ts";
 
-/** One request to the process. */
-const BATCH_MAILS = 64;
+/** One request to the process, which makes its transactions of whole requests. */
+const BATCH_MAILS = 8;
 const BATCH_BYTES = 4 << 20;
 /** Mails with the process, not answered yet: the next transaction is there when one has ended. */
 const WITH_PROCESS = 128;
@@ -159,7 +159,7 @@ class Supervisor implements Ingest {
   #noticed(from: IngestProcess, notice: Notice): void {
     this.#readWatch?.cancel();
     if (notice.notice === "reading") {
-      this.#readWatch = this.#options.clock.after(this.#limit(1), () => from.kill("timeout"));
+      this.#readWatch = this.#options.clock.after(this.#limit(SPOOLED_MAILS), () => from.kill("timeout"));
     } else if (notice.notice === "read") {
       for (const result of notice.results) {
         this.#logged(result);

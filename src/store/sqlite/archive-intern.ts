@@ -2,7 +2,7 @@
  * Ids of strings that recur: domains, organisations, source addresses, sets of authentication results, report heads. Bounded
  * caches before the tables; they are emptied when a savepoint is rolled back, for ids inserted inside it are gone.
  */
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { packIp } from "../../model/ip.ts";
 import type { Sqlite } from "./open.ts";
 
@@ -48,7 +48,7 @@ export function makeInterner(database: Sqlite): Interner {
       `SELECT id FROM ${table} WHERE hash = ?`,
       `INSERT INTO ${table} (hash, body) VALUES (?, ?)`,
     );
-    return cached((body) => find(createHash("sha256").update(body).digest().subarray(0, 16), body), caches);
+    return cached((body) => find(hash("sha256", body, "buffer").subarray(0, 16), body), caches);
   };
   return {
     domain: cached((name) => domain(name), caches),

@@ -15,6 +15,14 @@ export interface StoredMail {
   readonly intake: Intake;
 }
 
+export interface SpooledMail {
+  readonly id: number;
+  /** Readings that were begun. */
+  readonly tries: number;
+  /** Bytes. */
+  readonly size: number;
+}
+
 interface MailRow {
   readonly id: number;
   readonly received_at: number;
@@ -71,14 +79,14 @@ function resultOf({ outcome, reason, detail }: Verdict, reading: MailReading | n
 export type Mails = ReturnType<typeof prepareMails>;
 
 export function prepareMails(database: Sqlite) {
-  const nextId = numbering(database, "mail");
+  const ids = numbering(database, "mail");
   const insert = database.prepare(
     `INSERT INTO mail (id, received_at, source, envelope_from, envelope_to, remote_ip, remote_name, tls, size, form,
        file_name, kinds, auth, auth_domain, auth_more, state, outcome, reason, detail, header_from, subject, message_id,
        mail_date)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   );
-  const insertRaw = database.prepare("INSERT OR REPLACE INTO raw (mail_id, body) VALUES (?, ?)");
+  const insertRaw = database.prepare("INSERT INTO raw (mail_id, body) VALUES (?, ?)");
   const deleteRaw = database.prepare("DELETE FROM raw WHERE mail_id = ?");
   const settle = database.prepare(
     `UPDATE mail SET state = 'done', outcome = ?, reason = ?, detail = ?, header_from = ?, subject = ?, message_id = ?,
@@ -92,9 +100,9 @@ export function prepareMails(database: Sqlite) {
   const load = database.prepare<[number], MailRow>(
     "SELECT mail.*, body FROM mail JOIN raw ON mail_id = id WHERE id = ?",
   );
-  const spooled = database
-    .prepare<[number], number>("SELECT id FROM mail WHERE state = 'spooled' ORDER BY id LIMIT ?")
-    .pluck();
+  const spooled = database.prepare<[number], SpooledMail>(
+    "SELECT id, tries, size FROM mail WHERE state = 'spooled' ORDER BY id LIMIT ?",
+  );
 
   function insertRow(
     id: number,
@@ -136,7 +144,9 @@ export function prepareMails(database: Sqlite) {
   }
 
   return {
-    nextId,
+    nextId: ids.next,
+    /** The transaction was rolled back. */
+    undo: ids.undo,
     /** A mail that is to be read later. */
     insertSpooled(id: number, intake: Intake): void {
       insertRow(id, intake, "spooled", UNREAD);
@@ -162,7 +172,8 @@ export function prepareMails(database: Sqlite) {
     begun(id: number): void {
       begun.run(id);
     },
-    spooled: (limit: number): number[] => spooled.all(limit),
+    /** Mails to be read, oldest first. */
+    spooled: (limit: number): SpooledMail[] => spooled.all(limit),
     load(id: number): StoredMail | undefined {
       const row = load.get(id);
       if (!row) return undefined;

@@ -68,8 +68,8 @@ export interface ReportArchive {
   /** Deletes a report with all that belongs to it, and takes it back from the sums. */
   remove(reportId: number): boolean;
   setPolicy(policy: ReceivePolicy): void;
-  /** Forgets what is cached: a savepoint was rolled back. */
-  clear(): void;
+  /** Forgets what is cached: the transaction was rolled back. */
+  undo(): void;
 }
 
 const CARRIED = new Set(["smtp", "lmtp", "imap"]);
@@ -81,7 +81,7 @@ export function makeReportArchive(
   first: ReceivePolicy,
 ): ReportArchive {
   const sql = prepareReportStatements(database);
-  const nextId = numbering(database, "report");
+  const ids = numbering(database, "report");
   const packer = new BlockPacker();
   const notes = makeDomainNotes(database);
   let policy = first;
@@ -131,7 +131,10 @@ export function makeReportArchive(
 
   return {
     remove,
-    clear,
+    undo() {
+      clear();
+      ids.undo();
+    },
     setPolicy(next) {
       policy = next;
     },
@@ -154,7 +157,7 @@ export function makeReportArchive(
         const foreign = isForeign(key.domains);
         return {
           fresh: {
-            id: nextId(),
+            id: ids.next(),
             key,
             orgId,
             domainId: key.domains[0] === undefined ? null : intern.domain(key.domains[0]),

@@ -64,9 +64,8 @@ export interface Sums {
   count(name: string, by: number): void;
   /** Writes what `count` gathered; call it inside the transaction. */
   flush(): void;
-  /** State to come back to when a savepoint is rolled back. */
-  mark(): ReadonlyMap<string, number>;
-  restore(mark: ReadonlyMap<string, number>): void;
+  /** Forgets what was gathered: the transaction is rolled back. */
+  clear(): void;
 }
 
 export function makeSums(database: Sqlite): Sums {
@@ -120,9 +119,8 @@ export function makeSums(database: Sqlite): Sums {
       for (const [name, by] of gathered) add.run(name, by);
       gathered = new Map();
     },
-    mark: () => new Map(gathered),
-    restore(mark) {
-      gathered = new Map(mark);
+    clear() {
+      gathered = new Map();
     },
   };
 }

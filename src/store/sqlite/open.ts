@@ -9,10 +9,13 @@ export type Sqlite = Database.Database;
 
 /** Another process holding the lock must not stop our event loop for longer than this. */
 const LOCK_TIMEOUT_MS = 50;
+const NORMAL = 1;
 const FULL = 2;
 
 export interface OpenOptions {
   readonly readonly?: boolean;
+  /** Commits are synced by the caller (see wal-sync.ts), not inside COMMIT. Default: inside. */
+  readonly syncedByCaller?: boolean;
   /** Page cache, KiB. */
   readonly cacheKiB?: number;
   /** Pages in the write-ahead log at which a commit also checkpoints. */
@@ -50,13 +53,14 @@ function configure(database: Sqlite, options: OpenOptions): void {
   // before the first table: space of deleted rows can be given back in slices
   database.pragma("auto_vacuum = INCREMENTAL");
   database.pragma("journal_mode = WAL");
-  database.pragma("synchronous = FULL");
+  const wanted = options.syncedByCaller ? NORMAL : FULL;
+  database.pragma(`synchronous = ${wanted}`);
   database.pragma("foreign_keys = ON");
   database.pragma(`wal_autocheckpoint = ${options.checkpointPages ?? 4000}`);
   database.pragma("journal_size_limit = 67108864");
   const mode = database.pragma("journal_mode", { simple: true });
   const synchronous = database.pragma("synchronous", { simple: true });
-  if (mode !== "wal" || synchronous !== FULL) {
+  if (mode !== "wal" || synchronous !== wanted) {
     throw new MailreportError("store.not_durable", {
       detail: `journal_mode ${String(mode)}, synchronous ${String(synchronous)}`,
     });
@@ -78,7 +82,11 @@ export function storeError(error: unknown, what: string): unknown {
   return new MailreportError(codeOf(error.code), { detail: `${what}: ${errorText(error)}`, cause: error });
 }
 
+/** Codes that say that a statement of ours is wrong, or was given a wrong value; the database is sound. */
+const OURS = ["SQLITE_CONSTRAINT", "SQLITE_MISMATCH", "SQLITE_RANGE", "SQLITE_TOOBIG", "SQLITE_MISUSE"];
+
 function codeOf(code: string): ErrorCode {
+  if (OURS.some((ours) => code.startsWith(ours))) return "daemon.bug";
   if (code.startsWith("SQLITE_BUSY") || code.startsWith("SQLITE_LOCKED")) return "store.busy";
   if (code.startsWith("SQLITE_FULL")) return "store.full";
   if (code.startsWith("SQLITE_CORRUPT") || code.startsWith("SQLITE_NOTADB")) return "store.corrupt";
