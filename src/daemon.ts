@@ -142,8 +142,10 @@ export class Daemon {
       onRead: (result) => this.#readLater(result),
     });
     this.#stops.push(() => this.#ingest.stop());
-    this.#archive = startArchiveReader(archivePath, (error) =>
-      this.#log.error("store.problem", { what: "reader", error: errorText(error) }),
+    this.#archive = startArchiveReader(
+      archivePath,
+      (error) => this.#log.error("store.problem", { what: "reader", error: errorText(error) }),
+      () => this.#ingest.caughtUp(CATCH_UP_MS),
     );
     this.#stops.push(() => this.#archive.close());
     this.#log.info("store.opened", { path: archivePath });
@@ -471,10 +473,12 @@ export class Daemon {
   }
 }
 
+/** A question waits at most so long until mail that was accepted before it is read. */
+const CATCH_UP_MS = 1000;
 /** Counters that are shown from the start, before they were touched. */
 const KNOWN_COUNTERS = [
   ...["dmarc", "tls", "failure", "arf", "dsn"].map((kind) => `archive.report.${kind}`),
-  ...["mail", "record", "message", "message.pass", "tls.session", "tls.failure"].map(
+  ...["mail", "unread", "record", "message", "message.pass", "tls.session", "tls.failure"].map(
     (name) => `archive.${name}`,
   ),
   ...["pass", "fail", "none", "temperror"].map((verdict) => `archive.auth.${verdict}`),

@@ -1,10 +1,5 @@
 /** What the rest of the daemon sees of the ingest process. */
-import type { ArchiveWriter, Intake, IntakeResult, RetentionPolicy } from "../store/archive.ts";
-
-/** The answer to an accepted mail: committed with its outcome, or committed raw and read soon. */
-export type Accepted =
-  | { readonly spooled: false; readonly result: IntakeResult }
-  | { readonly spooled: true; readonly mailId: number };
+import type { Accepted, Intake, IntakeResult, RetentionPolicy } from "../store/archive.ts";
 
 /**
  * The supervised ingest process. `accept` resolves only after the archive has committed; it rejects with
@@ -12,8 +7,9 @@ export type Accepted =
  * what it resolved for. When the process dies, unanswered mails are handed to the next one, one by one.
  */
 export interface IngestPort {
+  /** Reads before answering, unless the mail is large, many others wait, or reading is paused. */
   accept(intake: Intake): Promise<Accepted>;
-  /** Reads before answering, whatever the size (import). */
+  /** Reads before answering, whatever the size and whoever waits (import). */
   acceptAndRead(intake: Intake): Promise<IntakeResult>;
   reparse(mailIds: readonly number[]): Promise<IntakeResult[]>;
   expire(now: number, policy: RetentionPolicy, rows: number): Promise<number>;
@@ -22,11 +18,14 @@ export interface IngestPort {
   vacuum(pages: number): Promise<number>;
   /** Stops reading spooled mail (`pause mda`); intake of small mails goes on raw. */
   pauseReading(paused: boolean): void;
+  /**
+   * Waits until all mails that were accepted before are read, so that what is asked next knows them; at most `limitMs`,
+   * and not while reading is paused. Undefined: nothing is unread.
+   */
+  caughtUp(limitMs: number): Promise<void> | undefined;
   /** Mails waiting for an answer, and bytes. */
   readonly waiting: { readonly mails: number; readonly bytes: number };
   /** Counters for `show stats`: `ingest.restarts`, `ingest.batches`, `ingest.mails`… */
   stats(): Record<string, number>;
   stop(): Promise<void>;
 }
-
-export type { ArchiveWriter };

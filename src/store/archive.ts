@@ -81,26 +81,31 @@ export interface IntakeResult {
   readonly envelopeTo: readonly string[];
 }
 
+/** A mail on its way into the archive. */
+export interface Arrival {
+  readonly intake: Intake;
+  /** False: its bytes are stored, state `spooled`, and read later. */
+  readonly toRead: boolean;
+}
+
+/** What became of an arrival: stored with its outcome, or stored raw and read soon. */
+export type Accepted =
+  | { readonly spooled: false; readonly result: IntakeResult }
+  | { readonly spooled: true; readonly mailId: number };
+
 /** Reads one mail into a sink; handed to the writer, so that store/ knows no formats. */
 export type ReadMail = (raw: Uint8Array, hints: ReadHints, sink: ReportSink) => MailReading;
 
-/** Committed, and visible to readers; to be acknowledged when it is also `durable`. The next may be written before. */
-export interface Written<T> {
-  readonly value: T;
-  readonly durable: Promise<void>;
-}
-
-/** Methods that do not give `Written` resolve when what they did is durable. */
 export interface ArchiveWriter {
   /** From now on. */
   setPolicy(policy: ReceivePolicy): void;
+  /** Mails that are stored and not read yet. */
+  readonly unread: number;
   /**
    * Reads and stores a batch in one transaction; or one by one when a mail cannot be read or stored by an error of
-   * ours, which is then kept raw. Nothing else may be asked of the writer before this resolves.
+   * ours, which is then kept raw. Resolves after the commit.
    */
-  intake(batch: readonly Intake[], read: ReadMail): Promise<Written<IntakeResult[]>>;
-  /** Stores the raw mail only, state `spooled`, for reading later: the mails' ids. */
-  spool(batch: readonly Intake[]): Promise<Written<number[]>>;
+  intake(batch: readonly Arrival[], read: ReadMail): Promise<Accepted[]>;
   /**
    * Reads spooled mail, oldest first, at most `limit` of them in one transaction; a large one alone, and one whose
    * reading was begun before, for it may have ended the process. Three begun readings that never ended set a mail aside
@@ -119,7 +124,7 @@ export interface ArchiveWriter {
   /** Gives up to `pages` unused pages back; returns how many are left. */
   vacuum(pages: number): Promise<number>;
   checkpoint(): void;
-  close(): Promise<void>;
+  close(): void;
 }
 
 /** Seconds to keep. */

@@ -62,15 +62,25 @@ describe("the archive", () => {
   });
   afterEach(async () => {
     await reader.close();
-    await writer.close();
+    writer.close();
     rmSync(directory, { recursive: true });
   });
 
-  /** What became of a batch, when it is durable. */
+  /** What became of mails that are read at once. */
   const intake = async (batch: readonly Intake[], reading: ReadMail): Promise<IntakeResult[]> => {
-    const { value, durable } = await writer.intake(batch, reading);
-    await durable;
-    return value;
+    const accepted = await writer.intake(
+      batch.map((one) => ({ intake: one, toRead: true })),
+      reading,
+    );
+    return accepted.flatMap((one) => (one.spooled ? [] : [one.result]));
+  };
+  /** Stores mails that are read later; their ids. */
+  const spool = async (...batch: readonly Intake[]): Promise<number[]> => {
+    const accepted = await writer.intake(
+      batch.map((one) => ({ intake: one, toRead: false })),
+      never,
+    );
+    return accepted.flatMap((one) => (one.spooled ? [one.mailId] : []));
   };
   /** Counters that are not 0. */
   const stats = async (): Promise<Record<string, number>> =>
@@ -192,18 +202,14 @@ describe("the archive", () => {
   });
 
   it("reads spooled mail later, as if it had been read at once", async () => {
-    const { value, durable } = await writer.spool([
-      carrying(dmarcXml("a")),
-      carrying(dmarcXml("a")),
-      carrying(""),
-    ]);
-    await durable;
-    expect(value).toEqual([1, 2, 3]);
+    expect(await spool(carrying(dmarcXml("a")), carrying(dmarcXml("a")), carrying(""))).toEqual([1, 2, 3]);
+    expect(writer.unread).toBe(3);
     expect(await reader.receivedMail("m1")).toMatchObject({ outcome: "spooled", rawKept: true });
     expect(await total()).toBe(0);
     expect((await writer.readSpooled(read, 1)).map((r) => r.outcome)).toEqual(["imported"]);
     expect((await writer.readSpooled(read, 9)).map((r) => r.outcome)).toEqual(["duplicate", "invalid"]);
     expect(await writer.readSpooled(read, 9)).toEqual([]);
+    expect(writer.unread).toBe(0);
     expect(await reader.receivedMail("m2")).toMatchObject({ rawKept: false });
     expect(await total()).toBe(2);
     expect(await stats()).toMatchObject({ "archive.mail": 3, "archive.outcome.imported": 1 });
@@ -211,7 +217,7 @@ describe("the archive", () => {
 
   it("reads small spooled mails together, large ones and suspects alone", async () => {
     const large = carrying(`${dmarcXml("large")}<!--${"x".repeat(300_000)}-->`);
-    await writer.spool([..."abc"].map((id) => carrying(dmarcXml(id))).concat(large, carrying(dmarcXml("d"))));
+    await spool(...[..."abc"].map((id) => carrying(dmarcXml(id))), large, carrying(dmarcXml("d")));
     const groups: number[][] = [];
     const readSome = async () => {
       const results = await writer.readSpooled(read, 8);
@@ -221,14 +227,53 @@ describe("the archive", () => {
     const database = openDatabase(path);
     database.exec("UPDATE mail SET tries = 1 WHERE id = 5");
     database.close();
-    await writer.spool([carrying(dmarcXml("e")), carrying(dmarcXml("f"))]);
+    await spool(carrying(dmarcXml("e")), carrying(dmarcXml("f")));
     for (let i = 0; i < 4; i++) await readSome();
     expect(groups).toEqual([[1, 2, 3], [4], [5], [6, 7], []]);
     expect(await total()).toBe(14);
   });
 
+  it("stores some mails of a transaction and reads the others, and knows how many are unread", async () => {
+    const accepted = await writer.intake(
+      ["a", "b", "c"].map((id, i) => ({ intake: carrying(dmarcXml(id)), toRead: i === 1 })),
+      read,
+    );
+    expect(accepted.map((one) => one.spooled)).toEqual([true, false, true]);
+    expect([writer.unread, await total()]).toEqual([2, 2]);
+    expect(await stats()).toMatchObject({ "archive.mail": 3, "archive.unread": 2 });
+    writer.close();
+    writer = openArchiveWriter(path, POLICY);
+    expect(writer.unread).toBe(2);
+    await writer.reparse([1], read); // by hand, before its turn
+    expect(writer.unread).toBe(1);
+    await writer.readSpooled(read, 8);
+    expect([writer.unread, await total()]).toEqual([0, 6]);
+  });
+
+  it("loses one mail to a value that the database does not take, not its neighbours", async () => {
+    const results = await intake([carrying(dmarcXml("a")), carrying(dmarcXml("b"))], (raw, hints, sink) =>
+      read(raw, hints, {
+        ...sink,
+        open: (head, part) => {
+          const writing = sink.open(head, part);
+          if (head.kind !== "dmarc" || head.reportId !== "b") return writing;
+          return {
+            ...writing,
+            close: (figures, hash) => writing.close({ ...figures, messages: 0.5 }, hash),
+          };
+        },
+      }),
+    );
+    expect(results).toMatchObject([
+      { mailId: 1, reason: null },
+      { mailId: 2, outcome: "invalid", reason: "internal" },
+    ]);
+    expect(await total()).toBe(2);
+    expect(await stats()).toMatchObject({ "archive.report.dmarc": 1, "archive.mail": 2 });
+  });
+
   it("loses one spooled mail to a bug in its reading, not those that are read with it", async () => {
-    await writer.spool(["a", "b", "c"].map((id) => carrying(dmarcXml(id))));
+    await spool(...["a", "b", "c"].map((id) => carrying(dmarcXml(id))));
     const results = await writer.readSpooled((raw, hints, sink) => {
       const reading = read(raw, hints, sink);
       if (reading.items.some((item) => item.ok && item.figures.reportId === "b")) throw new Error("bug");
@@ -240,7 +285,7 @@ describe("the archive", () => {
   });
 
   it("sets a spooled mail aside whose reading never ended", async () => {
-    await writer.spool([carrying(dmarcXml())]);
+    await spool(carrying(dmarcXml()));
     const database = openDatabase(path);
     database.exec("UPDATE mail SET tries = 3");
     database.close();
@@ -315,9 +360,7 @@ describe("the archive", () => {
     await intake([carrying(dmarcXml())], read);
     expect(await intake([verified], read)).toMatchObject([{ outcome: "imported" }]);
     expect(await total()).toBe(5);
-    expect(await intake([carrying(dmarcXml())], read)).toMatchObject([
-      { outcome: "duplicate-conflict" },
-    ]);
+    expect(await intake([carrying(dmarcXml())], read)).toMatchObject([{ outcome: "duplicate-conflict" }]);
     expect(await total()).toBe(5);
   });
 
@@ -406,10 +449,7 @@ describe("the archive", () => {
 
   it("refuses by kind what is not authenticated, and keeps the mail", async () => {
     writer.setPolicy({ ...POLICY, verifies: true, requireAuth: { ...POLICY.requireAuth, tls: "reject" } });
-    const [dmarc, tls, good] = await intake(
-      [carrying(dmarcXml()), tlsMail(spfOnly), tlsMail(signed)],
-      read,
-    );
+    const [dmarc, tls, good] = await intake([carrying(dmarcXml()), tlsMail(spfOnly), tlsMail(signed)], read);
     expect([dmarc?.outcome, tls?.outcome, good?.outcome]).toEqual([
       "imported",
       "unauthenticated",
@@ -442,16 +482,27 @@ describe("an archive file", () => {
     }
   };
 
+  it("syncs its commits on every open, not only the first", () =>
+    inDirectory(async (path) => {
+      for (let n = 0; n < 2; n++) {
+        openArchiveWriter(path, POLICY).close();
+        const database = openDatabase(path);
+        expect(database.pragma("synchronous", { simple: true })).toBe(2);
+        expect(database.pragma("journal_mode", { simple: true })).toBe("wal");
+        database.close();
+      }
+    }));
+
   it("of a newer program is refused when that broke with this one, else opened", () =>
     inDirectory(async (path) => {
-      await openArchiveWriter(path, POLICY).close();
+      openArchiveWriter(path, POLICY).close();
       const change = (pragma: string): void => {
         const database = openDatabase(path);
         database.pragma(pragma);
         database.close();
       };
       change("user_version = 999");
-      await openArchiveWriter(path, POLICY).close();
+      openArchiveWriter(path, POLICY).close();
       change("application_id = 999");
       expect(() => openArchiveWriter(path, POLICY)).toThrow(
         expect.objectContaining({ code: "store.newer_schema" }),

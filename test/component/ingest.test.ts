@@ -47,9 +47,12 @@ describe("the ingest process", () => {
     const killer = (n: number) => Buffer.from(`Subject: killer ${n}\r\n\r\nKILL-THE-READER\r\n`);
     const good = (n: number) => Buffer.from(dmarcMail({ id: `good-${n}` }));
     const mails = Array.from({ length: 40 }, (_, n) => (n % 20 === 7 ? killer(n) : good(n)));
-    const results = await Promise.all(mails.map((raw, n) => ingest.accept(intake(raw, `${n}@b.example`))));
-    const outcomes = results.map((accepted) => (accepted.spooled ? "spooled" : accepted.result.outcome));
-    expect(outcomes).toEqual(mails.map((_, n) => (n % 20 === 7 ? "invalid" : "imported")));
+    const results = await Promise.all(
+      mails.map((raw, n) => ingest.acceptAndRead(intake(raw, `${n}@b.example`))),
+    );
+    expect(results.map(({ outcome }) => outcome)).toEqual(
+      mails.map((_, n) => (n % 20 === 7 ? "invalid" : "imported")),
+    );
     expect(ingest.stats()).toMatchObject({ "ingest.quarantined": 2, "ingest.waiting": 0 });
     expect(ingest.stats()["ingest.restarts"]).toBeLessThanOrEqual(6);
     const after = await ingest.acceptAndRead(intake(good(100), "after@b.example"));
@@ -76,8 +79,71 @@ describe("the ingest process", () => {
       if (n % 5 === 0) await new Promise((resolve) => setImmediate(resolve));
     }
     await Promise.all(all);
+    await ingest.caughtUp(30_000);
     const reader = openArchiveReader(path);
-    expect(await reader.stats()).toMatchObject({ "archive.report.dmarc": 300, "archive.record": 300 });
+    expect(await reader.stats()).toMatchObject({
+      "archive.report.dmarc": 300,
+      "archive.record": 300,
+      "archive.unread": 0,
+    });
+    await reader.close();
+  });
+
+  it("stores the mails of a crowd first and reads them when it is gone; whoever asks waits for that", async () => {
+    const { ingest, path } = await start(join(ROOT, "dist", "receive", "ingest", "child.js"));
+    expect(ingest.caughtUp(30_000)).toBeUndefined();
+    const accepted = await Promise.all(
+      Array.from({ length: 60 }, (_, n) =>
+        ingest.accept(intake(Buffer.from(dmarcMail({ id: `m-${n}` })), `${n}@b.example`)),
+      ),
+    );
+    expect(accepted.filter(({ spooled }) => spooled).length).toBeGreaterThan(30);
+    await ingest.caughtUp(30_000);
+    const reader = openArchiveReader(path);
+    expect(await reader.stats()).toMatchObject({ "archive.report.dmarc": 60, "archive.unread": 0 });
+    const { items } = await reader.received({ outcome: "imported" }, { limit: 100 });
+    expect(items).toHaveLength(60);
+    expect(ingest.caughtUp(30_000)).toBeUndefined();
+    // one after the other is no crowd
+    for (let n = 0; n < 5; n++) {
+      const one = await ingest.accept(intake(Buffer.from(dmarcMail({ id: `n-${n}` })), "n@b.example"));
+      expect(one.spooled).toBe(false);
+    }
+    await reader.close();
+  });
+
+  it("does not let a question wait while reading is paused, nor longer than it may", async () => {
+    const { ingest } = await start(join(ROOT, "dist", "receive", "ingest", "child.js"));
+    ingest.pauseReading(true);
+    const accepted = await ingest.accept(intake(Buffer.from(dmarcMail({ id: "p" })), "p@b.example"));
+    expect(accepted.spooled).toBe(true);
+    expect(ingest.caughtUp(30_000)).toBeUndefined();
+    ingest.pauseReading(false);
+    process.kill(ingest.stats()["ingest.pid"]!, "SIGSTOP");
+    await ingest.caughtUp(1); // nobody reads now
+    process.kill(ingest.stats()["ingest.pid"]!, "SIGCONT");
+    await ingest.caughtUp(30_000);
+    expect(ingest.caughtUp(30_000)).toBeUndefined();
+  });
+
+  it("sets stored mails aside that kill it, and reads those beside them", async () => {
+    const { ingest, path } = await start(join(ROOT, "test", "support", "fragile-ingest.js"));
+    ingest.pauseReading(true);
+    const mails = Array.from({ length: 20 }, (_, n) =>
+      n % 10 === 3
+        ? Buffer.from(`Subject: killer ${n}\r\n\r\nKILL-THE-READER\r\n`)
+        : Buffer.from(dmarcMail({ id: `m-${n}` })),
+    );
+    await Promise.all(mails.map((raw, n) => ingest.accept(intake(raw, `${n}@b.example`))));
+    ingest.pauseReading(false);
+    await ingest.caughtUp(30_000);
+    const reader = openArchiveReader(path);
+    expect(await reader.stats()).toMatchObject({ "archive.report.dmarc": 18, "archive.unread": 0 });
+    const { items } = await reader.received({ outcome: "invalid" }, { limit: 100 });
+    expect(items.map((mail) => [mail.envelopeFrom, mail.reason]).sort()).toEqual([
+      ["13@b.example", "internal"],
+      ["3@b.example", "internal"],
+    ]);
     await reader.close();
   });
 });

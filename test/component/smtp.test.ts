@@ -2,8 +2,7 @@
 import { connect } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { MailreportError } from "../../src/lib/errors.ts";
-import type { Accepted } from "../../src/receive/port.ts";
-import type { CarrierAuth, Intake } from "../../src/store/archive.ts";
+import type { Accepted, CarrierAuth, Intake } from "../../src/store/archive.ts";
 import { closeListeners, listenerConfig, openListeners, stored } from "../support/listeners.ts";
 import { SmtpClient } from "../support/smtp-client.js";
 import { until } from "../support/wait.ts";

@@ -3,10 +3,10 @@ import { type Config, configSchema } from "../../src/config/schema.ts";
 import { type Clock, systemClock } from "../../src/lib/clock.ts";
 import { silentLog } from "../../src/lib/log.ts";
 import { NOT_VERIFIED } from "../../src/receive/carrier/verify.ts";
-import type { Accepted, IngestPort } from "../../src/receive/port.ts";
+import type { IngestPort } from "../../src/receive/port.ts";
 import { type SmtpListeners, startSmtp } from "../../src/receive/smtp/server.ts";
 import type { SessionFacts } from "../../src/receive/smtp/take.ts";
-import type { CarrierAuth, Intake } from "../../src/store/archive.ts";
+import type { Accepted, CarrierAuth, Intake } from "../../src/store/archive.ts";
 
 /** What the archive says of a mail that it has committed. */
 export const stored = (mailId: number): Accepted => ({

@@ -14,7 +14,15 @@ describe("the log", () => {
   afterEach(() => rmSync(dir, { recursive: true }));
   let sink: LogSink;
   const open = (options: Partial<LogOptions> = {}) => {
-    sink = openLog({ form: "json", level: "info", descriptor: 1, journal: false, colour: false, file, ...options });
+    sink = openLog({
+      form: "json",
+      level: "info",
+      descriptor: 1,
+      journal: false,
+      colour: false,
+      file,
+      ...options,
+    });
     return sink;
   };
   const written = (path = file) => readFileSync(path, "utf8").split("\n").filter(Boolean);

@@ -7,8 +7,14 @@ import type { Intake, IntakeResult, ReceivePolicy, RetentionPolicy } from "../..
 /** Spooled mails that are read in one go: new mail waits for so many at most. */
 export const SPOOLED_MAILS = 8;
 
+/**
+ * When a mail is read: `now`, before it is answered; `soon`, so too, unless many others wait: then its bytes are stored
+ * first; `later`: its bytes are stored first.
+ */
+export type ReadWhen = "now" | "soon" | "later";
+
 /** An intake without its bytes, which follow in the body of the frame. */
-export type IntakeHead = Omit<Intake, "raw"> & { readonly size: number };
+export type IntakeHead = Omit<Intake, "raw"> & { readonly size: number; readonly when: ReadWhen };
 
 export type Request =
   | {
@@ -20,7 +26,6 @@ export type Request =
     }
   | { readonly op: "configure"; readonly limits: IngestLimits; readonly policy: ReceivePolicy }
   | { readonly op: "intake"; readonly heads: readonly IntakeHead[] }
-  | { readonly op: "spool"; readonly heads: readonly IntakeHead[] }
   | {
       readonly op: "quarantine";
       readonly heads: readonly IntakeHead[];
@@ -33,6 +38,8 @@ export type Request =
   | { readonly op: "backup"; readonly path: string }
   | { readonly op: "vacuum"; readonly pages: number }
   | { readonly op: "reading"; readonly on: boolean }
+  /** Somebody waits for what is unread: it is read though there was a crowd a moment ago. */
+  | { readonly op: "catchUp" }
   | { readonly op: "close" };
 
 export type RequestFrame = Request & { readonly id: number };
@@ -50,13 +57,13 @@ export type Notice =
 /** Puts the bytes back to their heads. */
 export function joinIntakes(heads: readonly IntakeHead[], body: Uint8Array): Intake[] {
   let at = 0;
-  return heads.map(({ size, ...head }) => {
+  return heads.map(({ size, when: _, ...head }) => {
     const raw = body.subarray(at, at + size);
     at += size;
     return { ...head, raw };
   });
 }
 
-export function headOf({ raw, ...head }: Intake): IntakeHead {
-  return { ...head, size: raw.byteLength };
+export function headOf({ raw, ...head }: Intake, when: ReadWhen): IntakeHead {
+  return { ...head, size: raw.byteLength, when };
 }

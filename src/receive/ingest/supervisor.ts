@@ -9,11 +9,11 @@ import type { Clock } from "../../lib/clock.ts";
 import { errorText, MailreportError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Reason } from "../../model/outcome.ts";
-import type { Intake, IntakeResult } from "../../store/archive.ts";
+import type { Accepted, Intake, IntakeResult } from "../../store/archive.ts";
 import { receivePolicy, refusalBefore } from "../policy.ts";
-import type { Accepted, IngestPort } from "../port.ts";
+import type { IngestPort } from "../port.ts";
 import { IngestDied, type IngestProcess, spawnIngest } from "./process.ts";
-import { headOf, type Notice, type Request, SPOOLED_MAILS } from "./protocol.ts";
+import { headOf, type Notice, type ReadWhen, type Request, SPOOLED_MAILS } from "./protocol.ts";
 
 /** One request to the process, which makes its transactions of whole requests. */
 const BATCH_MAILS = 8;
@@ -34,8 +34,7 @@ const RESTART_WAIT_MS = 1000;
 
 interface Waiting {
   readonly intake: Intake;
-  /** Stored raw first and read afterwards. */
-  readonly spool: boolean;
+  readonly when: ReadWhen;
   readonly resolve: (accepted: Accepted) => void;
   readonly reject: (error: Error) => void;
   /** How often the process died while it had this mail. */
@@ -81,6 +80,12 @@ class Supervisor implements Ingest {
   #reading = true;
   #stopping = false;
   #readWatch: { cancel(): void } | undefined;
+  /** Mails that are stored and not read yet. */
+  #unread = 0;
+  /** Mails that were read after they had been stored, since the start. */
+  #readLater = 0;
+  /** Who waits until so many were read. */
+  #catchingUp: { readonly goal: number; readonly done: () => void }[] = [];
   readonly #count = { restarts: 0, batches: 0, mails: 0, quarantined: 0 };
 
   constructor(options: IngestOptions) {
@@ -118,7 +123,7 @@ class Supervisor implements Ingest {
       reading: this.#reading,
     };
     try {
-      await launched.ask(open, [], 60_000);
+      this.#unread = await launched.ask<number>(open, [], 60_000);
     } catch (error) {
       launched.kill("died");
       if (error instanceof IngestDied) throw new MailreportError("ingest.unavailable", { cause: error });
@@ -161,10 +166,17 @@ class Supervisor implements Ingest {
     if (notice.notice === "reading") {
       this.#readWatch = this.#options.clock.after(this.#limit(SPOOLED_MAILS), () => from.kill("timeout"));
     } else if (notice.notice === "read") {
+      this.#unread -= notice.results.length;
+      this.#readLater += notice.results.length;
       for (const result of notice.results) {
         this.#logged(result);
         this.#options.onRead?.(result);
       }
+      this.#catchingUp = this.#catchingUp.filter(({ goal, done }) => {
+        const waits = this.#unread > 0 && this.#readLater < goal;
+        if (!waits) done();
+        return waits;
+      });
     } else {
       this.#options.log.warn("store.problem", { what: "spool", code: notice.code, detail: notice.detail });
     }
@@ -184,26 +196,25 @@ class Supervisor implements Ingest {
   accept(intake: Intake): Promise<Accepted> {
     const large = intake.raw.byteLength > this.#config.limits.spool_threshold;
     // a mail that may have to be refused is read before it is answered, whatever its size
-    const judged = large && refusalBefore(this.#config, intake.kinds, intake.auth) !== undefined;
-    const spool = !this.#reading || (large && !judged);
-    return this.#enqueue(intake, spool);
+    const judged = refusalBefore(this.#config, intake.kinds, intake.auth) !== undefined;
+    return this.#enqueue(intake, !this.#reading ? "later" : judged ? "now" : large ? "later" : "soon");
   }
 
   async acceptAndRead(intake: Intake): Promise<IntakeResult> {
-    const accepted = await this.#enqueue(intake, false);
+    const accepted = await this.#enqueue(intake, "now");
     if (accepted.spooled)
       throw new MailreportError("daemon.bug", { detail: "a mail to be read was spooled" });
     return accepted.result;
   }
 
-  #enqueue(intake: Intake, spool: boolean): Promise<Accepted> {
+  #enqueue(intake: Intake, when: ReadWhen): Promise<Accepted> {
     if (this.#stopping) return Promise.reject(new MailreportError("daemon.stopping"));
     const bytes = this.#queuedBytes + intake.raw.byteLength;
     if (this.#queue.length >= WAITING_MAILS || (this.#queue.length > 0 && bytes > WAITING_BYTES)) {
       return Promise.reject(new MailreportError("ingest.busy"));
     }
     return new Promise((resolve, reject) => {
-      this.#queue.push({ intake, spool, resolve, reject, tries: 0 });
+      this.#queue.push({ intake, when, resolve, reject, tries: 0 });
       this.#queuedBytes = bytes;
       this.#pump();
     });
@@ -227,12 +238,11 @@ class Supervisor implements Ingest {
     return this.#outstanding < WITH_PROCESS && this.#outstandingBytes < WITH_PROCESS_BYTES;
   }
 
-  /** The next mails of one manner (read, or spooled), as many as fit. */
+  /** The next mails, as many as fit. */
   #takeBatch(): Waiting[] {
-    const spool = this.#queue[0]!.spool;
     let bytes = 0;
     let n = 0;
-    while (n < this.#queue.length && n < BATCH_MAILS && this.#queue[n]!.spool === spool) {
+    while (n < this.#queue.length && n < BATCH_MAILS) {
       bytes += this.#queue[n]!.intake.raw.byteLength;
       if (n > 0 && bytes > BATCH_BYTES) break;
       n++;
@@ -260,22 +270,20 @@ class Supervisor implements Ingest {
     }
   }
 
-  #ask(process: IngestProcess, batch: readonly Waiting[]): Promise<unknown[]> {
-    return process.ask<unknown[]>(
-      { op: batch[0]!.spool ? "spool" : "intake", heads: batch.map(({ intake }) => headOf(intake)) },
+  #ask(process: IngestProcess, batch: readonly Waiting[]): Promise<Accepted[]> {
+    return process.ask<Accepted[]>(
+      { op: "intake", heads: batch.map(({ intake, when }) => headOf(intake, when)) },
       batch.map(({ intake }) => intake.raw),
       this.#limit(batch.length),
     );
   }
 
-  #settle(batch: readonly Waiting[], values: readonly unknown[]): void {
-    for (const [i, { spool, resolve }] of batch.entries()) {
-      if (spool) resolve({ spooled: true, mailId: values[i] as number });
-      else {
-        const result = values[i] as IntakeResult;
-        this.#logged(result);
-        resolve({ spooled: false, result });
-      }
+  #settle(batch: readonly Waiting[], accepted: readonly Accepted[]): void {
+    for (const [i, { resolve }] of batch.entries()) {
+      const one = accepted[i]!;
+      if (one.spooled) this.#unread++;
+      else this.#logged(one.result);
+      resolve(one);
     }
   }
 
@@ -305,7 +313,7 @@ class Supervisor implements Ingest {
     const detail = `reading it ended the ingest process ${MOST_TRIES} times`;
     try {
       const process = await this.#running();
-      const request: Request = { op: "quarantine", heads: [headOf(intake)], reason, detail };
+      const request: Request = { op: "quarantine", heads: [headOf(intake, "later")], reason, detail };
       const mailId = await process.ask<number>(request, [intake.raw], this.#limit(1));
       this.#count.quarantined++;
       this.#options.log.error("ingest.quarantined", { mail: `m${mailId}`, reason });
@@ -381,6 +389,21 @@ class Supervisor implements Ingest {
 
   vacuum(pages: number): Promise<number> {
     return this.#job({ op: "vacuum", pages });
+  }
+
+  caughtUp(limitMs: number): Promise<void> | undefined {
+    if (this.#unread === 0 || !this.#reading || this.#stopping) return undefined;
+    void this.#job({ op: "catchUp" }).catch((error) => {
+      this.#options.log.warn("store.problem", { what: "archive", error: errorText(error) });
+    });
+    return new Promise((resolve) => {
+      const timer = this.#options.clock.after(limitMs, resolve);
+      const done = (): void => {
+        timer.cancel();
+        resolve();
+      };
+      this.#catchingUp.push({ goal: this.#readLater + this.#unread, done });
+    });
   }
 
   pauseReading(paused: boolean): void {

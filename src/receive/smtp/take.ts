@@ -5,9 +5,9 @@ import { type Clock, epochSeconds } from "../../lib/clock.ts";
 import { MailreportError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import type { ReportKind } from "../../model/report.ts";
-import type { CarrierAuth, Intake } from "../../store/archive.ts";
+import type { Accepted, CarrierAuth, Intake } from "../../store/archive.ts";
 import { refusalBefore } from "../policy.ts";
-import type { Accepted, IngestPort } from "../port.ts";
+import type { IngestPort } from "../port.ts";
 import { inspect } from "./data.ts";
 import { receivedField } from "./received.ts";
 

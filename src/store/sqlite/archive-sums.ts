@@ -62,6 +62,8 @@ export interface Sums {
     sign: 1 | -1,
   ): void;
   count(name: string, by: number): void;
+  /** The value of a counter, as stored. */
+  counted(name: string): number;
   /** Writes what `count` gathered; call it inside the transaction. */
   flush(): void;
   /** Forgets what was gathered: the transaction is rolled back. */
@@ -84,6 +86,7 @@ export function makeSums(database: Sqlite): Sums {
   const add = database.prepare(
     "INSERT INTO counter (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
   );
+  const value = database.prepare<[string], number>("SELECT value FROM counter WHERE name = ?").pluck();
   let gathered = new Map<string, number>();
   const count = (name: string, by: number): void => {
     if (by !== 0) gathered.set(name, (gathered.get(name) ?? 0) + by);
@@ -115,6 +118,7 @@ export function makeSums(database: Sqlite): Sums {
       count("archive.tls.session", sign * (successes + failures));
       count("archive.tls.failure", sign * failures);
     },
+    counted: (name) => value.get(name) ?? 0,
     flush() {
       for (const [name, by] of gathered) add.run(name, by);
       gathered = new Map();

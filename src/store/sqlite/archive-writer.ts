@@ -7,22 +7,30 @@ import { errorText, MailreportError } from "../../lib/errors.ts";
 import { judge, type Verdict } from "../../model/judge.ts";
 import type { Reason } from "../../model/outcome.ts";
 import type { MailReading } from "../../model/reading.ts";
-import type { ArchiveWriter, Intake, IntakeResult, ReadMail, ReceivePolicy } from "../archive.ts";
+import type {
+  Accepted,
+  ArchiveWriter,
+  Arrival,
+  Intake,
+  IntakeResult,
+  ReadMail,
+  ReceivePolicy,
+} from "../archive.ts";
 import { makeInterner } from "./archive-intern.ts";
-import { prepareMails } from "./archive-mails.ts";
+import { prepareMails, type StoredMail } from "./archive-mails.ts";
 import { type MailReports, makeReportArchive } from "./archive-reports.ts";
 import { makeExpiry } from "./archive-retention.ts";
 import { ARCHIVE_MIGRATIONS } from "./archive-schema.ts";
 import { makeSums } from "./archive-sums.ts";
 import { migrate } from "./migrate.ts";
-import { setImmediate as turn } from "node:timers/promises";
 import { guarded, openDatabase } from "./open.ts";
-import { type SyncFile, WalSync } from "./wal-sync.ts";
 
 /** After so many readings that never ended a spooled mail is set aside. */
 const MOST_TRIES = 3;
 /** Bytes of a mail that is read together with others. */
 const SMALL_MAIL = 262_144;
+/** The counter of mails that are stored and not read yet. */
+const UNREAD = "archive.unread";
 /** Outcomes whose raw mail is not kept: it is there already. */
 const NO_RAW = new Set(["duplicate"]);
 
@@ -31,14 +39,10 @@ function isBug(error: unknown): boolean {
   return !(error instanceof MailreportError) || error.code === "daemon.bug";
 }
 
-/**
- * Opens, and brings to the newest schema, the archive at `path`. Errors: `store.*`.
- * @param sync how its log is made durable; fdatasync(2) unless a test has reasons
- */
-export function openArchiveWriter(path: string, policy: ReceivePolicy, sync?: SyncFile): ArchiveWriter {
-  const database = openDatabase(path, { cacheKiB: 24_576, checkpointPages: 4000, syncedByCaller: true });
+/** Opens, and brings to the newest schema, the archive at `path`. Errors: `store.*`. */
+export function openArchiveWriter(path: string, policy: ReceivePolicy): ArchiveWriter {
+  const database = openDatabase(path, { cacheKiB: 24_576, checkpointPages: 4000 });
   migrate(database, ARCHIVE_MIGRATIONS);
-  const wal = new WalSync(path, sync);
   const intern = makeInterner(database);
   const sums = makeSums(database);
   const mails = prepareMails(database);
@@ -49,53 +53,23 @@ export function openArchiveWriter(path: string, policy: ReceivePolicy, sync?: Sy
   const rollback = database.prepare("ROLLBACK");
   const reportsOf = database.prepare<[number], number>("SELECT id FROM report WHERE mail_id = ?").pluck();
 
-  function open(): void {
-    if (wal.failed) renewLog();
-    begin.run();
-  }
-
-  function settle(): void {
-    sums.flush();
-    commit.run();
-  }
-
-  function undo(): void {
-    if (database.inTransaction) rollback.run();
-    reports.undo();
-    mails.undo();
-    sums.clear();
-  }
-
-  /** One transaction; nothing of it stays when it throws. It is durable after the next `synced`. */
+  /** One transaction; nothing of it stays when it throws. */
   function transaction<T>(work: () => T): T {
     return guarded(() => {
-      open();
+      begin.run();
       try {
         const result = work();
-        settle();
+        sums.flush();
+        commit.run();
         return result;
       } catch (error) {
-        undo();
+        if (database.inTransaction) rollback.run();
+        reports.undo();
+        mails.undo();
+        sums.clear();
         throw error;
       }
     }, "archive");
-  }
-
-  /** The same for many items, one a turn of the event loop, so that others are answered meanwhile. */
-  async function transactionInTurns<T, U>(items: readonly T[], work: (item: T) => U): Promise<U[]> {
-    const results: U[] = [];
-    guarded(open, "archive");
-    try {
-      for (const item of items) {
-        if (results.length > 0) await turn();
-        results.push(guarded(() => work(item), "archive"));
-      }
-      guarded(settle, "archive");
-      return results;
-    } catch (error) {
-      undo();
-      throw error;
-    }
   }
 
   /** A transaction; when it fails by an error of ours, another one that says so in its place. */
@@ -109,13 +83,13 @@ export function openArchiveWriter(path: string, policy: ReceivePolicy, sync?: Sy
   }
 
   /** One transaction for all; when one of them meets an error of ours, one for each, and for that one `otherwise`. */
-  async function eachOrAlone<T, U>(
+  function eachOrAlone<T, U>(
     items: readonly T[],
     work: (item: T) => U,
     otherwise: (item: T, error: unknown) => U,
-  ): Promise<U[]> {
+  ): U[] {
     try {
-      return await transactionInTurns(items, work);
+      return transaction(() => items.map(work));
     } catch (error) {
       if (!isBug(error)) throw error;
       return items.map((item) =>
@@ -125,27 +99,6 @@ export function openArchiveWriter(path: string, policy: ReceivePolicy, sync?: Sy
         ),
       );
     }
-  }
-
-  /** All that was committed is on disk. */
-  async function synced(): Promise<void> {
-    try {
-      await wal.synced();
-    } catch (error) {
-      const code = (error as NodeJS.ErrnoException).code;
-      const full = code === "ENOSPC" || code === "EDQUOT";
-      throw new MailreportError(full ? "store.full" : "store.io", {
-        detail: `archive: the log was not synced: ${errorText(error)}`,
-        cause: error,
-      });
-    }
-  }
-
-  /** After a sync that failed: moves all into the database, synced, so that nothing depends on the log any more. */
-  function renewLog(): void {
-    const [done] = database.pragma("wal_checkpoint(TRUNCATE)") as { readonly busy: number }[];
-    if (done?.busy !== 0) throw new MailreportError("store.busy", { detail: "archive: the log is in use" });
-    wal.recovered();
   }
 
   function verdictOf(reading: MailReading, found: MailReports): Verdict {
@@ -215,6 +168,7 @@ export function openArchiveWriter(path: string, policy: ReceivePolicy, sync?: Sy
 
   function spoolOne(intake: Intake): number {
     const mailId = mails.nextId();
+    sums.count(UNREAD, 1);
     mails.insertSpooled(mailId, intake);
     mails.keepRaw(mailId, intake.raw);
     countMail(intake);
@@ -223,6 +177,7 @@ export function openArchiveWriter(path: string, policy: ReceivePolicy, sync?: Sy
 
   /** Reads a spooled mail, of which only the raw bytes and the envelope are there. */
   function readSpooledOne(mailId: number, read: ReadMail): IntakeResult {
+    sums.count(UNREAD, -1);
     const stored = mails.load(mailId);
     if (!stored) return settled(mailId, failed(mailId, "internal", "the raw mail is gone"));
     if (stored.tries > MOST_TRIES) {
@@ -245,7 +200,7 @@ export function openArchiveWriter(path: string, policy: ReceivePolicy, sync?: Sy
     const anew = (reading: (intake: Intake) => Read) => (): IntakeResult[] => {
       const stored = mails.load(mailId);
       if (!stored) return [];
-      unread(mailId, stored.outcome);
+      unread(mailId, stored);
       return [settled(mailId, reading(stored.intake))];
     };
     return attempt(
@@ -255,26 +210,28 @@ export function openArchiveWriter(path: string, policy: ReceivePolicy, sync?: Sy
   }
 
   /** Takes back what a mail's reading left: reports, sums and outcome. */
-  function unread(mailId: number, outcome: string | null): void {
+  function unread(mailId: number, { state, outcome }: StoredMail): void {
     for (const reportId of reportsOf.all(mailId)) reports.remove(reportId);
+    if (state === "spooled") sums.count(UNREAD, -1);
     if (outcome !== null) sums.count(`archive.outcome.${outcome}`, -1);
   }
 
   return {
     setPolicy: (next) => reports.setPolicy(next),
 
-    async intake(batch, read) {
-      const value = await eachOrAlone(
-        batch,
-        (intake) => intakeOne(intake, read),
-        (intake, error) => setAside(intake, "internal", errorText(error)),
-      );
-      return { value, durable: synced() };
+    get unread() {
+      return guarded(() => sums.counted(UNREAD), "archive");
     },
 
-    async spool(batch) {
-      const value = transaction(() => batch.map(spoolOne));
-      return { value, durable: synced() };
+    async intake(batch, read) {
+      return eachOrAlone<Arrival, Accepted>(
+        batch,
+        ({ intake, toRead }) =>
+          toRead
+            ? { spooled: false, result: intakeOne(intake, read) }
+            : { spooled: true, mailId: spoolOne(intake) },
+        ({ intake }, error) => ({ spooled: false, result: setAside(intake, "internal", errorText(error)) }),
+      );
     },
 
     async readSpooled(read, limit) {
@@ -282,38 +239,32 @@ export function openArchiveWriter(path: string, policy: ReceivePolicy, sync?: Sy
       if (ids.length === 0) return [];
       // a reading that kills this process must be seen by the next one
       transaction(() => ids.forEach(mails.begun));
-      const results = await eachOrAlone(
+      return eachOrAlone(
         ids,
         (mailId) => readSpooledOne(mailId, read),
-        (mailId, error) => settled(mailId, failed(mailId, "internal", errorText(error))),
+        (mailId, error) => {
+          sums.count(UNREAD, -1);
+          return settled(mailId, failed(mailId, "internal", errorText(error)));
+        },
       );
-      await synced();
-      return results;
     },
 
     async quarantine(intake, reason, detail) {
-      const { mailId } = transaction(() => setAside(intake, reason, detail));
-      await synced();
-      return mailId;
+      return transaction(() => setAside(intake, reason, detail)).mailId;
     },
 
     async reparse(mailIds, read) {
-      const results = mailIds.flatMap((mailId) => reparseOne(mailId, read));
-      await synced();
-      return results;
+      return mailIds.flatMap((mailId) => reparseOne(mailId, read));
     },
 
     async expire(now, policy, rows) {
       const deleted = transaction(() => expiry.slice(now, policy, rows));
       if (deleted > 0) guarded(() => database.pragma("incremental_vacuum(256)"), "archive");
-      await synced();
       return deleted;
     },
 
     async deleteReport(reportId) {
-      const found = transaction(() => reports.remove(reportId));
-      await synced();
-      return found;
+      return transaction(() => reports.remove(reportId));
     },
 
     async backup(path) {
@@ -334,13 +285,8 @@ export function openArchiveWriter(path: string, policy: ReceivePolicy, sync?: Sy
       database.pragma("wal_checkpoint(PASSIVE)");
     },
 
-    async close() {
-      try {
-        await synced();
-      } finally {
-        database.close();
-        wal.close();
-      }
+    close() {
+      database.close();
     },
   };
 }

@@ -9,13 +9,10 @@ export type Sqlite = Database.Database;
 
 /** Another process holding the lock must not stop our event loop for longer than this. */
 const LOCK_TIMEOUT_MS = 50;
-const NORMAL = 1;
 const FULL = 2;
 
 export interface OpenOptions {
   readonly readonly?: boolean;
-  /** Commits are synced by the caller (see wal-sync.ts), not inside COMMIT. Default: inside. */
-  readonly syncedByCaller?: boolean;
   /** Page cache, KiB. */
   readonly cacheKiB?: number;
   /** Pages in the write-ahead log at which a commit also checkpoints. */
@@ -53,14 +50,13 @@ function configure(database: Sqlite, options: OpenOptions): void {
   // before the first table: space of deleted rows can be given back in slices
   database.pragma("auto_vacuum = INCREMENTAL");
   database.pragma("journal_mode = WAL");
-  const wanted = options.syncedByCaller ? NORMAL : FULL;
-  database.pragma(`synchronous = ${wanted}`);
+  database.pragma("synchronous = FULL");
   database.pragma("foreign_keys = ON");
   database.pragma(`wal_autocheckpoint = ${options.checkpointPages ?? 4000}`);
   database.pragma("journal_size_limit = 67108864");
   const mode = database.pragma("journal_mode", { simple: true });
   const synchronous = database.pragma("synchronous", { simple: true });
-  if (mode !== "wal" || synchronous !== wanted) {
+  if (mode !== "wal" || synchronous !== FULL) {
     throw new MailreportError("store.not_durable", {
       detail: `journal_mode ${String(mode)}, synchronous ${String(synchronous)}`,
     });

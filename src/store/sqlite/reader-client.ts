@@ -26,8 +26,15 @@ interface Waiting {
   readonly reject: (error: MailreportError) => void;
 }
 
-/** Starts the worker over the archive at `path`, which must exist. */
-export function startArchiveReader(path: string, onDeath: (error: unknown) => void): ArchiveReader {
+/**
+ * Starts the worker over the archive at `path`, which must exist.
+ * @param ready questions wait for this; undefined when there is nothing to wait for
+ */
+export function startArchiveReader(
+  path: string,
+  onDeath: (error: unknown) => void,
+  ready: () => Promise<void> | undefined = () => undefined,
+): ArchiveReader {
   const waiting = new Map<number, Waiting>();
   let worker: Worker | undefined;
   let last = 0;
@@ -59,7 +66,12 @@ export function startArchiveReader(path: string, onDeath: (error: unknown) => vo
     return started;
   }
 
-  function ask<T>(method: keyof ArchiveReader, args: readonly unknown[]): Promise<T> {
+  async function ask<T>(method: keyof ArchiveReader, args: readonly unknown[]): Promise<T> {
+    await ready();
+    return post(method, args);
+  }
+
+  function post<T>(method: keyof ArchiveReader, args: readonly unknown[]): Promise<T> {
     if (closing) return Promise.reject(new MailreportError("daemon.stopping"));
     worker ??= start();
     const id = ++last;
@@ -87,7 +99,7 @@ export function startArchiveReader(path: string, onDeath: (error: unknown) => vo
     size: () => ask("size", []),
     async close() {
       if (closing) return;
-      if (worker) await ask("close", []);
+      if (worker) await post("close", []);
       closing = true;
       await worker?.terminate();
     },

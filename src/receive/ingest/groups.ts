@@ -1,0 +1,52 @@
+/**
+ * Which mails make up one transaction, and which of them are read in it. Usually all are, and are answered when that is
+ * committed. In a crowd only some are: the bytes of the others are stored with them and read when the crowd is gone,
+ * so that senders wait for the disk alone.
+ */
+import type { Arrival } from "../../store/archive.ts";
+import type { Frame } from "./frames.ts";
+import { type IntakeHead, joinIntakes, type RequestFrame } from "./protocol.ts";
+
+/** Mails of one transaction, and their bytes: short enough that nobody waits long for the others. */
+const GROUP_MAILS = 64;
+const GROUP_BYTES = 4 << 20;
+/** More mails in one transaction are a crowd. */
+const FEW_MAILS = 4;
+/** Mails that are stored and not read yet, at most: then senders wait until theirs are read, a crowd or not. */
+export const MOST_UNREAD = 10_000;
+
+export function isMail({ header }: Frame): boolean {
+  return (header as RequestFrame).op === "intake";
+}
+
+export function headsOf({ header }: Frame): readonly IntakeHead[] {
+  return (header as Extract<RequestFrame, { op: "intake" }>).heads;
+}
+
+/** Takes the mails that go into the next transaction from the begin of the queue, which is one: at least that one. */
+export function takeGroup(queue: Frame[]): Frame[] {
+  let mails = 0;
+  let bytes = 0;
+  const end = queue.findIndex((frame, i) => {
+    if (!isMail(frame)) return true;
+    mails += headsOf(frame).length;
+    bytes += frame.body.byteLength;
+    return i > 0 && (mails > GROUP_MAILS || bytes > GROUP_BYTES);
+  });
+  return queue.splice(0, end < 0 ? queue.length : end);
+}
+
+export interface Group {
+  readonly arrivals: readonly Arrival[];
+  /** Mails were left unread because there are so many. */
+  readonly crowded: boolean;
+}
+
+/** @param unread mails that are stored and not read yet */
+export function groupOf(frames: readonly Frame[], unread: number): Group {
+  const heads = frames.flatMap(headsOf);
+  const intakes = frames.flatMap((frame) => joinIntakes(headsOf(frame), frame.body));
+  const crowded = unread < MOST_UNREAD && heads.filter(({ when }) => when === "soon").length > FEW_MAILS;
+  const toRead = { now: true, soon: !crowded, later: false };
+  return { crowded, arrivals: intakes.map((intake, i) => ({ intake, toRead: toRead[heads[i]!.when] })) };
+}
