@@ -402,10 +402,10 @@ export class Daemon {
   #status(): StatusAnswer {
     const stats = { ...this.#smtp.stats(), ...this.#delivery.stats() };
     const due = this.#queue.nextOutgoingDue();
-    const waiting = this.#ingest.waiting.mails;
+    const { waiting, unread } = this.#ingest;
     const details: Readonly<Record<Subsystem, string>> = {
       smtp: `${stats["smtp.session.now"]} sessions, ${this.#smtp.listening.map((l) => l.address).join(" ")}`,
-      mda: `${waiting} mails wait to be read`,
+      mda: `${waiting.mails} mails wait for their answer, ${unread} are stored and not read yet`,
       mta: `${stats["mta.session.now"]} in flight`,
       scheduler:
         due === undefined ? "nothing is owed" : `next report due ${new Date(due * 1000).toISOString()}`,

@@ -161,7 +161,7 @@ const limits = z.strictObject({
   read_timeout: duration("10s", 100).describe("Reading one mail; then it is set aside."),
   ingest_memory: size("256M", 33_554_432).describe("JavaScript heap of the ingest process."),
   spool_threshold: size("256K", 4096).describe(
-    "Larger mails are stored raw and acknowledged before they are read.",
+    "Larger mails are stored raw and acknowledged before they are read; so are smaller ones when many come at once.",
   ),
 });
 

@@ -44,11 +44,10 @@ function harmless(value: unknown, depth = 0): unknown {
   if (value === null || typeof value !== "object") return typeof value === "bigint" ? Number(value) : value;
   if (depth >= 3) return "…";
   if (Array.isArray(value)) return value.slice(0, 100).map((item) => harmless(item, depth + 1));
-  return Object.fromEntries(
-    Object.entries(value)
-      .slice(0, 100)
-      .map(([key, item]) => [cleanShort(key, 100), harmless(item, depth + 1)]),
-  );
+  const safe: Record<string, unknown> = {};
+  for (const [key, item] of Object.entries(value).slice(0, 100))
+    safe[cleanShort(key, 100)] = harmless(item, depth + 1);
+  return safe;
 }
 
 function human(line: string, colour: boolean): string {

@@ -9,6 +9,7 @@ const UNSAFE =
 
 /** Replaces control, bidi, zero-width and tag characters and lone surrogates by `\u{hex}`. */
 export function clean(text: string): string {
+  if (/^[ -~]*$/.test(text)) return text; // nearly always
   return text.replace(UNSAFE, (c) => `\\u{${c.codePointAt(0)!.toString(16)}}`);
 }
 

@@ -25,6 +25,8 @@ export interface IngestPort {
   caughtUp(limitMs: number): Promise<void> | undefined;
   /** Mails waiting for an answer, and bytes. */
   readonly waiting: { readonly mails: number; readonly bytes: number };
+  /** Mails that are stored, answered and not read yet. */
+  readonly unread: number;
   /** Counters for `show stats`: `ingest.restarts`, `ingest.batches`, `ingest.mails`… */
   stats(): Record<string, number>;
   stop(): Promise<void>;

@@ -162,6 +162,13 @@ export class TestDaemon {
     return JSON.parse(ran.stdout) as Record<string, number>;
   }
 
+  /** The same while the daemon's log is read, which may be much. */
+  async statsNow(): Promise<Record<string, number>> {
+    const ran = await this.ctlAsync("show", "stats", "--json");
+    if (ran.code !== 0) throw new Error(`show stats: ${ran.stderr}`);
+    return JSON.parse(ran.stdout) as Record<string, number>;
+  }
+
   /** Removes the folder; call it only when the test passed. */
   remove(): void {
     rmSync(this.dir, { recursive: true, force: true });

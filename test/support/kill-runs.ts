@@ -4,6 +4,7 @@ import type { TestDaemon } from "./daemon.ts";
 import { ndjson } from "./daemon.ts";
 import { dmarcMail } from "./report-mail.js";
 import { SmtpClient } from "./smtp-client.js";
+import { until } from "./wait.ts";
 
 export interface KillResult {
   readonly acknowledged: number;
@@ -69,11 +70,12 @@ export async function killRuns(
   };
   await Promise.all(Array.from({ length: connections }, worker));
   await restarting;
+  await until("all mail to be read", async () => (await daemon.statsNow())["archive.unread"] === 0);
 
   const count = new Map<string, number>();
   let after: string | undefined;
   for (;;) {
-    const ran = daemon.ctl(
+    const ran = await daemon.ctlAsync(
       "show",
       "received",
       "--reports",

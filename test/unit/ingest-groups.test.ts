@@ -10,8 +10,8 @@ const frame = (size: number, ...whens: ReadWhen[]): Frame => ({
 });
 const mails = (n: number, when: ReadWhen = "soon"): ReadWhen[] => Array(n).fill(when);
 const sizes = (frames: readonly Frame[]): number[] => frames.map((one) => headsOf(one).length);
-const read = (frames: readonly Frame[], unread = 0): string =>
-  groupOf(frames, unread)
+const read = (frames: readonly Frame[], unread = 0, lately = false): string =>
+  groupOf(frames, unread, lately)
     .arrivals.map(({ toRead }) => (toRead ? "r" : "s"))
     .join("");
 
@@ -35,15 +35,22 @@ describe("reading in a transaction", () => {
   it("is for all when they are few", () => {
     const frames = [frame(1, ...mails(2)), frame(1, ...mails(2))];
     expect(read(frames)).toBe("rrrr");
-    expect(groupOf(frames, 0).crowded).toBe(false);
+    expect(groupOf(frames, 0, false).crowded).toBe(false);
   });
 
   it("is for none of a crowd, but those who must know", () => {
     const frames = [frame(1, ...mails(3), "now"), frame(1, "later", ...mails(2))];
     expect(read(frames)).toBe("sssrsss");
-    expect(groupOf(frames, 0).crowded).toBe(true);
-    expect(groupOf([frame(1, ...mails(40, "now"))], 0).crowded).toBe(false);
-    expect(groupOf([frame(1, ...mails(40, "later"))], 0).crowded).toBe(false);
+    expect(groupOf(frames, 0, false).crowded).toBe(true);
+    expect(groupOf([frame(1, ...mails(40, "now"))], 0, false).crowded).toBe(false);
+    expect(groupOf([frame(1, ...mails(40, "later"))], 0, false).crowded).toBe(false);
+  });
+
+  it("is for none while a crowd is not gone; a few of them are no crowd themselves", () => {
+    const frames = [frame(1, "soon", "now", "soon")];
+    expect(read(frames, 0, true)).toBe("srs");
+    expect(groupOf(frames, 0, true).crowded).toBe(false);
+    expect(read(frames, MOST_UNREAD, true)).toBe("rrr");
   });
 
   it("is for all again when too many are unread", () => {
@@ -52,9 +59,8 @@ describe("reading in a transaction", () => {
 
   it("hands each mail its own bytes", () => {
     const bytes = { ...frame(2, "soon", "later"), body: Buffer.from("abcd") };
-    expect(groupOf([bytes], 0).arrivals.map(({ intake }) => Buffer.from(intake.raw).toString())).toEqual([
-      "ab",
-      "cd",
-    ]);
+    expect(
+      groupOf([bytes], 0, false).arrivals.map(({ intake }) => Buffer.from(intake.raw).toString()),
+    ).toEqual(["ab", "cd"]);
   });
 });

@@ -86,7 +86,7 @@ async function takeIn(writer: ArchiveWriter, frames: readonly Frame[]): Promise<
   const idOf = (frame: Frame): number => (frame.header as RequestFrame).id;
   pipe.cork();
   try {
-    const { arrivals, crowded } = groupOf(frames, writer.unread);
+    const { arrivals, crowded } = groupOf(frames, writer.unread, isCrowded());
     const accepted = await writer.intake(arrivals, read);
     if (crowded) crowdedUntil = performance.now() + CROWD_MS;
     let at = 0;

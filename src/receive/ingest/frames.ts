@@ -13,13 +13,20 @@ const PREFIX = 8;
 /** A frame is at most one batch of mails; anything longer is a bug. */
 const LONGEST = 1 << 30;
 
-/** Writes one frame; the pieces of the body are written without joining them. */
+/** Frames up to this are written as one piece, which is cheaper than to hand over many. */
+const SMALL_FRAME = 65_536;
+
+/** Writes one frame; the pieces of a large body are written without joining them. */
 export function writeFrame(stream: Duplex, header: unknown, body: readonly Uint8Array[] = []): void {
   const json = Buffer.from(JSON.stringify(header));
   const size = body.reduce((sum, piece) => sum + piece.byteLength, 0);
   const prefix = Buffer.allocUnsafe(PREFIX);
   prefix.writeUInt32BE(4 + json.length + size, 0);
   prefix.writeUInt32BE(json.length, 4);
+  if (json.length + size <= SMALL_FRAME) {
+    stream.write(Buffer.concat([prefix, json, ...body], PREFIX + json.length + size));
+    return;
+  }
   stream.cork();
   stream.write(prefix);
   stream.write(json);

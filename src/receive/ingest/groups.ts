@@ -38,15 +38,19 @@ export function takeGroup(queue: Frame[]): Frame[] {
 
 export interface Group {
   readonly arrivals: readonly Arrival[];
-  /** Mails were left unread because there are so many. */
+  /** There are so many that they are stored first. */
   readonly crowded: boolean;
 }
 
-/** @param unread mails that are stored and not read yet */
-export function groupOf(frames: readonly Frame[], unread: number): Group {
+/**
+ * @param unread mails that are stored and not read yet
+ * @param lately there was a crowd a moment ago: until it is gone, few are stored first, too
+ */
+export function groupOf(frames: readonly Frame[], unread: number, lately: boolean): Group {
   const heads = frames.flatMap(headsOf);
   const intakes = frames.flatMap((frame) => joinIntakes(headsOf(frame), frame.body));
-  const crowded = unread < MOST_UNREAD && heads.filter(({ when }) => when === "soon").length > FEW_MAILS;
-  const toRead = { now: true, soon: !crowded, later: false };
+  const room = unread < MOST_UNREAD;
+  const crowded = room && heads.filter(({ when }) => when === "soon").length > FEW_MAILS;
+  const toRead = { now: true, soon: !crowded && !(lately && room), later: false };
   return { crowded, arrivals: intakes.map((intake, i) => ({ intake, toRead: toRead[heads[i]!.when] })) };
 }

@@ -193,6 +193,10 @@ class Supervisor implements Ingest {
     return { mails: this.#queue.length, bytes: this.#queuedBytes };
   }
 
+  get unread(): number {
+    return this.#unread;
+  }
+
   accept(intake: Intake): Promise<Accepted> {
     const large = intake.raw.byteLength > this.#config.limits.spool_threshold;
     // a mail that may have to be refused is read before it is answered, whatever its size
