@@ -40,6 +40,9 @@ const USAGE = `usage: mailreportd [-dFhnv] [-f file] [-P subsystem] [--version]
   --version     print the version and exit
 `;
 
+/** The last lines of the log may wait so long for whoever reads them. */
+const LOG_DRAIN_MS = 1000;
+
 function say(text: string): void {
   process.stderr.write(`mailreportd: ${cleanShort(text, 2000)}\n`);
 }
@@ -113,6 +116,7 @@ async function main(): Promise<number | undefined> {
   process.on("SIGHUP", () => void daemon.reload("SIGHUP"));
   process.on("SIGUSR2", () => daemon.logStatus());
   await daemon.stopped;
+  await sink.drained(LOG_DRAIN_MS);
   return EXIT.OK;
 }
 

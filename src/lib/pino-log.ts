@@ -2,6 +2,7 @@
 import { pino } from "pino";
 import { errorText } from "./errors.ts";
 import type { Log, LogEvent, LogFields, LogLevel } from "./log.ts";
+import { openLogOutput } from "./log-output.ts";
 import { cleanShort } from "./text.ts";
 
 export interface LogOptions {
@@ -24,7 +25,9 @@ export interface LogSink {
   reopen(): void;
   /** Writes what is gathered: before the process ends. */
   flush(): void;
-  /** Lines that could not be written (full disk, closed pipe). */
+  /** The same, and waits until whoever reads a pipe has taken all, at most `limitMs`. */
+  drained(limitMs: number): Promise<void>;
+  /** Lines that could not be written (full disk, closed pipe, reader that does not read). */
   readonly lost: () => number;
 }
 
@@ -68,30 +71,22 @@ function human(line: string, colour: boolean): string {
 const MOST_GATHERED = 16_384;
 
 /**
- * Opens the log. The lines of one turn of the event loop are written together at its end, synchronously; errors at once.
- * A full disk or closed pipe loses lines, never the daemon.
+ * Opens the log. The lines of one turn of the event loop are written together at its end; errors at once. A full disk, a
+ * closed pipe or a reader that does not read loses lines, never the daemon.
  */
 export function openLog(options: LogOptions): LogSink {
   let lost = 0;
-  const destination = pino.destination({
-    ...(options.file === undefined
-      ? { fd: options.descriptor }
-      : { dest: options.file, append: true, mkdir: false }),
-    sync: true,
+  const { file, descriptor } = options;
+  const output = openLogOutput(file === undefined ? { descriptor } : { file }, (lines) => {
+    lost += lines;
   });
-  destination.on("error", () => lost++);
   let gathered = "";
   let waiting = false;
   const flush = (): void => {
     waiting = false;
     if (gathered === "") return;
-    const lines = gathered;
+    output.write(gathered);
     gathered = "";
-    try {
-      destination.write(lines);
-    } catch {
-      lost++; // nothing else can be told where the log itself fails
-    }
   };
   const write = (line: string): void => {
     const level = /"level":"(\w+)"/.exec(line)?.[1] as LogLevel;
@@ -139,9 +134,13 @@ export function openLog(options: LogOptions): LogSink {
     },
     reopen: () => {
       flush();
-      if (options.file !== undefined) destination.reopen();
+      output.reopen();
     },
     flush,
+    drained: (limitMs) => {
+      flush();
+      return output.drained(limitMs);
+    },
     lost: () => lost,
   };
 }

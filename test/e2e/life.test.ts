@@ -5,7 +5,8 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { MAILREPORTCTL, MAILREPORTD, newStateFolder, TestDaemon } from "../support/daemon.ts";
-import { SmtpClient } from "../support/smtp-client.js";
+import { dmarcMail } from "../support/report-mail.js";
+import { SmtpClient, sendAll } from "../support/smtp-client.js";
 import { until } from "../support/wait.ts";
 
 const run = (program: string, args: string[], cwd: string) => {
@@ -153,6 +154,39 @@ describe("the daemon's life", () => {
     d.signal("SIGUSR1");
     expect(d.ctl("ping").code).toBe(0);
     expect(await isOpen()).toBe(false);
+  });
+
+  it("is not stopped by a reader of its log that stands still, and tells it all when it goes on", async () => {
+    const d = await daemon({ config: "[receive]\nverify = false\n" }).start();
+    d.readLog(false);
+    const mails = Array.from({ length: 1000 }, (_, n) => ({
+      to: "dmarc@example.org",
+      data: dmarcMail({ id: `r-${n}` }),
+    }));
+    const replies: string[] = [];
+    await sendAll(d.smtpPort, mails, 4, (_, reply) => replies.push(reply));
+    expect(replies.filter((reply) => reply.startsWith("250"))).toHaveLength(1000);
+    expect(await d.statsNow()).toMatchObject({ "archive.report.dmarc": 1000, "log.lost": 0 });
+    expect(d.events("mail.accepted").length).toBeLessThan(1000);
+    d.readLog(true);
+    expect(await d.stop("SIGTERM")).toBe(0);
+    expect(d.events("mail.accepted")).toHaveLength(1000);
+    expect(d.events("report.stored")).toHaveLength(1000);
+    expect(d.events("daemon.stopped")).toHaveLength(1);
+  });
+
+  it("ends though nobody reads its log", async () => {
+    const d = await daemon({ config: "[receive]\nverify = false\n" }).start();
+    d.readLog(false);
+    const mails = Array.from({ length: 400 }, (_, n) => ({
+      to: "dmarc@example.org",
+      data: dmarcMail({ id: `r-${n}` }),
+    }));
+    await sendAll(d.smtpPort, mails, 4);
+    d.signal("SIGTERM");
+    await until("the process to be gone", () => d.gone);
+    d.readLog(true);
+    expect(await d.ended()).toBe(0);
   });
 
   it("mailreportctl stop ends it", async () => {

@@ -103,6 +103,17 @@ export class TestDaemon {
     return this.lines.filter((line) => line.event === event);
   }
 
+  /** The process has ended; its log may still be on the way. */
+  get gone(): boolean {
+    return this.#child?.exitCode !== null || this.#child.signalCode !== null;
+  }
+
+  /** Reads the log no more, or goes on. */
+  readLog(on: boolean): void {
+    if (on) this.#child?.stdout?.resume();
+    else this.#child?.stdout?.pause();
+  }
+
   signal(signal: NodeJS.Signals): void {
     this.#child?.kill(signal);
   }
