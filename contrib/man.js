@@ -77,6 +77,9 @@ ${list(OUTCOMES.map((code) => [`Cm ${code}`, sentence(OUTCOME_TEXTS[code])]))}
 stands for all of partial, duplicate-conflict, invalid and unauthenticated;
 .Ic reparse --state failed
 reads them again.
+.Cm spooled
+stands for mail that is stored and acknowledged, and not read yet: large mail, mail that came with many others, and mail
+that came while reading was paused.
 .Sh REASONS
 Why a mail, or a part of it, was not imported
 .Pq Ic show received --reason :

@@ -57,7 +57,7 @@ const aboutRecord = {
   result: z.enum(["pass", "fail", "unknown"]).optional(),
   ...time,
 };
-const outcome = z.enum([...OUTCOMES, "failed"]);
+const outcome = z.enum([...OUTCOMES, "failed", "spooled"]);
 /** What each list of the archive can be narrowed by; anything else is refused, never passed over. */
 const ARCHIVE_FILTERS = {
   received: {

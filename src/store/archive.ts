@@ -147,8 +147,8 @@ export interface ArchiveFilter {
   readonly since?: number;
   readonly until?: number;
   readonly warning?: Warning;
-  /** `failed`: all that went wrong, and may go better with a later version. */
-  readonly outcome?: Outcome | "failed";
+  /** `failed`: all that went wrong, and may go better with a later version; `spooled`: not read yet. */
+  readonly outcome?: Outcome | "failed" | "spooled";
   readonly reason?: Reason;
   /** Include reports of foreign domains and unverified ones in figures. */
   readonly all?: boolean;

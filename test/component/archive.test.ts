@@ -239,6 +239,8 @@ describe("the archive", () => {
       read,
     );
     expect(accepted.map((one) => one.spooled)).toEqual([true, false, true]);
+    const spooled = await reader.received({ outcome: "spooled" }, { limit: 10 });
+    expect(spooled.items.map(({ id }) => id).sort()).toEqual(["m1", "m3"]);
     expect([writer.unread, await total()]).toEqual([2, 2]);
     expect(await stats()).toMatchObject({ "archive.mail": 3, "archive.unread": 2 });
     writer.close();

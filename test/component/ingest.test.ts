@@ -99,6 +99,7 @@ describe("the ingest process", () => {
     );
     expect(accepted.filter(({ spooled }) => spooled).length).toBeGreaterThan(30);
     await ingest.caughtUp(30_000);
+    expect(ingest.unread).toBe(0);
     const reader = openArchiveReader(path);
     expect(await reader.stats()).toMatchObject({ "archive.report.dmarc": 60, "archive.unread": 0 });
     const { items } = await reader.received({ outcome: "imported" }, { limit: 100 });

@@ -5,7 +5,7 @@ import type { Reason } from "../../model/outcome.ts";
 import type { Intake, IntakeResult, ReceivePolicy, RetentionPolicy } from "../../store/archive.ts";
 
 /** Spooled mails that are read in one go: new mail waits for so many at most. */
-export const SPOOLED_MAILS = 8;
+export const SPOOLED_MAILS = 16;
 
 /**
  * When a mail is read: `now`, before it is answered; `soon`, so too, unless many others wait: then its bytes are stored
