@@ -2,7 +2,7 @@
  * The daemon: builds everything in order, starts it, reloads it, and stops it in reverse. The only place, beside the
  * programs, that makes real clocks, DNS and randomness.
  */
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
@@ -14,26 +14,24 @@ import type { Config } from "./config/schema.ts";
 import { type ControlServer, startControl } from "./control/server.ts";
 import type { ReloadAnswer, Services, StatusAnswer } from "./control/services.ts";
 import { Delivery } from "./deliver/runner.ts";
-import { cachingResolver } from "./dns/cache.ts";
-import type { Resolver } from "./dns/resolver.ts";
-import { systemResolver } from "./dns/system.ts";
-import { parseZone, zoneResolver } from "./dns/zone.ts";
 import { makeFeeder } from "./feed/batch.ts";
 import { type FeedSocket, startFeedSocket } from "./feed/socket.ts";
-import { dkimRecord, generateSigningKey, loadSigningKey, type SigningKey } from "./format/dkim-sign.ts";
+import type { SigningKey } from "./format/dkim-sign.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { type Clock, epochSeconds } from "./lib/clock.ts";
 import { errorText, MailreportError } from "./lib/errors.ts";
 import type { RandomBytes } from "./lib/ids.ts";
 import type { Log } from "./lib/log.ts";
 import type { LogSink } from "./lib/pino-log.ts";
-import { SUBSYSTEMS, type Subsystem } from "./model/queue.ts";
+import type { Subsystem } from "./model/queue.ts";
 import { type CarrierCheck, makeCarrierCheck, NOT_VERIFIED } from "./receive/carrier/verify.ts";
 import { type Ingest, startIngest } from "./receive/ingest/supervisor.ts";
 import { type SmtpListeners, startSmtp } from "./receive/smtp/server.ts";
 import { makeCounter } from "./report/counter.ts";
 import { messageOfReturnPath } from "./report/outbox.ts";
 import { Scheduler } from "./report/scheduler.ts";
+import { loadSigningKeys, makeResolver, makeStateDirectory, TRY_OUT_HINTS } from "./setup.ts";
+import { statsOf, subsystemsOf, type Watched } from "./status.ts";
 import type { ArchiveReader, IntakeResult } from "./store/archive.ts";
 import type { QueueStore } from "./store/queue.ts";
 import { type StateLock, takeStateLock } from "./store/sqlite/lock.ts";
@@ -49,6 +47,8 @@ export const VERSION = (
 /** Mail in progress and attempts in flight may take so long at the end. */
 const SMTP_GRACE_MS = 10_000;
 const DELIVERY_GRACE_MS = 15_000;
+/** A question waits at most so long until mail that was accepted before it is read. */
+const CATCH_UP_MS = 1000;
 
 /** What the configuration depends on. */
 export function environment(): Environment {
@@ -121,11 +121,11 @@ export class Daemon {
     const state = config.state_directory;
     this.#log.info("daemon.starting", { version: VERSION, pid: process.pid, config: config.file, state });
     process.umask(0o027);
-    this.#makeStateDirectory(state);
+    makeStateDirectory(state);
     const lock: StateLock = takeStateLock(join(state, "lock.db"));
     this.#stops.push(() => lock.release());
     this.#loop.enable();
-    this.#keys = this.#loadKeys(config);
+    this.#keys = loadSigningKeys(config, this.#log);
 
     this.#queue = openQueueStore(join(state, "queue.db"), { maxRows: config.report.max_rows });
     this.#stops.push(() => this.#queue.close());
@@ -150,7 +150,7 @@ export class Daemon {
     this.#stops.push(() => this.#archive.close());
     this.#log.info("store.opened", { path: archivePath });
 
-    const resolver = this.#makeResolver(config);
+    const resolver = makeResolver(config, clock);
     this.#delivery = new Delivery({
       config: () => this.#config,
       store: this.#queue,
@@ -223,66 +223,8 @@ export class Daemon {
       smtp: this.#smtp.listening.map((l) => l.address),
       control: config.control.socket,
     });
-    if (this.#options.tryOut) this.#hints();
+    if (this.#options.tryOut) for (const hint of TRY_OUT_HINTS) this.#log.info("daemon.hint", { hint });
     this.#loop.reset(); // starting is not serving
-  }
-
-  #makeStateDirectory(state: string): void {
-    try {
-      mkdirSync(state, { recursive: true, mode: 0o750 });
-    } catch (cause) {
-      throw new MailreportError("daemon.state_unusable", { detail: `${state}: ${errorText(cause)}`, cause });
-    }
-  }
-
-  #loadKeys(config: Config): SigningKey[] {
-    return config.dkim.map(({ domain, selector, key_file, generate }) => {
-      const made = !existsSync(key_file) && generate !== "no";
-      if (made) {
-        writeFileSync(key_file, generateSigningKey(generate), { mode: 0o600 });
-        chmodSync(key_file, 0o600);
-      }
-      const key = loadSigningKey(readFileSync(key_file, "utf8"), domain!, selector);
-      if (made) this.#log.info("dkim.key_generated", { file: key_file, publish: dkimRecord(key) });
-      return key;
-    });
-  }
-
-  #makeResolver({ dns }: Config): Resolver {
-    const { clock } = this.#options;
-    const outside = dns.zone_only
-      ? undefined
-      : cachingResolver(
-          systemResolver({ servers: dns.servers, timeoutMs: dns.timeout, tries: dns.tries }),
-          clock,
-        );
-    if (dns.zone_file === undefined) return outside ?? zoneResolver([]);
-    let text: string;
-    try {
-      text = readFileSync(dns.zone_file, "utf8");
-    } catch (cause) {
-      throw new MailreportError("config.unreadable", {
-        detail: `${dns.zone_file}: ${errorText(cause)}`,
-        cause,
-      });
-    }
-    try {
-      return zoneResolver(parseZone(text, dns.zone_file), outside);
-    } catch (cause) {
-      throw new MailreportError("config.invalid", { detail: errorText(cause), cause });
-    }
-  }
-
-  #hints(): void {
-    const lines = [
-      "this is a try-out: nothing leaves this machine; state is under ./var",
-      "hand it reports:   npx mailreportctl import contrib/tour/reports",
-      "or by mail:        127.0.0.1:2525, to dmarc@example.org",
-      "ask:               npx mailreportctl show domains",
-      "feed evaluations:  node contrib/tour/evaluations.js | npx mailreportctl feed -",
-      "all commands:      npx mailreportctl help",
-    ];
-    for (const hint of lines) this.#log.info("daemon.hint", { hint });
   }
 
   // ---- bounces of our own reports ------------------------------------------------
@@ -381,47 +323,34 @@ export class Daemon {
     };
   }
 
-  async #stats(): Promise<Record<string, number>> {
-    const zero = Object.fromEntries(KNOWN_COUNTERS.map((name) => [name, 0]));
-    const memory = process.memoryUsage();
+  #watched(): Watched {
     return {
-      ...zero,
-      ...(await this.#archive.stats()),
-      ...this.#queue.stats(),
-      ...this.#ingest.stats(),
-      ...this.#smtp.stats(),
-      ...this.#carrier.stats(),
-      ...this.#delivery.stats(),
+      archive: this.#archive,
+      queue: this.#queue,
+      ingest: this.#ingest,
+      smtp: this.#smtp,
+      carrier: this.#carrier,
+      delivery: this.#delivery,
+    };
+  }
+
+  async #stats(): Promise<Record<string, number>> {
+    return {
+      ...(await statsOf(this.#watched())),
       "daemon.loop.max_ms": Math.round(this.#loop.max / 1e6),
-      "daemon.rss": memory.rss,
+      "daemon.rss": process.memoryUsage().rss,
       "log.lost": this.#options.sink.lost(),
       uptime: epochSeconds(this.#options.clock) - this.#startedAt,
     };
   }
 
   #status(): StatusAnswer {
-    const stats = { ...this.#smtp.stats(), ...this.#delivery.stats() };
-    const due = this.#queue.nextOutgoingDue();
-    const { waiting, unread } = this.#ingest;
-    const details: Readonly<Record<Subsystem, string>> = {
-      smtp: `${stats["smtp.session.now"]} sessions, ${this.#smtp.listening.map((l) => l.address).join(" ")}`,
-      mda: `${waiting.mails} mails wait for their answer, ${unread} are stored and not read yet`,
-      mta: `${stats["mta.session.now"]} in flight`,
-      scheduler:
-        due === undefined ? "nothing is owed" : `next report due ${new Date(due * 1000).toISOString()}`,
-    };
-    const subsystems = Object.fromEntries(
-      SUBSYSTEMS.map((name) => [
-        name,
-        { state: this.#isPaused(name) ? "paused" : "running", detail: details[name] },
-      ]),
-    ) as StatusAnswer["subsystems"];
     return {
       version: VERSION,
       pid: process.pid,
       startedAt: this.#startedAt,
       hostname: this.#config.hostname,
-      subsystems,
+      subsystems: subsystemsOf(this.#watched(), (subsystem) => this.#isPaused(subsystem)),
     };
   }
 
@@ -472,24 +401,3 @@ export class Daemon {
     this.#resolveStopped();
   }
 }
-
-/** A question waits at most so long until mail that was accepted before it is read. */
-const CATCH_UP_MS = 1000;
-/** Counters that are shown from the start, before they were touched. */
-const KNOWN_COUNTERS = [
-  ...["dmarc", "tls", "failure", "arf", "dsn"].map((kind) => `archive.report.${kind}`),
-  ...["mail", "unread", "record", "message", "message.pass", "tls.session", "tls.failure"].map(
-    (name) => `archive.${name}`,
-  ),
-  ...["pass", "fail", "none", "temperror"].map((verdict) => `archive.auth.${verdict}`),
-  ...["open", "held", "composed", "dropped", "tally"].map((name) => `outgoing.${name}`),
-  ...[
-    "envelope.pending",
-    "envelope.inflight",
-    "envelope.held",
-    "delivered",
-    "failed",
-    "expired",
-    "removed",
-  ].map((name) => `queue.${name}`),
-];

@@ -20,6 +20,8 @@ const RANK: Readonly<Record<string, number>> = {
   report: 4,
   deliver: 4,
   control: 5,
+  "setup.ts": 5.5,
+  "status.ts": 5.5,
   "housekeeping.ts": 5.5,
   "daemon.ts": 6,
   bin: 7,
