@@ -93,6 +93,7 @@ export function mailWhere(filter: ArchiveFilter, domainId: number | undefined): 
     terms.add(`EXISTS (SELECT 1 FROM report WHERE mail_id = mail.id AND ${report.sql})`, ...report.values);
   if (filter.source) terms.add("remote_ip = ?", normalizeIp(filter.source) ?? filter.source);
   if (filter.outcome === "failed") terms.add(`outcome IN ${FAILED}`);
+  else if (filter.outcome === "spooled") terms.add("state = 'spooled'");
   else if (filter.outcome) terms.add("outcome = ?", filter.outcome);
   if (filter.reason)
     terms.add(
