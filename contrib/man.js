@@ -140,7 +140,20 @@ spans such as
 or
 .Cm +30m ,
 and
-.Cm @ Ns Ar epoch .
+.Cm @ Ns Ar epoch ;
+without a zone they are UTC.
+With
+.Fl -since
+and
+.Fl -until
+a span needs no sign:
+.Cm 7d
+is seven days ago.
+What is listed overlaps the time from
+.Fl -since
+up to, but not with,
+.Fl -until ;
+a report longer than 25 hours is spread over its days where figures are told by day.
 .Sh OPTIONS
 ${list(GLOBAL_OPTIONS.map(option))}
 .Sh COMMANDS

@@ -1,36 +1,21 @@
 /** All routes of the control protocol, once, with their schemas. They hold no state. */
-import type { FastifyInstance, FastifyReply } from "fastify";
+import type { FastifyInstance } from "fastify";
 import type { ZodTypeProvider } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { MailreportError } from "../lib/errors.ts";
-import { OUTCOMES, REASONS, type Reason, WARNINGS, type Warning } from "../model/outcome.ts";
 import { OUTGOING_STATES } from "../model/outgoing.ts";
 import { ENVELOPE_STATES, type EnvelopeSelection, SUBSYSTEMS } from "../model/queue.ts";
-import { REPORT_KINDS } from "../model/report.ts";
 import { wireReports } from "../model/wire-report.ts";
-import type { ArchiveFilter, IntakeResult } from "../store/archive.ts";
+import type { IntakeResult } from "../store/archive.ts";
+import { addArchiveRoutes } from "./archive-routes.ts";
 import { importFrames } from "./import.ts";
+import { TIME as epoch, given, LIMIT as limit, sendRaw, TEXT as text } from "./schemas.ts";
 import type { Services } from "./services.ts";
-import { sendList, sendWhole } from "./stream.ts";
-import {
-  dayView,
-  domainView,
-  envelopeView,
-  mailView,
-  outgoingView,
-  recordView,
-  reporterView,
-  reportView,
-  sourceView,
-} from "./views.ts";
+import { sendList } from "./stream.ts";
+import { envelopeView, outgoingView } from "./views.ts";
 import { API_VERSION } from "./wire.ts";
 
-const limit = z.coerce.number().int().min(1).max(10_000_000).default(10_000_000);
 const after = z.string().max(200).optional();
-const text = z.string().min(1).max(1000);
-const epoch = z.coerce.number().int().min(0).max(99_999_999_999);
-const keys = <T extends string>(object: Readonly<Record<T, unknown>>): [T, ...T[]] =>
-  Object.keys(object) as [T, ...T[]];
 
 const envelopeFilter = {
   kind: z.enum(["dmarc", "tls"]).optional(),
@@ -42,40 +27,6 @@ const envelopeFilter = {
   due_before: epoch.optional(),
   due_after: epoch.optional(),
 };
-
-const time = { since: epoch.optional(), until: epoch.optional() };
-const aboutReport = {
-  kind: z.enum(REPORT_KINDS).optional(),
-  domain: text.optional(),
-  org: text.optional(),
-  warning: z.enum(keys(WARNINGS)).optional(),
-  ...time,
-};
-const aboutRecord = {
-  domain: text.optional(),
-  org: text.optional(),
-  result: z.enum(["pass", "fail", "unknown"]).optional(),
-  ...time,
-};
-const outcome = z.enum([...OUTCOMES, "failed", "spooled"]);
-/** What each list of the archive can be narrowed by; anything else is refused, never passed over. */
-const ARCHIVE_FILTERS = {
-  received: {
-    ...aboutReport,
-    source: text.optional(),
-    outcome: outcome.optional(),
-    reason: z.enum(keys(REASONS)).optional(),
-  },
-  reports: aboutReport,
-  records: { ...aboutRecord, source: text.optional() },
-  domains: { domain: text.optional(), ...time },
-  sources: { ...aboutRecord, source: text.optional(), all: z.stringbool().optional() },
-  reporters: aboutReport,
-  days: aboutRecord,
-} as const;
-
-/** Sources of one answer: they are summed up in memory. */
-const MOST_SOURCES = 100_000;
 
 const selectSchema = z.union([
   z.strictObject({ ids: z.array(text).min(1).max(10_000) }),
@@ -92,11 +43,6 @@ const actionBody = z.strictObject({
   reason: z.string().max(1000).optional(),
 });
 
-/** Without undefined members, as the interfaces want them. */
-function given<T extends object>(object: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as never;
-}
-
 function selectionOf(
   filter: z.infer<z.ZodObject<typeof envelopeFilter>> & { ids?: string[] | undefined },
 ): EnvelopeSelection {
@@ -108,10 +54,6 @@ function selectionOf(
     ...(due_after === undefined ? {} : { dueAfter: due_after }),
   };
 }
-
-/** The schemas are made of the same words as the filter. */
-const filterOf = (query: Readonly<Record<string, unknown>>): ArchiveFilter =>
-  given(query) as ArchiveFilter & { warning?: Warning; reason?: Reason };
 
 export function importView(file: string, member: string | null, result: IntakeResult) {
   const { outcome, reason } = result;
@@ -127,16 +69,8 @@ export function importView(file: string, member: string | null, result: IntakeRe
 
 export function addRoutes(fastify: FastifyInstance, services: Services): void {
   const app = fastify.withTypeProvider<ZodTypeProvider>();
-  const { queue, archive, outgoing } = services;
-  const raw = (
-    reply: FastifyReply,
-    bytes: Uint8Array | undefined,
-    code: "queue.no_such_message" | "archive.no_such_mail",
-    id: string,
-  ) => {
-    if (!bytes) throw new MailreportError(code, { detail: id });
-    return reply.type("message/rfc822").send(Buffer.from(bytes));
-  };
+  const { queue, outgoing } = services;
+  addArchiveRoutes(fastify, services);
 
   // ---- the daemon ------------------------------------------------------------
   app.get("/v1", async () => {
@@ -187,7 +121,12 @@ export function addRoutes(fastify: FastifyInstance, services: Services): void {
     "/v1/messages/:id/raw",
     { schema: { params: z.strictObject({ id: text }) } },
     async (request, reply) =>
-      raw(reply, queue.rawMessage(request.params.id.slice(0, 8)), "queue.no_such_message", request.params.id),
+      sendRaw(
+        reply,
+        queue.rawMessage(request.params.id.slice(0, 8)),
+        "queue.no_such_message",
+        request.params.id,
+      ),
   );
   app.get("/v1/messages/:id", { schema: { params: z.strictObject({ id: text }) } }, async (request) => {
     const id = request.params.id.slice(0, 8);
@@ -286,97 +225,6 @@ export function addRoutes(fastify: FastifyInstance, services: Services): void {
       changed: outgoing.hold(request.params.id, action === "hold"),
     }));
   }
-
-  // ---- the archive ---------------------------------------------------------------
-  const listOf = <K extends keyof typeof ARCHIVE_FILTERS>(name: K) => ({
-    querystring: z.strictObject({ ...ARCHIVE_FILTERS[name], limit, after }),
-  });
-  const page = (n: number, at: string | undefined) => ({
-    limit: n,
-    ...(at === undefined ? {} : { after: at }),
-  });
-  app.get("/v1/received", { schema: listOf("received") }, (request, reply) => {
-    const { limit: most, after: from, ...filter } = request.query;
-    return sendList(reply, most, from, (n, at) => archive.received(filterOf(filter), page(n, at)), mailView);
-  });
-  app.get("/v1/received/:id", { schema: outgoingId }, async (request) => {
-    const mail = await archive.receivedMail(request.params.id);
-    if (!mail) throw new MailreportError("archive.no_such_mail", { detail: request.params.id });
-    return mailView(mail);
-  });
-  app.get("/v1/received/:id/raw", { schema: outgoingId }, async (request, reply) =>
-    raw(reply, await archive.rawMail(request.params.id), "archive.no_such_mail", request.params.id),
-  );
-  app.get("/v1/reports", { schema: listOf("reports") }, (request, reply) => {
-    const { limit: most, after: from, ...filter } = request.query;
-    return sendList(reply, most, from, (n, at) => archive.reports(filterOf(filter), page(n, at)), reportView);
-  });
-  app.get("/v1/reports/:id", { schema: outgoingId }, async (request) => {
-    const report = await archive.report(request.params.id);
-    if (!report) throw new MailreportError("archive.no_such_report", { detail: request.params.id });
-    const policies = report.kind === "tls" ? await archive.tlsPolicies(request.params.id) : undefined;
-    const { name, mediaType, size } = report.part;
-    const part = { name, media_type: mediaType, size };
-    return { ...reportView(report), part, head: report.head, ...(policies ? { policies } : {}) };
-  });
-  app.get(
-    "/v1/records",
-    {
-      schema: {
-        querystring: z.strictObject({ ...ARCHIVE_FILTERS.records, report: text.optional(), limit, after }),
-      },
-    },
-    (request, reply) => {
-      const { limit: most, after: from, report, ...filter } = request.query;
-      const where = { ...filterOf(filter), ...(report === undefined ? {} : { reportId: report }) };
-      return sendList(reply, most, from, (n, at) => archive.records(where, page(n, at)), recordView);
-    },
-  );
-  app.get("/v1/domains", { schema: listOf("domains") }, (request, reply) => {
-    const { limit: most, after: from, ...filter } = request.query;
-    return sendWhole(reply, most, from, () => archive.domains(filterOf(filter)), domainView);
-  });
-  app.get("/v1/sources", { schema: listOf("sources") }, (request, reply) => {
-    const { limit: most, after: from, ...filter } = request.query;
-    return sendWhole(reply, most, from, () => archive.sources(filterOf(filter), MOST_SOURCES), sourceView);
-  });
-  app.get("/v1/reporters", { schema: listOf("reporters") }, (request, reply) => {
-    const { limit: most, after: from, ...filter } = request.query;
-    return sendWhole(reply, most, from, () => archive.reporters(filterOf(filter)), reporterView);
-  });
-  app.get("/v1/days", { schema: listOf("days") }, (request, reply) => {
-    const { limit: most, after: from, ...filter } = request.query;
-    return sendWhole(reply, most, from, () => archive.days(filterOf(filter)), dayView);
-  });
-  const reparseBody = z.strictObject({
-    ids: z.array(text).max(10_000).optional(),
-    outcome: outcome.optional(),
-    all: z.literal(true).optional(),
-  });
-  app.post("/v1/reparse", { schema: { body: reparseBody } }, async (request) => {
-    const { ids, outcome: wanted, all } = request.body;
-    if (!ids && !wanted && !all)
-      throw new MailreportError("request.invalid", { detail: "ids, outcome or all" });
-    const counts: Record<string, number> = {};
-    let done = 0;
-    let from: string | undefined;
-    do {
-      const found = ids
-        ? {
-            items: (await Promise.all(ids.map((id) => archive.receivedMail(id)))).filter(
-              (m) => m !== undefined,
-            ),
-            next: null,
-          }
-        : await archive.received(wanted ? { outcome: wanted } : {}, page(500, from));
-      const kept = found.items.filter((mail) => mail.rawKept);
-      for (const result of await services.reparse(kept))
-        counts[result.outcome] = (counts[result.outcome] ?? 0) + 1;
-      done += kept.length;
-      from = found.next ?? undefined;
-    } while (from !== undefined);
-    return { read: done, outcomes: counts };
-  });
 
   // ---- the databases -------------------------------------------------------------
   app.post("/v1/db/backup", { schema: { body: z.strictObject({ path: text }) } }, async (request) => {

@@ -43,9 +43,11 @@ export async function sendList<T>(
     } while (next !== null && count < limit && !closed);
     out.end(`${JSON.stringify({ end: { count, next } })}\n`);
   } catch (error) {
-    if (!(error instanceof MailreportError)) throw error;
-    if (!out.headersSent) out.writeHead(error.httpStatus, { "content-type": "application/json" });
-    out.end(`${JSON.stringify({ error: { code: error.code, message: error.message } })}\n`);
+    const known =
+      error instanceof MailreportError ? error : new MailreportError("daemon.bug", { cause: error });
+    if (!out.headersSent) out.writeHead(known.httpStatus, { "content-type": "application/json" });
+    out.end(`${JSON.stringify({ error: { code: known.code, message: known.message } })}\n`);
+    if (known !== error) throw error;
   }
   return reply;
 }

@@ -1,13 +1,23 @@
 /** What the commands of mailreportctl have in common: options as queries, lists, details. */
 import { EXIT } from "../lib/exit.ts";
 import { clean } from "../lib/text.ts";
-import { parseDuration } from "../lib/units.ts";
 import { parseOutgoingId } from "../model/outgoing.ts";
 import { type Client, ClientError } from "./client.ts";
 import type { Command } from "./commands.ts";
 import { type Parsed, UsageError } from "./grammar.ts";
 import type { FileTools } from "./import.ts";
-import { type Column, csvLine, details, type Form, type Item, plainLine, table, tsvLine } from "./render.ts";
+import {
+  type Column,
+  csvLine,
+  details,
+  type Form,
+  type Item,
+  plainLine,
+  Table,
+  titleLine,
+  tsvLine,
+} from "./render.ts";
+import { readTime } from "./times.ts";
 
 export interface Surroundings {
   readonly args: readonly string[];
@@ -39,27 +49,15 @@ export interface Call {
 /** Carries out one command; returns the exit code. */
 export type Handler = (call: Call) => Promise<number>;
 
-/** RFC 3339, a day, now, -2h, +30m, @epoch → epoch seconds. */
-export function readTime(text: string, now: number): number {
-  const relative = /^([+-])(.+)$/.exec(text);
-  if (text === "now") return Math.floor(now / 1000);
-  if (/^@\d{1,11}$/.test(text)) return Number(text.slice(1));
-  if (relative) {
-    const ms = parseDuration(relative[2]!);
-    if (ms !== undefined) return Math.floor((now + (relative[1] === "-" ? -ms : ms)) / 1000);
-  }
-  const ms = /^\d{4}-\d\d-\d\d/.test(text) ? Date.parse(text) : Number.NaN;
-  if (Number.isNaN(ms))
-    throw new UsageError(`not a time: ${text} (e.g. 2026-11-20, -7d, +30m, now, @1795132800)`);
-  return Math.floor(ms / 1000);
-}
-
 const TIMES: Readonly<Record<string, string>> = {
   since: "since",
   until: "until",
   before: "due_before",
   "due-after": "due_after",
 };
+/** Since when is asked about the past; when something is due, a span needs its sign. */
+const bareOf = (name: string): "ago" | undefined =>
+  name === "since" || name === "until" ? "ago" : undefined;
 /** Options whose parameter has another name, or none: Stalwart's format is our kind, a mail's state its outcome. */
 const RENAMED: Readonly<Record<string, (command: Command) => string>> = {
   format: ({ run }) => (run === "export" ? "" : "kind"),
@@ -91,20 +89,23 @@ export function query(
   for (const [name, value] of Object.entries(parsed.options)) {
     if (name === "all" && value === true && known.has(name)) params.set("all", "true");
     if (value === true || !known.has(name)) continue;
-    if (name in TIMES) params.set(TIMES[name]!, String(readTime(value, around.now)));
+    if (name in TIMES) params.set(TIMES[name]!, String(readTime(value, around.now, bareOf(name))));
     else if (name in RENAMED) {
       const renamed = RENAMED[name]!(parsed.command);
       if (renamed !== "") params.set(renamed, value);
     } else if (PASSED.includes(name)) params.set(name, value);
   }
   for (const [name, value] of Object.entries(more)) if (value !== undefined) params.set(name, value);
+  const [since, until] = [params.get("since"), params.get("until")];
+  if (since !== null && until !== null && Number(since) >= Number(until))
+    throw new UsageError("the window is empty: --until is not after --since");
   return params;
 }
 
 export const withQuery = (path: string, params: URLSearchParams): string =>
   params.size > 0 ? `${path}?${params}` : path;
 
-/** Prints a list in the wanted form. Tables are gathered, for their widths; the other forms flow. */
+/** Prints a list in the wanted form, as it comes. */
 export async function list(
   call: Call,
   path: string,
@@ -112,20 +113,20 @@ export async function list(
   plain: readonly Column[] = human,
 ): Promise<number> {
   const { client, form, around } = call;
-  const items: Item[] = [];
+  const table = new Table(human, around.columns, (text) => around.out(text));
   const titles = plain.map((c) => c.title.toLowerCase());
-  if (form === "csv") around.out(`${titles.join(",")}\r\n`);
-  if (form === "tsv") around.out(`${titles.join("\t")}\n`);
-  const end = await client.list(path, (item) => {
-    if (form === "json") around.out(`${JSON.stringify(item)}\n`);
-    else if (form === "plain") around.out(plainLine(plain, item));
-    else if (form === "csv") around.out(csvLine(plain, item));
-    else if (form === "tsv") around.out(tsvLine(plain, item));
-    else items.push(item);
-  });
+  if (form === "csv" || form === "tsv") around.out(titleLine(titles, form));
+  const print: Readonly<Record<Form, (item: Item) => void>> = {
+    json: (item) => around.out(`${JSON.stringify(item)}\n`),
+    plain: (item) => around.out(plainLine(plain, item)),
+    csv: (item) => around.out(csvLine(plain, item)),
+    tsv: (item) => around.out(tsvLine(plain, item)),
+    table: (item) => table.add(item),
+  };
+  const end = await client.list(path, print[form]);
   if (form === "json") around.out(`${JSON.stringify({ end })}\n`);
   if (form === "table") {
-    around.out(items.length > 0 ? table(human, items, around.columns) : "");
+    table.end();
     around.err(`${end.count} found.\n`);
   }
   if (end.next !== null && form !== "json") around.err(`more: --after ${end.next}\n`);

@@ -90,6 +90,69 @@ export const reportColumns = (now: number): readonly Column[] => [
   { title: "RECEIVED", text: (r) => relative(r.received_at, now), plain: (r) => epoch(r.received_at) },
 ];
 
+const when = (title: string, name: string, now: number): Column => ({
+  title,
+  text: (r) => relative(r[name], now),
+  plain: (r) => epoch(r[name]),
+});
+const number = (title: string, name: string): Column => ({
+  title,
+  text: (r) => thousands(r[name]),
+  plain: (r) => str(r[name]),
+  right: true,
+});
+const word = (title: string, name: string): Column => ({ title, text: (r) => str(r[name]) });
+
+/** One policy of a TLS report. */
+export const tlsColumns = (now: number): readonly Column[] => [
+  word("REPORT", "id"),
+  word("ORGANISATION", "org_name"),
+  { title: "DOMAIN", text: (r) => str(r.tls_policy_domain ?? r.policy_domain) },
+  word("POLICY", "tls_policy_type"),
+  { title: "BEGIN", text: (r) => day(r.begin), plain: (r) => epoch(r.begin) },
+  { title: "END", text: (r) => day(r.end), plain: (r) => epoch(r.end) },
+  number("OK", "tls_successes"),
+  number("FAILED", "tls_failures"),
+  {
+    title: "RESULT TYPES",
+    text: (r) =>
+      (r.tls_result_types as Item[]).map((t) => `${str(t.result_type)}=${str(t.sessions)}`).join(","),
+  },
+  { title: "AUTH", text: authFlags },
+  when("RECEIVED", "received_at", now),
+];
+
+/** A failure or abuse report. */
+export const failureColumns = (now: number): readonly Column[] => [
+  word("REPORT", "id"),
+  when("ARRIVAL", "arrival_at", now),
+  word("DOMAIN", "policy_domain"),
+  word("SOURCE", "source_ip"),
+  word("TYPE", "feedback_type"),
+  word("AUTH FAILURE", "auth_failure"),
+  word("DELIVERY", "delivery_result"),
+  word("MAIL FROM", "original_mail_from"),
+  word("FROM", "sample_from"),
+  word("SUBJECT", "sample_subject"),
+  number("INCIDENTS", "incidents"),
+  { title: "AUTH", text: authFlags },
+  when("RECEIVED", "received_at", now),
+];
+
+/** One recipient of a delivery status notification. */
+export const deliveryColumns = (now: number): readonly Column[] => [
+  word("REPORT", "id"),
+  when("ARRIVAL", "arrival_at", now),
+  word("RECIPIENT", "recipient"),
+  word("ACTION", "action"),
+  word("STATUS", "status"),
+  word("REMOTE MTA", "remote_mta"),
+  word("DIAGNOSTIC", "diagnostic"),
+  word("REPORTING MTA", "reporting_mta"),
+  word("MESSAGE-ID", "original_message_id"),
+  when("RECEIVED", "received_at", now),
+];
+
 const results = (list: unknown, ...names: string[]): string =>
   (list as Item[])
     .map((r) =>
@@ -148,6 +211,8 @@ export const sourceColumns: readonly Column[] = [
   { title: "SOURCE", text: (s) => str(s.source) },
   { title: "MESSAGES", text: (s) => thousands(s.messages), plain: (s) => str(s.messages), right: true },
   { title: "PASS", text: (s) => share(s.pass, s.messages), plain: (s) => str(s.pass), right: true },
+  { title: "FAIL", text: (s) => thousands(s.fail), plain: (s) => str(s.fail), right: true },
+  { title: "UNKNOWN", text: (s) => thousands(s.unknown), plain: (s) => str(s.unknown), right: true },
   { title: "DKIM", text: (s) => share(s.dkim_pass, s.messages), plain: (s) => str(s.dkim_pass), right: true },
   { title: "SPF", text: (s) => share(s.spf_pass, s.messages), plain: (s) => str(s.spf_pass), right: true },
   {
@@ -164,6 +229,12 @@ export const sourceColumns: readonly Column[] = [
 export const reporterColumns = (now: number): readonly Column[] => [
   { title: "ORGANISATION", text: (r) => str(r.org_name) },
   { title: "REPORTS", text: (r) => str(r.reports), right: true },
+  {
+    title: "REPAIRED",
+    text: (r) => share(r.repaired, r.reports),
+    plain: (r) => str(r.repaired),
+    right: true,
+  },
   { title: "MESSAGES", text: (r) => thousands(r.messages), plain: (r) => str(r.messages), right: true },
   { title: "LAST", text: (r) => relative(r.last_at, now), plain: (r) => epoch(r.last_at) },
   {

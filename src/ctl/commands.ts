@@ -1,71 +1,26 @@
 /** Every command of mailreportctl, once: words, operands, options, help. Help and completion derive from it. */
-import type { CommandSpec, OptionSpec } from "./grammar.ts";
-
-const page: readonly OptionSpec[] = [
-  { name: "limit", short: "p", value: "N", help: "at most so many" },
-  { name: "after", value: "KEY", help: "go on behind this one" },
-];
-const envelopes: readonly OptionSpec[] = [
-  { name: "kind", short: "f", value: "dmarc|tls", help: "kind of report" },
-  { name: "domain", short: "d", value: "DOMAIN", help: "policy domain; *.DOMAIN for those below" },
-  { name: "rcpt", short: "r", value: "ADDRESS", help: "recipient, or @DOMAIN" },
-  { name: "sender", short: "s", value: "ADDRESS", help: "envelope sender, or @DOMAIN" },
-  { name: "state", value: "STATE", help: "pending, inflight, held, delivered, failed, expired, removed" },
-  { name: "error", value: "TEXT", help: "part of the last reply" },
-  { name: "before", short: "b", value: "TIME", help: "due before" },
-  { name: "due-after", short: "a", value: "TIME", help: "due after" },
-];
-const option = (name: string, value: string, help: string, short?: string): OptionSpec => ({
-  name,
-  value,
-  help,
-  ...(short === undefined ? {} : { short }),
-});
-const KIND = option("kind", "KIND", "dmarc, tls, failure, arf, dsn", "f");
-const DOMAIN = option("domain", "DOMAIN", "policy domain", "d");
-const ORG = option("org", "TEXT", "part of the organisation's name");
-const SOURCE = option("source", "IP", "source address");
-const RESULT = option("result", "pass|fail|unknown", "DMARC result");
-const SINCE = option("since", "TIME", "from (2026-11-20, -7d, now, @epoch)");
-const UNTIL = option("until", "TIME", "before");
-const WARNING = option("warning", "CODE", "reports with this warning");
-const OUTCOME = option(
-  "outcome",
-  "OUTCOME",
-  "imported, partial, duplicate, invalid…, or failed for all that went wrong",
-);
-const STATE = option("state", "OUTCOME", "the same as --outcome");
-const ALL: OptionSpec = { name: "all", help: "with reports that are left out of the figures" };
-/** What the lists of the archive can be narrowed by. */
-const reports: readonly OptionSpec[] = [KIND, DOMAIN, ORG, SINCE, UNTIL, WARNING];
-const reportsOfKind: readonly OptionSpec[] = [DOMAIN, ORG, SINCE, UNTIL, WARNING];
-const records: readonly OptionSpec[] = [DOMAIN, ORG, SOURCE, RESULT, SINCE, UNTIL];
-const days: readonly OptionSpec[] = [DOMAIN, ORG, RESULT, SINCE, UNTIL];
-const mails: readonly OptionSpec[] = [
-  OUTCOME,
-  STATE,
-  option("reason", "CODE", "reason code"),
-  KIND,
+import type { CommandSpec } from "./grammar.ts";
+import {
+  ALL,
   DOMAIN,
+  days,
+  envelopes,
+  mails,
   ORG,
-  WARNING,
-  option("source", "IP", "address of the client that brought it"),
+  OUTCOME,
+  option,
+  outgoing,
+  page,
+  RESULT,
+  records,
+  reports,
+  reportsOfKind,
   SINCE,
+  SOURCE,
+  STATE,
+  time,
   UNTIL,
-  { name: "reports", help: "the reports in place of the mails" },
-];
-const outgoing: readonly OptionSpec[] = [
-  { name: "kind", short: "f", value: "dmarc|tls", help: "kind of report" },
-  { name: "format", value: "dmarc|tls", help: "the same, as in Stalwart's client" },
-  { name: "domain", short: "d", value: "DOMAIN", help: "policy domain" },
-  { name: "state", value: "STATE", help: "waiting (open and held), open, held, composed, dropped, any" },
-];
-const time: OptionSpec = {
-  name: "time",
-  short: "t",
-  value: "TIME",
-  help: "when (+30m, 2026-11-20T12:00:00Z)",
-};
+} from "./options.ts";
 
 export interface Command extends CommandSpec {
   /** What carries it out (run.ts). */
@@ -153,7 +108,7 @@ export const COMMANDS: readonly Command[] = [
   {
     run: "domains",
     words: ["show", "domains"],
-    options: [DOMAIN, SINCE, UNTIL, ...page],
+    options: [DOMAIN, ORG, SINCE, UNTIL, ...page],
     help: "figures by policy domain",
   },
   {
@@ -176,19 +131,28 @@ export const COMMANDS: readonly Command[] = [
     operands: "[DOMAIN]",
     most: 1,
     options: [...reportsOfKind, ...page],
-    help: "received TLS reports",
+    help: "received TLS reports, policy by policy, with what failed",
   },
   {
     run: "failures",
     words: ["show", "failures"],
-    options: [...reportsOfKind, ...page],
-    help: "received failure reports",
+    operands: "[DOMAIN]",
+    most: 1,
+    options: [
+      option("kind", "failure|arf", "failure reports (default), or reports of abuse", {
+        short: "f",
+        values: ["failure", "arf"],
+      }),
+      ...reportsOfKind,
+      ...page,
+    ],
+    help: "received failure reports: which authentication failed, for whom",
   },
   {
     run: "dsn",
     words: ["show", "dsn"],
     options: [...reportsOfKind, ...page],
-    help: "received delivery status notifications",
+    help: "received delivery status notifications, recipient by recipient",
   },
   {
     run: "days",
@@ -389,18 +353,19 @@ export const COMMANDS: readonly Command[] = [
   {
     run: "reparse",
     words: ["ingest", "retry"],
-    operands: "[MAIL...]",
+    operands: "[MAIL|REPORT...]",
     most: 1000,
     options: [OUTCOME, STATE, { name: "all", help: "all mails" }],
-    help: "read kept mails again",
+    help: "read kept mails again: the named ones, or all that failed",
   },
   {
     run: "reparse",
     words: ["reparse"],
-    operands: "[MAIL...]",
+    operands: "[MAIL|REPORT...]",
     most: 1000,
     options: [OUTCOME, STATE, { name: "all", help: "all mails" }],
-    help: "read kept mails again",
+    help: "read kept mails again, as after an upgrade",
+    examples: ["mailreportctl reparse m42", "mailreportctl reparse --state failed"],
   },
   {
     run: "export",
@@ -409,7 +374,9 @@ export const COMMANDS: readonly Command[] = [
     least: 1,
     most: 10_000,
     options: [
-      { name: "format", value: "ndjson|csv|tsv", help: "form of a list (default: ndjson)" },
+      option("format", "ndjson|csv|tsv", "form of a list (default: ndjson)", {
+        values: ["ndjson", "csv", "tsv"],
+      }),
       { name: "output", short: "o", value: "DIR", help: "raw mails as files, one each" },
       ...[...mails.filter((o) => o.name !== "source"), SOURCE, RESULT, ALL].filter(
         (o) => o.name !== "reports",

@@ -1,25 +1,19 @@
 /** `export`: lists with all their fields, as they come, and raw mails. Nothing is held in memory as a whole. */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { FIELDS } from "../control/wire.ts";
 import { EXIT } from "../lib/exit.ts";
 import { clean } from "../lib/text.ts";
-import { type Call, plural, query, withQuery } from "./call.ts";
+import { type Call, each, plural, query, withQuery } from "./call.ts";
 import { UsageError, usage } from "./grammar.ts";
-import { type Column, csvLine, type Item, str, tsvLine } from "./render.ts";
+import { type Column, csvLine, type Item, str, titleLine, tsvLine } from "./render.ts";
 
-/** What can be exported → its route and the parameters that it always has. */
-const LISTS: Readonly<Record<string, { readonly path: string; readonly kind?: string }>> = {
-  mails: { path: "/v1/received" },
-  received: { path: "/v1/received" },
-  reports: { path: "/v1/reports" },
-  records: { path: "/v1/records" },
-  domains: { path: "/v1/domains" },
-  sources: { path: "/v1/sources" },
-  reporters: { path: "/v1/reporters" },
-  days: { path: "/v1/days" },
-  tls: { path: "/v1/reports", kind: "tls" },
-  failures: { path: "/v1/reports", kind: "failure" },
-  dsn: { path: "/v1/reports", kind: "dsn" },
+/** What can be exported → its list. */
+const LISTS: Readonly<Record<string, keyof typeof FIELDS>> = {
+  mails: "received",
+  ...(Object.fromEntries(Object.keys(FIELDS).map((name) => [name, name])) as {
+    [L in keyof typeof FIELDS]: L;
+  }),
 };
 
 /** Carries out `export`. */
@@ -34,33 +28,28 @@ export async function runExport(call: Call): Promise<number> {
       ...[...Object.keys(LISTS), "raw"].map((name) => `export ${name}`),
     );
   }
-  return exportList(call, withQuery(list.path, query(call, { kind: list.kind })));
+  return exportList(call, list);
 }
 
-async function exportList(call: Call, path: string): Promise<number> {
+async function exportList(call: Call, list: keyof typeof FIELDS): Promise<number> {
   const { client, around } = call;
   const form = formatOf(call);
-  let columns: readonly Column[] | undefined;
-  const end = await client.list(path, (item) => {
-    if (form === "ndjson") {
-      around.out(`${JSON.stringify(item)}\n`);
-      return;
-    }
-    if (!columns) {
-      columns = Object.keys(item).map((title): Column => ({ title, text: (row) => cell(row[title]) }));
-      const titles = columns.map((column) => column.title);
-      around.out(form === "csv" ? `${titles.join(",")}\r\n` : `${titles.join("\t")}\n`);
-    }
-    around.out(form === "csv" ? csvLine(columns, item) : tsvLine(columns, item));
-  });
+  const columns = FIELDS[list].map((title): Column => ({ title, text: (row) => cell(row[title]) }));
+  if (form !== "ndjson") around.out(titleLine(FIELDS[list], form));
+  const line = {
+    ndjson: (item: Item) => `${JSON.stringify(item)}\n`,
+    csv: (item: Item) => csvLine(columns, item),
+    tsv: (item: Item) => tsvLine(columns, item),
+  }[form];
+  const end = await client.list(withQuery(`/v1/${list}`, query(call)), (item) => around.out(line(item)));
   if (end.next !== null) around.err(`more: --after ${end.next}\n`);
   return EXIT.OK;
 }
 
 function formatOf({ parsed, form }: Call): "ndjson" | "csv" | "tsv" {
-  const said = str(parsed.options.format) || (form === "csv" || form === "tsv" ? form : "ndjson");
+  const said = str(parsed.options.format); // the command table knows the formats
   if (said === "ndjson" || said === "csv" || said === "tsv") return said;
-  throw new UsageError(`not a format: ${said}`, "possibilities are:", "ndjson", "csv", "tsv");
+  return form === "csv" || form === "tsv" ? form : "ndjson";
 }
 
 /** Scalars as they are, all else as JSON. */
@@ -87,7 +76,7 @@ async function exportRaw(call: Call, ids: readonly string[]): Promise<number> {
     writeFileSync(join(folder, `${id}.eml`), await client.bytes(`/v1/received/${id}/raw`), { mode: 0o640 });
     written++;
   };
-  for (const id of ids) await write(await mailOf(call, id));
+  const exit = await each(ids, around, async (id) => write(await mailOf(call, id)));
   if (ids.length === 0) {
     await client.list(withQuery("/v1/received", query(call)), async (item: Item) => {
       if (item.raw_kept === true) await write(str(item.id));
@@ -97,7 +86,7 @@ async function exportRaw(call: Call, ids: readonly string[]): Promise<number> {
   around.err(
     `${plural(written, "mail")} written to ${clean(folder)}${gone > 0 ? `, ${plural(gone, "mail")} without raw bytes` : ""}\n`,
   );
-  return written > 0 ? EXIT.OK : EXIT.NOTHING;
+  return written > 0 ? exit : EXIT.NOTHING;
 }
 
 /** The mail that a report came in. */

@@ -9,6 +9,8 @@ export interface OptionSpec {
   readonly short?: string;
   /** Name of the value; a flag when absent. */
   readonly value?: string;
+  /** All the words that the value may be. */
+  readonly values?: readonly string[];
   readonly help: string;
 }
 
@@ -84,6 +86,8 @@ export function resolve<C extends CommandSpec>(
       }
       throw new UsageError(
         `unknown command: ${[prefix, word].filter(Boolean).join(" ")}${near === undefined ? "" : `; did you mean "${near}"?`}`,
+        "possibilities are:",
+        ...known.map((w) => [prefix, w].filter(Boolean).join(" ")),
         "see: mailreportctl help",
       );
     }
@@ -104,10 +108,14 @@ function abbreviated<C extends CommandSpec>(commands: readonly C[], at: number, 
   return [];
 }
 
-/** Splits arguments into words and options; `--` ends the options. Negative numbers and times are values. */
+/**
+ * Splits arguments into words and options; `--` ends the options. Negative numbers and times are values.
+ * @param unknown what becomes of an option that is none of `specs`; it is thrown over or taken for a flag
+ */
 export function splitOptions(
   args: readonly string[],
   specs: readonly OptionSpec[],
+  unknown: "refuse" | "pass" = "refuse",
 ): { words: string[]; options: Record<string, string | true> } {
   const words: string[] = [];
   const options: Record<string, string | true> = {};
@@ -126,12 +134,15 @@ export function splitOptions(
       : [arg.slice(1, 2), arg.length > 2 ? arg.slice(2) : undefined];
     const spec = specs.find((s) => (arg.startsWith("--") ? s.name === name : s.short === name));
     if (!spec) {
+      if (unknown === "pass") continue;
       const near = nearest(
         name,
         specs.map((s) => s.name),
       );
       throw new UsageError(
         `unknown option: ${arg.startsWith("--") ? "--" : "-"}${name}${near === undefined ? "" : `; did you mean "--${near}"?`}`,
+        "possibilities are:",
+        ...specs.map((s) => `--${s.name}${s.value === undefined ? "" : ` ${s.value}`}`),
       );
     }
     if (spec.value === undefined) {
@@ -141,9 +152,20 @@ export function splitOptions(
     }
     const value = inline ?? args[++i];
     if (value === undefined) throw new UsageError(`--${spec.name} needs ${spec.value}`);
-    options[spec.name] = value;
+    options[spec.name] = known(spec, value);
   }
   return { words, options };
+}
+
+/** The value, if it is one of those there are. */
+function known({ name, values }: OptionSpec, value: string): string {
+  if (!values || values.includes(value)) return value;
+  const near = nearest(value, values);
+  throw new UsageError(
+    `--${name} cannot be ${value}${near === undefined ? "" : `; did you mean "${near}"?`}`,
+    "possibilities are:",
+    ...values,
+  );
 }
 
 function splitAt(text: string): [string, string | undefined] {
@@ -153,8 +175,9 @@ function splitAt(text: string): [string, string | undefined] {
 
 /** Finds the command and checks its operands. Throws UsageError. */
 export function parse<C extends CommandSpec>(commands: readonly C[], args: readonly string[]): Parsed<C> {
-  const all = [...GLOBAL_OPTIONS, ...commands.flatMap((c) => c.options ?? [])];
-  const words = splitOptions(args, unique(all)).words;
+  const all = unique([...GLOBAL_OPTIONS, ...commands.flatMap((c) => c.options ?? [])]);
+  // which options there are depends on the command, which must be found first
+  const { words } = splitOptions(args, all, "pass");
   const { matching, used } = resolve(commands, words);
   const whole = matching.filter((c) => c.words.length === used);
   const command = whole[0];
@@ -176,7 +199,7 @@ export function parse<C extends CommandSpec>(commands: readonly C[], args: reado
 /** One spec a name; short letters may mean different things to different commands, so the first that takes a value wins. */
 function unique(specs: readonly OptionSpec[]): OptionSpec[] {
   const byName = new Map<string, OptionSpec>();
-  for (const spec of specs)
+  for (const { values: _values, ...spec } of specs)
     if (!byName.has(spec.name) || spec.value !== undefined) byName.set(spec.name, spec);
   return [...byName.values()];
 }

@@ -40,29 +40,63 @@ export const day = (value: unknown): string => str(value).slice(0, 10);
 
 export const thousands = (value: unknown): string => str(value).replace(/\B(?=(\d{3})+$)/g, ",");
 
-/** A table fitted to the terminal: the widest columns are cut in the middle. */
-export function table(columns: readonly Column[], items: readonly Item[], width: number): string {
-  const cells = items.map((item) => columns.map((c) => clean(c.text(item))));
-  const widths = columns.map((c, i) => Math.max(c.title.length, ...cells.map((row) => row[i]!.length)));
+/** Rows that a table's widths are taken from; later ones flow, cut to them. */
+const FITTED_ROWS = 500;
+
+/** A table fitted to the terminal: the widest columns are cut in the middle. However long, little of it is held. */
+export class Table {
+  readonly #columns: readonly Column[];
+  readonly #width: number;
+  readonly #write: (text: string) => void;
+  #waiting: string[][] = [];
+  #widths: readonly number[] | undefined;
+
+  constructor(columns: readonly Column[], width: number, write: (text: string) => void) {
+    this.#columns = columns;
+    this.#width = width;
+    this.#write = write;
+  }
+
+  add(item: Item): void {
+    const row = this.#columns.map((c) => clean(c.text(item)));
+    if (this.#widths) this.#write(this.#line(row, this.#widths));
+    else if (this.#waiting.push(row) >= FITTED_ROWS) this.#begin();
+  }
+
+  /** Writes what waits. Nothing at all when there was no row. */
+  end(): void {
+    if (!this.#widths && this.#waiting.length > 0) this.#begin();
+  }
+
+  #begin(): void {
+    const titles = this.#columns.map((c) => c.title);
+    const widths = fitted(titles, this.#waiting, this.#width);
+    this.#widths = widths;
+    this.#write([titles, ...this.#waiting].map((row) => this.#line(row, widths)).join(""));
+    this.#waiting = [];
+  }
+
+  #line(row: readonly string[], widths: readonly number[]): string {
+    const cells = row.map((text, i) => {
+      const cut = shorten(text, widths[i]!);
+      return this.#columns[i]!.right ? cut.padStart(widths[i]!) : cut.padEnd(widths[i]!);
+    });
+    return `${cells.join("  ").trimEnd()}\n`;
+  }
+}
+
+/** Widths of columns that together fit into `width`, if they can. */
+function fitted(titles: readonly string[], rows: readonly (readonly string[])[], width: number): number[] {
+  const widths = titles.map((title, i) => rows.reduce((w, row) => Math.max(w, row[i]!.length), title.length));
   let over = widths.reduce((sum, w) => sum + w + 2, -2) - width;
   while (over > 0) {
     const widest = widths.indexOf(Math.max(...widths));
     if (widths[widest]! <= 12) break;
-    const cut = Math.min(over, widths[widest]! - 12);
-    const step = Math.max(1, Math.min(cut, 4));
+    const step = Math.max(1, Math.min(over, widths[widest]! - 12, 4));
     widths[widest]! -= step;
     over -= step;
   }
-  const line = (row: readonly string[]): string =>
-    row
-      .map((text, i) =>
-        columns[i]!.right
-          ? shorten(text, widths[i]!).padStart(widths[i]!)
-          : shorten(text, widths[i]!).padEnd(widths[i]!),
-      )
-      .join("  ")
-      .trimEnd();
-  return [line(columns.map((c) => c.title)), ...cells.map(line)].map((l) => `${l}\n`).join("");
+  return widths;
 }
 
 /** Cuts in the middle. */
@@ -77,9 +111,16 @@ export function plainLine(columns: readonly Column[], item: Item): string {
   return `${columns.map((c) => clean((c.plain ?? c.text)(item)).replace(/\|/g, "\\u{7c}")).join("|")}\n`;
 }
 
-/** Quoted where needed; what a spreadsheet would run as a formula is marked as text. */
+const NUMBER = /^-?\d+(?:\.\d+)?$/;
+
+/** What a spreadsheet would run as a formula is marked as text by a `'`; numbers are what they are. */
+function inert(text: string): string {
+  return /^[=+\-@\t\r]/.test(text) && !NUMBER.test(text) ? `'${text}` : text;
+}
+
+/** RFC 4180: quoted where needed. Never a formula. */
 export function csvCell(text: string): string {
-  const safe = /^[=+\-@\t\r]/.test(text) && !/^-?\d+(?:\.\d+)?$/.test(text) ? `'${text}` : text;
+  const safe = inert(text);
   return /[",\r\n]/.test(safe) ? `"${safe.replace(/"/g, '""')}"` : safe;
 }
 
@@ -87,9 +128,14 @@ export function csvLine(columns: readonly Column[], item: Item): string {
   return `${columns.map((c) => csvCell(clean((c.plain ?? c.text)(item)))).join(",")}\r\n`;
 }
 
-/** Tabs and line ends cannot stand in a field: they are escaped like all control characters. */
+/** Tabs and line ends cannot stand in a field: they are escaped like all control characters. Never a formula. */
 export function tsvLine(columns: readonly Column[], item: Item): string {
-  return `${columns.map((c) => clean((c.plain ?? c.text)(item))).join("\t")}\n`;
+  return `${columns.map((c) => inert(clean((c.plain ?? c.text)(item)))).join("\t")}\n`;
+}
+
+/** The first line of a CSV or TSV. */
+export function titleLine(titles: readonly string[], form: "csv" | "tsv"): string {
+  return form === "csv" ? `${titles.map(csvCell).join(",")}\r\n` : `${titles.join("\t")}\n`;
 }
 
 /** `key: value` lines, nested objects indented. */

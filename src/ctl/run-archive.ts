@@ -1,6 +1,8 @@
 /** Commands about what we were told: mails, reports, records, and who sent them. */
+import { ERROR_CODES, type ErrorCode } from "../lib/errors.ts";
 import { EXIT } from "../lib/exit.ts";
-import { type Handler, isOutgoingId, list, plural, query, show, withQuery } from "./call.ts";
+import { clean } from "../lib/text.ts";
+import { type Call, type Handler, isOutgoingId, list, plural, query, show, withQuery } from "./call.ts";
 import * as columns from "./columns.ts";
 import { runExport } from "./export.ts";
 import { UsageError, usage } from "./grammar.ts";
@@ -65,47 +67,45 @@ export const ARCHIVE_HANDLERS: Readonly<Record<string, Handler>> = {
   tls: (call) =>
     list(
       call,
-      withQuery("/v1/reports", query(call, { kind: "tls", domain: call.parsed.operands[0] })),
-      columns.reportColumns(call.around.now),
+      withQuery("/v1/tls", query(call, { domain: call.parsed.operands[0] })),
+      columns.tlsColumns(call.around.now),
     ),
   failures: (call) =>
     list(
       call,
-      withQuery("/v1/reports", query(call, { kind: "failure" })),
-      columns.reportColumns(call.around.now),
+      withQuery("/v1/failures", query(call, { domain: call.parsed.operands[0] })),
+      columns.failureColumns(call.around.now),
     ),
-  dsn: (call) =>
-    list(
-      call,
-      withQuery("/v1/reports", query(call, { kind: "dsn" })),
-      columns.reportColumns(call.around.now),
-    ),
+  dsn: (call) => list(call, withQuery("/v1/dsn", query(call)), columns.deliveryColumns(call.around.now)),
   import: ({ parsed, client, form, around }) => runImport(parsed.operands, client, form, around),
   check: ({ parsed, form, around }) => runCheck(parsed.operands, form, around),
-  async reparse({ parsed, client, around, form }) {
-    const { operands, options } = parsed;
-    const body =
-      operands.length > 0
-        ? { ids: operands }
-        : (options.outcome ?? options.state)
-          ? { outcome: options.outcome ?? options.state }
-          : options.all
-            ? { all: true }
-            : null;
-    if (body === null)
-      throw new UsageError(`usage: mailreportctl ${usage(parsed.command)} (or --outcome OUTCOME, --all)`);
-    const { read, outcomes } = await client.json<{ read: number; outcomes: Record<string, number> }>(
-      "POST",
-      "/v1/reparse",
-      body,
-    );
-    around.out(
-      form === "json"
-        ? `${JSON.stringify({ read, outcomes })}\n`
-        : `${plural(read, "mail")} read again${Object.entries(outcomes)
-            .map(([k, n]) => `, ${n} ${k}`)
-            .join("")}\n`,
-    );
-    return read > 0 ? EXIT.OK : EXIT.NOTHING;
-  },
+  reparse: (call) => reparse(call),
 };
+
+/** `reparse` of named mails or reports, of an outcome, or of all; `ingest retry` alone takes what failed. */
+async function reparse({ parsed, client, around, form }: Call): Promise<number> {
+  const { operands, options, command } = parsed;
+  const bad = operands.filter((id) => !/^[mr]\d+$/.test(id));
+  if (bad.length > 0) throw new UsageError(`not a mail or report id: ${bad.join(" ")} (m42, r42)`);
+  const outcome = options.outcome ?? options.state ?? (command.words[0] === "ingest" ? "failed" : undefined);
+  const wide = options.all ? { all: true } : outcome === undefined ? null : { outcome };
+  const body = operands.length > 0 ? { ids: operands } : wide;
+  if (body === null)
+    throw new UsageError(`usage: mailreportctl ${usage(command)} (or --state OUTCOME, --all)`);
+  const answer = await client.json<{
+    read: number;
+    outcomes: Record<string, number>;
+    skipped: { id: string; code: ErrorCode }[];
+    no_raw: number;
+  }>("POST", "/v1/reparse", body);
+  const { read, outcomes, skipped, no_raw } = answer;
+  for (const { id, code } of skipped) around.err(`mailreportctl: ${ERROR_CODES[code].text}: ${clean(id)}\n`);
+  if (no_raw > 0) around.err(`${plural(no_raw, "mail")} without kept bytes passed over\n`);
+  const counts = Object.entries(outcomes).map(([name, n]) => `, ${n} ${clean(name)}`);
+  around.out(
+    form === "json"
+      ? `${JSON.stringify(answer)}\n`
+      : `${plural(read, "mail")} read again${counts.join("")}\n`,
+  );
+  return read > 0 && skipped.length === 0 ? EXIT.OK : EXIT.NOTHING;
+}

@@ -2,21 +2,11 @@
 import { EXIT } from "../lib/exit.ts";
 import { isEnvelopeId, isMessageId } from "../lib/ids.ts";
 import { clean } from "../lib/text.ts";
-import {
-  type Call,
-  each,
-  type Handler,
-  isOutgoingId,
-  list,
-  plural,
-  query,
-  readTime,
-  show,
-  withQuery,
-} from "./call.ts";
+import { type Call, each, type Handler, isOutgoingId, list, plural, query, show, withQuery } from "./call.ts";
 import * as columns from "./columns.ts";
 import { UsageError, usage } from "./grammar.ts";
 import { type Item, str } from "./render.ts";
+import { readTime } from "./times.ts";
 
 const VERBS: Readonly<Record<string, string>> = {
   schedule: "scheduled",

@@ -41,6 +41,7 @@ export const ERROR_CODES = {
   "outgoing.nothing_to_send": { exit: 1, http: 409, text: "there is nothing to send" },
   "archive.no_such_report": { exit: 1, http: 404, text: "no such report" },
   "archive.no_such_mail": { exit: 1, http: 404, text: "no such mail" },
+  "archive.no_raw": { exit: 1, http: 404, text: "the bytes of this mail are not kept" },
   // composing
   "compose.readback_differs": {
     exit: 70,

@@ -8,8 +8,10 @@ import type { ItemReading, MailReading, PartInfo, ReadHints, ReportSink } from "
 import type {
   DmarcHead,
   DmarcRecord,
+  DsnRecipient,
   DsnReport,
   FeedbackReport,
+  FeedbackSample,
   ReportFigures,
   ReportKind,
   TlsHead,
@@ -147,7 +149,7 @@ export interface ArchiveFilter {
   readonly since?: number;
   readonly until?: number;
   readonly warning?: Warning;
-  /** `failed`: all that went wrong, and may go better with a later version; `spooled`: not read yet. */
+  /** `failed`: all that went wrong, and may go better with a later version; `spooled`: yet to be read. */
   readonly outcome?: Outcome | "failed" | "spooled";
   readonly reason?: Reason;
   /** Include reports of foreign domains and unverified ones in figures. */
@@ -218,6 +220,28 @@ export type ReportDetail = ReceivedReport & {
   readonly head: DmarcHead | TlsHead | FeedbackReport | DsnReport;
 };
 
+/** One policy of a TLS report; a report without policies is one row. */
+export interface TlsRow {
+  readonly report: ReceivedReport;
+  readonly policy: Omit<TlsPolicyResult, "details"> | null;
+  /** Failed sessions by result type, most first. */
+  readonly resultTypes: readonly { readonly resultType: string; readonly sessions: number }[];
+}
+
+/** A failure or abuse report without what the reported message says: of its header only who, to whom and when. */
+export interface FeedbackRow {
+  readonly report: ReceivedReport;
+  readonly feedback: Omit<FeedbackReport, "fields" | "sample">;
+  readonly sample: Omit<FeedbackSample, "headers" | "body"> | null;
+}
+
+/** One recipient of a delivery status notification; one without recipients is one row. */
+export interface DeliveryRow {
+  readonly report: ReceivedReport;
+  readonly dsn: Omit<DsnReport, "recipients">;
+  readonly recipient: DsnRecipient | null;
+}
+
 export interface StoredRecord extends DmarcRecord {
   /** Of the mail that carried the report, and whether the report is in the figures. */
   readonly auth: CarrierAuth["verdict"];
@@ -250,6 +274,8 @@ export interface SourceSummary {
   readonly dkimPass: number;
   readonly spfPass: number;
   readonly fail: number;
+  /** Neither passed, and at least one result is not known. */
+  readonly unknown: number;
   readonly none: number;
   readonly quarantine: number;
   readonly reject: number;
@@ -259,12 +285,21 @@ export interface SourceSummary {
   readonly domains: number;
 }
 
+/** How often one repair was needed. */
+export interface RepairCount extends WarningCount {
+  /** Reports that needed it; `count` is how often it was needed in them. */
+  readonly reports: number;
+}
+
+/** One organisation and the quality of its reports. */
 export interface ReporterSummary {
   readonly org: string;
   readonly reports: number;
+  /** Reports with any warning. */
+  readonly repaired: number;
   readonly messages: number;
   readonly last: number;
-  readonly warnings: readonly WarningCount[];
+  readonly warnings: readonly RepairCount[];
 }
 
 export interface DayFigures {
@@ -300,6 +335,12 @@ export interface ArchiveReader {
     page: ArchivePage,
   ): Promise<ArchivePaged<StoredRecord>>;
   tlsPolicies(reportId: string): Promise<readonly TlsPolicyResult[]>;
+  /** Received TLS reports, policy by policy. */
+  tls(filter: ArchiveFilter, page: ArchivePage): Promise<ArchivePaged<TlsRow>>;
+  /** Failure reports, or abuse reports when the filter's kind is `arf`. */
+  feedback(filter: ArchiveFilter, page: ArchivePage): Promise<ArchivePaged<FeedbackRow>>;
+  /** Delivery status notifications, recipient by recipient. */
+  deliveries(filter: ArchiveFilter, page: ArchivePage): Promise<ArchivePaged<DeliveryRow>>;
   domains(filter: ArchiveFilter): Promise<readonly DomainSummary[]>;
   sources(filter: ArchiveFilter, limit: number): Promise<readonly SourceSummary[]>;
   reporters(filter: ArchiveFilter): Promise<readonly ReporterSummary[]>;

@@ -1,13 +1,25 @@
 /** What an operator asks of the archive: lists, filters, exports, and the care of the databases. */
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { FIELDS } from "../../src/control/wire.ts";
 import { ROOT } from "../support/build.ts";
 import { MAILREPORTCTL, ndjson, TestDaemon } from "../support/daemon.ts";
 import { have } from "../support/have.ts";
 import { isValid, readManifest } from "../support/manifest.ts";
 import { mailWith } from "../support/report-mail.js";
+
+/** RFC 4180: rows as objects by the titles of the first. */
+function parseCsv(text: string): Record<string, string>[] {
+  const rows: string[][] = [[]];
+  for (const [, quoted, bare, end] of text.matchAll(/(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\r\n)/g)) {
+    rows.at(-1)!.push(quoted?.replaceAll('""', '"') ?? bare!);
+    if (end === "\r\n") rows.push([]);
+  }
+  const [titles, ...body] = rows.slice(0, -1);
+  return body.map((row) => Object.fromEntries(titles!.map((title, i) => [title, row[i]!])));
+}
 
 const DATA = join(ROOT, "test", "corpus", "data");
 
@@ -133,7 +145,97 @@ describe("the archive", () => {
       const listed = await items("show", command);
       expect(listed.length, command).toBeGreaterThan(0);
       expect(listed.every((report) => report.kind === kind)).toBe(true);
-      expect(listed).toEqual(await items("show", "received", "--reports", "--kind", kind));
+      const ids = new Set(listed.map((report) => report.id));
+      const reports = await items("show", "received", "--reports", "--kind", kind);
+      expect([...ids]).toEqual(reports.map((report) => report.id));
+      expect(listed).toEqual(await items("export", command));
+      expect(await items("show", command, "--limit", "2", "--after", `${reports[1]!.id}.999`)).toEqual(
+        listed.filter((report) => report.id !== reports[0]!.id && report.id !== reports[1]!.id).slice(0, 2),
+      );
+    }
+  });
+
+  it("tells of each kind what the manifest says", async () => {
+    const rows = readManifest(join(DATA, "MANIFEST.tsv")).filter((row) => isValid(row) && row.records !== "");
+    const of = (kind: string) => rows.filter((row) => row.kind === kind);
+    const exported = await items("export", "reports");
+    const line = (...fields: readonly unknown[]) => fields.map(String).join("|").toLowerCase();
+    const names = (domains: string) => domains.split(",").sort().join();
+    const told = new Set(
+      exported.map((r) =>
+        line(
+          r.org_name,
+          names(String(r.policy_domain ?? "")),
+          Date.parse(String(r.begin)) / 1000,
+          Date.parse(String(r.end)) / 1000,
+          r.records,
+          r.messages,
+        ),
+      ),
+    );
+    // of two reports with one key the first that came is kept
+    const conflicts = await items("show", "received", "--outcome", "duplicate-conflict");
+    const passedOver = new Set(conflicts.map((mail) => mail.file_name));
+    const missing = rows.filter(
+      (row) =>
+        row.orgName !== "" &&
+        !passedOver.has(basename(row.file)) &&
+        !told.has(line(row.orgName, names(row.policyDomain), row.begin, row.end, row.records, row.messages)),
+    );
+    expect(missing.map((row) => row.file)).toEqual([]);
+    // policies of TLS reports add up to their report
+    const policies = parseCsv(await ok("export", "tls", "--format", "csv"));
+    for (const row of of("tls").filter((row) => !row.reportId.startsWith("("))) {
+      const own = policies.filter(
+        (p) =>
+          p.report_id === row.reportId &&
+          p.org_name === row.orgName &&
+          names(p.policy_domain!) === names(row.policyDomain),
+      );
+      const reports = new Set(own.map((p) => p.id)).size;
+      expect(reports, row.file).toBeGreaterThan(0);
+      if (reports > 1) continue; // the same id for other days
+      const sum = (name: string) => own.reduce((n, p) => n + Number(p[name]), 0);
+      expect([sum("tls_successes"), sum("tls_failures")], row.file).toEqual([
+        Number(row.pass),
+        Number(row.messages) - Number(row.pass),
+      ]);
+      if (Number(row.records) > 0) expect(own.length, row.file).toBe(Number(row.records));
+    }
+    // notifications: a row a recipient
+    const deliveries = parseCsv(await ok("export", "dsn", "--format", "csv"));
+    const notifications = exported.filter((r) => r.kind === "dsn");
+    expect(deliveries).toHaveLength(notifications.reduce((n, r) => n + Number(r.records), 0));
+    expect(deliveries.every((d) => d.recipient !== "" && d.action !== "")).toBe(true);
+    // failure and abuse reports: a row a report, without the reported message
+    for (const [kind, name] of [
+      ["failure", "failure"],
+      ["arf", "arf"],
+    ] as const) {
+      const listed = parseCsv(await ok("export", "failures", "--kind", kind, "--format", "csv"));
+      expect(listed, name).toHaveLength(exported.filter((r) => r.kind === kind).length);
+      const sources = of(kind).flatMap((row) => /source-ip=([0-9a-f.:]+)/.exec(row.notes)?.[1] ?? []);
+      for (const source of sources) expect(listed.map((r) => r.source_ip)).toContain(source);
+    }
+  });
+
+  it("has the same fields in every form of a list, and titles without rows", async () => {
+    for (const list of Object.keys(FIELDS) as (keyof typeof FIELDS)[]) {
+      const [first] = ndjson(await ok("export", list, "--limit", "1"));
+      expect(Object.keys(first!), list).toEqual([...FIELDS[list]]);
+      const csv = await ok("export", list, "--limit", "1", "--format", "csv");
+      expect(csv.slice(0, csv.indexOf("\r\n")), list).toBe(FIELDS[list].join(","));
+      const nothing = await ok(
+        "export",
+        list,
+        "--format",
+        "tsv",
+        "--since",
+        "2100-01-01",
+        "--until",
+        "2100-01-02",
+      );
+      expect(nothing, list).toBe(`${FIELDS[list].join("\t")}\n`);
     }
   });
 
@@ -158,7 +260,11 @@ describe("the archive", () => {
     expect(sizes).toEqual(failed.map((m) => [m.id, m.size]));
     const name = String(first!.file_name);
     const original = execFileSync("find", [DATA, "-name", name], { encoding: "utf8" }).trim();
-    await ok("export", "raw", String(first!.id), "-o", folder);
+    const partly = await d.ctlAsync("export", "raw", "m999999", String(first!.id), "-o", folder);
+    expect([partly.code, partly.stderr]).toEqual([
+      1,
+      `mailreportctl: no such mail: m999999\n1 mail written to ${folder}\n`,
+    ]);
     expect(readFileSync(join(folder, `${first!.id}.eml`)).equals(readFileSync(original))).toBe(true);
   });
 
@@ -172,6 +278,20 @@ describe("the archive", () => {
     ] as const) {
       const ran = await d.ctlAsync(...args);
       expect(ran.code, args.join(" ")).toBe(64);
+      expect(ran.stderr).toMatch(says);
+    }
+    for (const [args, says] of [
+      [["show", "received", "--after", "r1"], /not a key of this list/],
+      [["show", "records", "--after", "x"], /not a key of this list/],
+      [["show", "days", "--after", "2024-01-01"], /not a key of this list/],
+      [["show", "days", "--since", "2024-01-02", "--until", "2024-01-02"], /the window is empty/],
+      [["show", "records", "--result", "maybe"], /possibilities are:\npass\nfail\nunknown/],
+      [["show", "everything"], /possibilities are:\nshow queue/],
+      [["reparse", "42"], /not a mail or report id: 42/],
+      [["reparse"], /usage: mailreportctl reparse/],
+    ] as const) {
+      const ran = await d.ctlAsync(...args);
+      expect([ran.code, ran.stdout], args.join(" ")).toEqual([64, ""]);
       expect(ran.stderr).toMatch(says);
     }
     const unsuited = await d.ctlAsync("export", "days", "--source", "192.0.2.1");
@@ -215,6 +335,15 @@ describe("the archive", () => {
       outcomes: Record<string, number>;
     };
     expect(failed.outcomes.invalid).toBe(outcomes.invalid);
+    const retried = JSON.parse(await ok("ingest", "retry", "--json")) as { outcomes: object };
+    expect(retried.outcomes).toEqual(failed.outcomes);
+    const [report] = await items("show", "received", "--reports", "--limit", "1");
+    const partly = await d.ctlAsync("reparse", "m999999", String(report!.id), "r999999");
+    expect(partly.code).toBe(1);
+    expect(partly.stderr).toBe(
+      "mailreportctl: no such mail: m999999\nmailreportctl: no such report: r999999\n",
+    );
+    expect(partly.stdout).toMatch(/^1 mail read again, 1 (?:imported|partial)/);
     await ok("reparse", "--all");
     expect(await stored()).toEqual(before);
   });

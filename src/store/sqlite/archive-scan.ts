@@ -1,5 +1,5 @@
 /** Goes through packed records: which reports come into question is SQL, what is in them is decoded here. */
-import { unpackEvaluation } from "../../model/figures.ts";
+import { isUnknown, unpackEvaluation } from "../../model/figures.ts";
 import { unpackIp } from "../../model/ip.ts";
 import type { ArchiveFilter, ArchivePage, ArchivePaged, SourceSummary, StoredRecord } from "../archive.ts";
 import { BLOCKS_PER_REPORT, BlockCursor, type RecordExtra, readAuthset } from "./archive-records.ts";
@@ -240,8 +240,11 @@ const COLUMN = {
   reject: 6,
   first: 7,
   last: 8,
+  unknown: 9,
 };
-const COLUMNS = 9;
+const COLUMNS = 10;
+/** By packed evaluation: 1 = unknown. */
+const UNKNOWN = Uint8Array.from({ length: 128 }, (_, ev) => Number(isUnknown(ev)));
 
 /** Sums by source: one row of numbers each, in one growing array. */
 class SourceSums {
@@ -269,6 +272,7 @@ class SourceSums {
       const dkim = ((ev >> 2) & 3) === 1;
       const spf = (ev & 3) === 1;
       if (dkim || spf) table[at + COLUMN.pass]! += n;
+      else if (UNKNOWN[ev] === 1) table[at + COLUMN.unknown]! += n;
       if (dkim) table[at + COLUMN.dkimPass]! += n;
       if (spf) table[at + COLUMN.spfPass]! += n;
       const disposition = ev >> 4;
@@ -320,7 +324,8 @@ class SourceSums {
       pass: of("pass"),
       dkimPass: of("dkimPass"),
       spfPass: of("spfPass"),
-      fail: of("messages") - of("pass"),
+      fail: of("messages") - of("pass") - of("unknown"),
+      unknown: of("unknown"),
       none: of("none"),
       quarantine: of("quarantine"),
       reject: of("reject"),

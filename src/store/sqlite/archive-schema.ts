@@ -108,9 +108,9 @@ CREATE TABLE report (
 CREATE UNIQUE INDEX report_key ON report (report_id, org_id, kind, domains, "begin", "end");
 CREATE INDEX report_mail ON report (mail_id);
 -- what lists and sums need of a window, in the order of arrival within a begin: written at its end
-CREATE INDEX report_window ON report ("begin", id, domain_id, "end", counted);
+CREATE INDEX report_window ON report ("begin", id, domain_id, "end", counted, org_id);
 -- the few that are so long that a window may overlap them though they began well before it
-CREATE INDEX report_long ON report ("end", id, domain_id, "begin", counted) WHERE "end" - "begin" > 90000;
+CREATE INDEX report_long ON report ("end", id, domain_id, "begin", counted, org_id) WHERE "end" - "begin" > 90000;
 CREATE INDEX report_end ON report (kind, "end") WHERE records_kept = 1;
 
 -- the records of DMARC reports, see archive-records.ts; id = report id * 2^20 + number of the block

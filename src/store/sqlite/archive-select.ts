@@ -53,7 +53,7 @@ export function reportWhere(filter: ArchiveFilter, domainId: number | undefined)
 }
 
 /** Columns that the window's indexes answer alone. */
-type WindowColumn = "id" | "begin" | "end" | "domain_id" | "counted";
+type WindowColumn = "id" | "begin" | "end" | "domain_id" | "counted" | "org_id";
 
 /**
  * Reports whose range overlaps [since, until), as a table; the window is half-open. The longest ones are found by an
