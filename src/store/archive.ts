@@ -103,6 +103,8 @@ export interface ArchiveWriter {
   setPolicy(policy: ReceivePolicy): void;
   /** Mails that are stored and not read yet. */
   readonly unread: number;
+  /** How long a commit takes lately, its sync included, milliseconds. */
+  readonly commitMs: number;
   /**
    * Reads and stores a batch in one transaction; or one by one when a mail cannot be read or stored by an error of
    * ours, which is then kept raw. Resolves after the commit.

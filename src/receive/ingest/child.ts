@@ -6,10 +6,11 @@ import { Socket } from "node:net";
 import type { IngestLimits } from "../../config/schema.ts";
 import { readMail } from "../../format/read-mail.ts";
 import { errorText, MailreportError } from "../../lib/errors.ts";
+import { smoothed } from "../../lib/smoothed.ts";
 import type { ArchiveWriter, ReadMail } from "../../store/archive.ts";
 import { openArchiveWriter } from "../../store/sqlite/archive-writer.ts";
 import { type Frame, frameReader, writeFrame } from "./frames.ts";
-import { groupOf, headsOf, isMail, takeGroup } from "./groups.ts";
+import { groupOf, headsOf, isMail, MOST_UNREAD, takeGroup } from "./groups.ts";
 import { joinIntakes, type Notice, type Reply, type RequestFrame, SPOOLED_MAILS } from "./protocol.ts";
 
 // the daemon decides when we end
@@ -26,6 +27,8 @@ let running = false;
 /** Until then mails are not read but stored: there was a crowd. Milliseconds of performance.now(). */
 let crowdedUntil = 0;
 const CROWD_MS = 20;
+/** How long reading a mail takes lately, milliseconds. */
+let readMs = 0;
 /** What waits for nobody to come: reading stored mail, a checkpoint (which costs a sync). */
 let idle: NodeJS.Timeout | undefined;
 const IDLE_MS = 1000;
@@ -61,8 +64,11 @@ async function work(): Promise<void> {
   const [first] = queue;
   if (first) troubled = false;
   const large = first !== undefined && first.body.byteLength > LARGE_MAIL;
-  if (first && archive && isMail(first)) await takeIn(archive, takeGroup(queue));
-  else if (first) await answer(queue.shift()!);
+  if (first && archive && isMail(first)) {
+    await takeIn(archive, takeGroup(queue));
+    // senders wait for reading now: those who came before must not wait for ever
+    if (archive.unread >= MOST_UNREAD && mayRead()) await readSomeSpooled(archive);
+  } else if (first) await answer(queue.shift()!);
   else if (archive && mayRead() && !isCrowded()) await readSomeSpooled(archive);
   if (large) setImmediate(giveBack); // when nothing refers to it any more
   running = queue.length > 0 || (mayRead() && !isCrowded());
@@ -86,9 +92,14 @@ async function takeIn(writer: ArchiveWriter, frames: readonly Frame[]): Promise<
   const idOf = (frame: Frame): number => (frame.header as RequestFrame).id;
   pipe.cork();
   try {
-    const { arrivals, crowded } = groupOf(frames, writer.unread, isCrowded());
+    const { unread, commitMs } = writer;
+    const { arrivals, crowded } = groupOf(frames, { unread, lately: isCrowded(), commitMs, readMs });
+    const begun = performance.now();
     const accepted = await writer.intake(arrivals, read);
-    if (crowded) crowdedUntil = performance.now() + CROWD_MS;
+    const end = performance.now();
+    if (crowded) crowdedUntil = end + CROWD_MS;
+    if (arrivals.every(({ toRead }) => toRead))
+      readMs = smoothed(readMs, Math.max(0, end - begun - writer.commitMs) / arrivals.length);
     let at = 0;
     for (const frame of frames) {
       const mails = headsOf(frame).length;

@@ -10,7 +10,7 @@ import { type IntakeHead, joinIntakes, type RequestFrame } from "./protocol.ts";
 /** Mails of one transaction, and their bytes: short enough that nobody waits long for the others. */
 const GROUP_MAILS = 64;
 const GROUP_BYTES = 4 << 20;
-/** More mails in one transaction are a crowd. */
+/** So many mails in one transaction are never a crowd. */
 const FEW_MAILS = 4;
 /** Mails that are stored and not read yet, at most: then senders wait until theirs are read, a crowd or not. */
 export const MOST_UNREAD = 10_000;
@@ -42,15 +42,27 @@ export interface Group {
   readonly crowded: boolean;
 }
 
+/** What decides whether there is a crowd. */
+export interface Pace {
+  /** Mails that are stored and not read yet. */
+  readonly unread: number;
+  /** There was a crowd a moment ago: until it is gone, few are stored first, too. */
+  readonly lately: boolean;
+  /** How long a commit takes, and reading one mail; milliseconds. */
+  readonly commitMs: number;
+  readonly readMs: number;
+}
+
 /**
- * @param unread mails that are stored and not read yet
- * @param lately there was a crowd a moment ago: until it is gone, few are stored first, too
+ * A transaction's mails are a crowd when reading them would take longer than the commit that they wait for anyway: on a
+ * slow disk that is many, on a fast one few.
  */
-export function groupOf(frames: readonly Frame[], unread: number, lately: boolean): Group {
+export function groupOf(frames: readonly Frame[], { unread, lately, commitMs, readMs }: Pace): Group {
   const heads = frames.flatMap(headsOf);
   const intakes = frames.flatMap((frame) => joinIntakes(headsOf(frame), frame.body));
+  const soon = heads.filter(({ when }) => when === "soon").length;
   const room = unread < MOST_UNREAD;
-  const crowded = room && heads.filter(({ when }) => when === "soon").length > FEW_MAILS;
+  const crowded = room && soon > FEW_MAILS && soon * readMs > commitMs;
   const toRead = { now: true, soon: !crowded && !(lately && room), later: false };
   return { crowded, arrivals: intakes.map((intake, i) => ({ intake, toRead: toRead[heads[i]!.when] })) };
 }

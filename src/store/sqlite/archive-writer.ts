@@ -4,6 +4,7 @@
  * the ingest process alone.
  */
 import { errorText, MailreportError } from "../../lib/errors.ts";
+import { smoothed } from "../../lib/smoothed.ts";
 import { judge, type Verdict } from "../../model/judge.ts";
 import type { Reason } from "../../model/outcome.ts";
 import type { MailReading } from "../../model/reading.ts";
@@ -39,8 +40,15 @@ function isBug(error: unknown): boolean {
   return !(error instanceof MailreportError) || error.code === "daemon.bug";
 }
 
-/** Opens, and brings to the newest schema, the archive at `path`. Errors: `store.*`. */
-export function openArchiveWriter(path: string, policy: ReceivePolicy): ArchiveWriter {
+/**
+ * Opens, and brings to the newest schema, the archive at `path`. Errors: `store.*`.
+ * @param monotonic milliseconds, by which commits are timed
+ */
+export function openArchiveWriter(
+  path: string,
+  policy: ReceivePolicy,
+  monotonic: () => number = () => performance.now(),
+): ArchiveWriter {
   const database = openDatabase(path, { cacheKiB: 24_576, checkpointPages: 4000 });
   migrate(database, ARCHIVE_MIGRATIONS);
   const intern = makeInterner(database);
@@ -53,6 +61,8 @@ export function openArchiveWriter(path: string, policy: ReceivePolicy): ArchiveW
   const rollback = database.prepare("ROLLBACK");
   const reportsOf = database.prepare<[number], number>("SELECT id FROM report WHERE mail_id = ?").pluck();
 
+  let commitMs = 0;
+
   /** One transaction; nothing of it stays when it throws. */
   function transaction<T>(work: () => T): T {
     return guarded(() => {
@@ -60,7 +70,9 @@ export function openArchiveWriter(path: string, policy: ReceivePolicy): ArchiveW
       try {
         const result = work();
         sums.flush();
+        const begun = monotonic();
         commit.run();
+        commitMs = smoothed(commitMs, monotonic() - begun);
         return result;
       } catch (error) {
         if (database.inTransaction) rollback.run();
@@ -218,6 +230,10 @@ export function openArchiveWriter(path: string, policy: ReceivePolicy): ArchiveW
 
   return {
     setPolicy: (next) => reports.setPolicy(next),
+
+    get commitMs() {
+      return commitMs;
+    },
 
     get unread() {
       return guarded(() => sums.counted(UNREAD), "archive");
