@@ -13,7 +13,7 @@ import { SmtpClient } from "../support/smtp-client.js";
 import { ROOT, started, withDaemon } from "./daemon.js";
 import { load, prepared } from "./smtp-load.js";
 
-const ROUNDS = 3;
+const ROUNDS = 5;
 
 function rss(pid) {
   try {

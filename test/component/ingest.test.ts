@@ -1,6 +1,5 @@
 /** The supervised ingest process: a real one, some of whose mails kill it. */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { type Config, configSchema } from "../../src/config/schema.ts";
@@ -11,6 +10,7 @@ import { type Ingest, startIngest } from "../../src/receive/ingest/supervisor.ts
 import type { Intake } from "../../src/store/archive.ts";
 import { openArchiveReader } from "../../src/store/sqlite/archive-reader.ts";
 import { ROOT } from "../support/build.ts";
+import { newFolderInMemory } from "../support/daemon.ts";
 import { dmarcMail } from "../support/report-mail.js";
 
 describe("the ingest process", () => {
@@ -20,7 +20,7 @@ describe("the ingest process", () => {
   });
 
   async function start(program: string): Promise<{ ingest: Ingest; path: string }> {
-    const dir = mkdtempSync(join(tmpdir(), "ingest-"));
+    const dir = newFolderInMemory(); // on a slow disk few mails are no crowd
     cleanups.push(() => rmSync(dir, { recursive: true }));
     const path = join(dir, "archive.db");
     const config = configSchema.parse({}) as unknown as Config;

@@ -1,6 +1,6 @@
 /** Runs the built daemon as a process, as operators do, in a folder of its own that a failed test keeps. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ROOT } from "./build.ts";
@@ -35,6 +35,11 @@ export interface DaemonOptions {
 /** A folder for one daemon. */
 export function newStateFolder(): string {
   return mkdtempSync(join(tmpdir(), "mailreportd-e2e-"));
+}
+
+/** The same in memory where there is such a place, for tests that want commits to be fast whatever the disk. */
+export function newFolderInMemory(): string {
+  return mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "mailreportd-e2e-"));
 }
 
 export class TestDaemon {
