@@ -12,38 +12,18 @@ import type {
   ArchiveWriter,
   Intake,
   ReadMail,
-  ReceivePolicy,
 } from "../../src/store/archive.ts";
 import { openArchiveReader } from "../../src/store/sqlite/archive-reader.ts";
 import { openArchiveWriter } from "../../src/store/sqlite/archive-writer.ts";
+import { intakeOf, POLICY } from "../support/intake.ts";
 import { dmarcXml, LIMITS, mail, NOW } from "../support/reading.ts";
 
 const DAY = 86_400;
 /** 15 November 2023, midnight UTC: the begin of `dmarcXml`. */
 const BEGIN = 1_700_006_400;
-const FLAG = "flag" as const;
-const POLICY: ReceivePolicy = {
-  domains: [],
-  requireAuth: { dmarc: FLAG, tls: FLAG, failure: FLAG, arf: FLAG, dsn: FLAG },
-  countUnverified: ["dmarc", "failure", "arf", "dsn"],
-  verifies: false,
-};
 /** Bodies are kept here, so that it can be seen that no list tells them. */
 const limits = { ...LIMITS, sample_body: 1000 };
 const read: ReadMail = (raw, hints, sink) => readMail(raw, hints, limits, () => performance.now(), sink);
-
-const intakeOf = (raw: Uint8Array, receivedAt = NOW): Intake => ({
-  raw,
-  hints: { form: "mail", fileName: null, receivedAt },
-  source: "smtp",
-  envelopeFrom: "d@reporter.example",
-  envelopeTo: ["dmarc@example.com"],
-  remoteIp: "192.0.2.9",
-  remoteName: null,
-  tls: null,
-  auth: { verdict: "none", domain: null, dkimDomains: [], tls: "none", by: null, detail: null },
-  kinds: [],
-});
 
 interface Dmarc {
   readonly id: string;
@@ -57,13 +37,22 @@ interface Dmarc {
   readonly damage?: (xml: string) => string;
 }
 
-function dmarc({ id, domain, org, day = 0, days = 1, receivedAt, damage = (xml) => xml }: Dmarc): Intake {
+function dmarc({
+  id,
+  domain,
+  org,
+  day = 0,
+  days = 1,
+  receivedAt = NOW,
+  damage = (xml) => xml,
+}: Dmarc): Intake {
   const begin = BEGIN + day * DAY;
   const body = dmarcXml(id, domain)
     .replace("<org_name>Reporter<", `<org_name>${org ?? "Reporter"}<`)
     .replace(/<begin>\d+/, `<begin>${begin}`)
     .replace(/<end>\d+/, `<end>${begin + days * DAY - 1}`);
-  return intakeOf(mail([{ type: "text/xml", name: `${id}.xml`, body: damage(body) }]), receivedAt);
+  const raw = mail([{ type: "text/xml", name: `${id}.xml`, body: damage(body) }]);
+  return intakeOf(raw, { hints: { form: "mail", fileName: null, receivedAt } });
 }
 
 const tls = (id: string, policies: readonly object[]): Intake =>

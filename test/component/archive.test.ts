@@ -9,36 +9,16 @@ import type {
   Intake,
   IntakeResult,
   ReadMail,
-  ReceivePolicy,
   RetentionPolicy,
 } from "../../src/store/archive.ts";
 import { openArchiveReader } from "../../src/store/sqlite/archive-reader.ts";
 import { openArchiveWriter } from "../../src/store/sqlite/archive-writer.ts";
 import { openDatabase } from "../../src/store/sqlite/open.ts";
+import { intakeOf, POLICY } from "../support/intake.ts";
 import { dmarcXml, LIMITS, mail, NOW, tlsJson } from "../support/reading.ts";
 
 const DAY = 86_400;
-const POLICY: ReceivePolicy = {
-  domains: [],
-  requireAuth: { dmarc: "flag", tls: "flag", failure: "flag", arf: "flag", dsn: "flag" },
-  countUnverified: ["dmarc", "failure", "arf", "dsn"],
-  verifies: false,
-};
 const read: ReadMail = (raw, hints, sink) => readMail(raw, hints, LIMITS, () => performance.now(), sink);
-
-const intakeOf = (raw: Uint8Array, changed: Partial<Intake> = {}): Intake => ({
-  raw,
-  hints: { form: "mail", fileName: null, receivedAt: NOW },
-  source: "smtp",
-  envelopeFrom: "d@reporter.example",
-  envelopeTo: ["dmarc@example.com"],
-  remoteIp: "192.0.2.9",
-  remoteName: null,
-  tls: null,
-  auth: { verdict: "none", domain: null, dkimDomains: [], tls: "none", by: null, detail: null },
-  kinds: [],
-  ...changed,
-});
 
 /** A mail with these XML reports. */
 const carrying = (...xml: string[]): Intake =>

@@ -5,12 +5,12 @@ import { afterEach, describe, expect, it } from "vitest";
 import { type Config, configSchema } from "../../src/config/schema.ts";
 import { systemClock } from "../../src/lib/clock.ts";
 import { silentLog } from "../../src/lib/log.ts";
-import { NOT_VERIFIED } from "../../src/receive/carrier/verify.ts";
 import { type Ingest, startIngest } from "../../src/receive/ingest/supervisor.ts";
 import type { Intake } from "../../src/store/archive.ts";
 import { openArchiveReader } from "../../src/store/sqlite/archive-reader.ts";
 import { ROOT } from "../support/build.ts";
 import { newFolderInMemory } from "../support/daemon.ts";
+import { intakeOf } from "../support/intake.ts";
 import { dmarcMail } from "../support/report-mail.js";
 
 describe("the ingest process", () => {
@@ -29,18 +29,8 @@ describe("the ingest process", () => {
     return { ingest, path };
   }
 
-  const intake = (raw: Uint8Array, from: string): Intake => ({
-    raw,
-    hints: { form: "mail", fileName: null, receivedAt: 1_795_132_800 },
-    source: "import",
-    envelopeFrom: from,
-    envelopeTo: [],
-    remoteIp: null,
-    remoteName: null,
-    tls: null,
-    auth: NOT_VERIFIED,
-    kinds: [],
-  });
+  const intake = (raw: Uint8Array, envelopeFrom: string): Intake =>
+    intakeOf(raw, { source: "import", envelopeFrom, envelopeTo: [], remoteIp: null });
 
   it("is started again, and mails that kill it are set aside after three tries; no other is touched", async () => {
     const { ingest, path } = await start(join(ROOT, "test", "support", "fragile-ingest.js"));

@@ -12,8 +12,10 @@ import type { Reason } from "../../model/outcome.ts";
 import type { Accepted, Intake, IntakeResult } from "../../store/archive.ts";
 import { receivePolicy, refusalBefore } from "../policy.ts";
 import type { IngestPort } from "../port.ts";
+import { Backlog } from "./backlog.ts";
 import { IngestDied, type IngestProcess, spawnIngest } from "./process.ts";
 import { headOf, type Notice, type ReadWhen, type Request, SPOOLED_MAILS } from "./protocol.ts";
+import { logReports } from "./report-log.ts";
 
 /** One request to the process, which makes its transactions of whole requests. */
 const BATCH_MAILS = 8;
@@ -80,17 +82,13 @@ class Supervisor implements Ingest {
   #reading = true;
   #stopping = false;
   #readWatch: { cancel(): void } | undefined;
-  /** Mails that are stored and not read yet. */
-  #unread = 0;
-  /** Mails that were read after they had been stored, since the start. */
-  #readLater = 0;
-  /** Who waits until so many were read. */
-  #catchingUp: { readonly goal: number; readonly done: () => void }[] = [];
+  readonly #backlog: Backlog;
   readonly #count = { restarts: 0, batches: 0, mails: 0, quarantined: 0 };
 
   constructor(options: IngestOptions) {
     this.#options = options;
     this.#config = options.config;
+    this.#backlog = new Backlog(options.clock);
   }
 
   async start(): Promise<void> {
@@ -123,7 +121,7 @@ class Supervisor implements Ingest {
       reading: this.#reading,
     };
     try {
-      this.#unread = await launched.ask<number>(open, [], 60_000);
+      this.#backlog.begin(await launched.ask<number>(open, [], 60_000));
     } catch (error) {
       launched.kill("died");
       if (error instanceof IngestDied) throw new MailreportError("ingest.unavailable", { cause: error });
@@ -166,17 +164,11 @@ class Supervisor implements Ingest {
     if (notice.notice === "reading") {
       this.#readWatch = this.#options.clock.after(this.#limit(SPOOLED_MAILS), () => from.kill("timeout"));
     } else if (notice.notice === "read") {
-      this.#unread -= notice.results.length;
-      this.#readLater += notice.results.length;
       for (const result of notice.results) {
-        this.#logged(result);
+        logReports(this.#options.log, result);
         this.#options.onRead?.(result);
       }
-      this.#catchingUp = this.#catchingUp.filter(({ goal, done }) => {
-        const waits = this.#unread > 0 && this.#readLater < goal;
-        if (!waits) done();
-        return waits;
-      });
+      this.#backlog.read(notice.results.length);
     } else {
       this.#options.log.warn("store.problem", { what: "spool", code: notice.code, detail: notice.detail });
     }
@@ -194,7 +186,7 @@ class Supervisor implements Ingest {
   }
 
   get unread(): number {
-    return this.#unread;
+    return this.#backlog.size;
   }
 
   accept(intake: Intake): Promise<Accepted> {
@@ -285,8 +277,8 @@ class Supervisor implements Ingest {
   #settle(batch: readonly Waiting[], accepted: readonly Accepted[]): void {
     for (const [i, { resolve }] of batch.entries()) {
       const one = accepted[i]!;
-      if (one.spooled) this.#unread++;
-      else this.#logged(one.result);
+      if (one.spooled) this.#backlog.stored();
+      else logReports(this.#options.log, one.result);
       resolve(one);
     }
   }
@@ -339,31 +331,6 @@ class Supervisor implements Ingest {
     }
   }
 
-  #logged(result: IntakeResult): void {
-    let fresh = 0;
-    for (const item of result.items) {
-      if (!item.ok) {
-        const { kind, reason, detail } = item;
-        this.#options.log.warn("report.invalid", { mail: `m${result.mailId}`, kind, reason, detail });
-        continue;
-      }
-      const { kind, orgName, reportId, policyDomain, records, messages } = item.figures;
-      const fields = {
-        mail: `m${result.mailId}`,
-        kind,
-        org: orgName,
-        report_id: reportId,
-        domain: policyDomain,
-      };
-      if (item.kept === "new") {
-        const id = result.reportIds[fresh++];
-        this.#options.log.info("report.stored", { id: `r${id}`, ...fields, records, messages });
-      } else if (item.kept !== "refused") {
-        this.#options.log.info("report.duplicate", { ...fields, conflict: item.kept === "conflict" });
-      }
-    }
-  }
-
   // ---- jobs ------------------------------------------------------------------
 
   async #job<T>(request: Request, limitMs = JOB_LIMIT_MS): Promise<T> {
@@ -396,34 +363,26 @@ class Supervisor implements Ingest {
   }
 
   caughtUp(limitMs: number): Promise<void> | undefined {
-    if (this.#unread === 0 || !this.#reading || this.#stopping) return undefined;
-    void this.#job({ op: "catchUp" }).catch((error) => {
-      this.#options.log.warn("store.problem", { what: "archive", error: errorText(error) });
-    });
-    return new Promise((resolve) => {
-      const timer = this.#options.clock.after(limitMs, resolve);
-      const done = (): void => {
-        timer.cancel();
-        resolve();
-      };
-      this.#catchingUp.push({ goal: this.#readLater + this.#unread, done });
-    });
+    if (this.#backlog.size === 0 || !this.#reading || this.#stopping) return undefined;
+    this.#tell({ op: "catchUp" });
+    return this.#backlog.caughtUp(limitMs);
   }
 
   pauseReading(paused: boolean): void {
     this.#reading = !paused;
-    void this.#job({ op: "reading", on: !paused }).catch((error) => {
-      this.#options.log.warn("store.problem", { what: "archive", error: errorText(error) });
-    });
+    this.#tell({ op: "reading", on: !paused });
   }
 
   reload(config: Config): void {
     this.#config = config;
-    void this.#job({ op: "configure", limits: config.limits, policy: receivePolicy(config) }).catch(
-      (error) => {
-        this.#options.log.warn("store.problem", { what: "archive", error: errorText(error) });
-      },
-    );
+    this.#tell({ op: "configure", limits: config.limits, policy: receivePolicy(config) });
+  }
+
+  /** A request whose answer nobody waits for. */
+  #tell(request: Request): void {
+    void this.#job(request).catch((error) => {
+      this.#options.log.warn("store.problem", { what: "archive", error: errorText(error) });
+    });
   }
 
   stats(): Record<string, number> {
