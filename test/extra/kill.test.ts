@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { TestDaemon } from "../support/daemon.ts";
+import { newFolderInMemory, TestDaemon } from "../support/daemon.ts";
 import { killRuns } from "../support/kill-runs.ts";
 
 describe("kill -9, at length", () => {
@@ -8,6 +8,21 @@ describe("kill -9, at length", () => {
     const result = await killRuns(d, 2000, 10);
     expect(result).toMatchObject({ acknowledged: 2000, kills: 10, lost: [], doubled: [] });
     expect(d.stats()).toMatchObject({ "archive.report.dmarc": 2000, "archive.record": 6000 });
+    await d.stop();
+    d.remove();
+  });
+
+  it("twelve times in a crowd of 60 senders, whose mail is stored before it is read", async () => {
+    const config = "[receive]\nverify = false\n";
+    const d = await new TestDaemon({ dir: newFolderInMemory(), config }).start();
+    const result = await killRuns(d, 3000, 12, 60);
+    expect(result).toMatchObject({ acknowledged: 3000, kills: 12, lost: [], doubled: [] });
+    const stats = await d.statsNow();
+    expect(stats).toMatchObject({
+      "archive.report.dmarc": 3000,
+      "archive.record": 9000,
+      "archive.unread": 0,
+    });
     await d.stop();
     d.remove();
   });
