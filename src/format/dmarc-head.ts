@@ -89,6 +89,13 @@ function organisation(
   return domain || context.around().subjectSubmitter || context.around().nameReceiver || "";
 }
 
+const cleanId = (sent: string): string => sent.replace(/^[<\s"]+|[>\s"]+$/g, "");
+
+/** The metadata, which has ended, names the report; or the Subject does. */
+export function hasReportId({ fields }: RawHead, context: ReadContext): boolean {
+  return cleanId(fields.get("report_id") ?? "") !== "" || context.around().subjectReportId !== null;
+}
+
 /** Strips `<>` and blanks; `@…` stays, for ids that differ only there are different. "" = made from the content later. */
 export function readReportId(
   text: string | null,
@@ -96,7 +103,7 @@ export function readReportId(
   warnings: WarningList,
 ): { readonly reportId: string; readonly reportIdRaw: string | null } {
   const sent = text ?? "";
-  const clean = sent.replace(/^[<\s"]+|[>\s"]+$/g, "");
+  const clean = cleanId(sent);
   if (clean === "") {
     warnings.add("report-id-missing");
     return { reportId: context.around().subjectReportId ?? "", reportIdRaw: null };

@@ -79,7 +79,7 @@ export class ReportOutput {
 }
 
 /** A record in one line: equal for equal records, whatever the layout they came in. */
-function identityOf(record: DmarcRecord): string {
+export function identityOf(record: DmarcRecord): string {
   const { sourceIp, count, disposition, dkim, spf, headerFrom, envelopeFrom, envelopeTo } = record;
   let line = `${sourceIp}|${count}|${disposition}|${dkim}|${spf}|${headerFrom}|${envelopeFrom}|${envelopeTo}`;
   for (const d of record.dkimResults) line += `|d ${d.domain} ${d.selector} ${d.result}`;

@@ -2,21 +2,21 @@
  * Reads a DMARC aggregate report (RFC 9990, RFC 7489 and what came before) from a stream of bytes, record by record.
  * What can be repaired is repaired and noted; a row that cannot be used is dropped and counted; nothing is invented.
  */
-import { createHash } from "node:crypto";
+import { createHash, type Hash } from "node:crypto";
 import { joinWarnings, WarningList } from "../model/outcome.ts";
 import type { ItemReading, PartInfo, ReportSink } from "../model/reading.ts";
 import type { DmarcHead, DmarcRecord } from "../model/report.ts";
 import { type ByteSource, checkDeadline, type ReadContext, ReadStop } from "./context.ts";
 import { DMARC_NAMES } from "./dmarc-elements.ts";
-import { buildHead } from "./dmarc-head.ts";
-import { ReportOutput } from "./dmarc-output.ts";
+import { buildHead, hasReportId } from "./dmarc-head.ts";
+import { identityOf, ReportOutput } from "./dmarc-output.ts";
 import { FeedbackWalk } from "./dmarc-walk.ts";
 import { xmlBytes } from "./xml/decode.ts";
 import { Effort } from "./xml/effort.ts";
 import { XmlText } from "./xml/text.ts";
 import { XmlTokenizer } from "./xml/tokenizer.ts";
 
-/** Records that may wait for a head that comes after them; with more, the report is read twice. */
+/** Records that may wait for a head that comes after them, or for an id made of them; with more, the report is read twice. */
 const MOST_HELD = 1000;
 /** Bytes between two looks at the clock. */
 const SLICE = 262_144;
@@ -58,6 +58,10 @@ class Pass {
   #output: ReportOutput | undefined;
   /** Records that wait for the head; null when there were too many of them and only the head is wanted now. */
   #held: DmarcRecord[] | null = [];
+  /** Whether there is an id of the sender's, so that none is to be made of the content; undefined: not known yet. */
+  #hasId: boolean | undefined;
+  /** All records, as long as an id may have to be made of them. */
+  #content: Hash | undefined;
   #seen = 0;
   #dropped = 0;
   #messages = 0;
@@ -68,6 +72,7 @@ class Pass {
     this.#sink = sink;
     this.#part = part;
     this.#known = known;
+    if (known) this.#hasId = true;
     const effort = new Effort();
     const text = new XmlText(this.#warnings, effort);
     this.#walk = new FeedbackWalk(limits, this.#warnings, text, () => this.#recordEnds());
@@ -153,30 +158,35 @@ class Pass {
     return this.#output;
   }
 
-  /** An id for a report without one: of its metadata, for the records are still to come. */
+  /** An id for a report without one: of its metadata and records, whatever their order in the file. */
   #contentId(): string {
     const fields = [...this.#walk.head.fields].sort(([a], [b]) => (a < b ? -1 : 1));
-    return `sha256:${createHash("sha256").update(JSON.stringify(fields)).digest("hex")}`;
+    const records = this.#content?.digest("hex") ?? "";
+    return `sha256:${createHash("sha256").update(JSON.stringify(fields)).update(records).digest("hex")}`;
   }
 
   #recordEnds(): void {
     this.#seen++;
     if (this.#seen > this.#context.limits.records) throw new ReadStop("too-many-records");
-    if (!this.#held) return;
+    if (this.#walk.head.sawMetadata) this.#hasId ??= hasReportId(this.#walk.head, this.#context);
+    if (!this.#held && this.#hasId) return;
     const record = this.#walk.record.build();
     if (typeof record === "string") this.#drop(record);
     else if (!Number.isSafeInteger(this.#messages + record.count))
       this.#drop(`count "${record.count}", with the others`);
     else {
       this.#messages += record.count;
-      this.#take(record, this.#held);
+      if (!this.#hasId) {
+        this.#content ??= createHash("sha256");
+        this.#content.update(identityOf(record));
+      }
+      if (this.#held) this.#take(record, this.#held);
     }
   }
 
-  /** Both sections of the head have ended, or were read before: the record is handed on. Else it waits. */
+  /** The head is known: the record is handed on. Else it waits. */
   #take(record: DmarcRecord, held: DmarcRecord[]): void {
-    const { sawMetadata, sawPolicy } = this.#walk.head;
-    if (this.#known || (sawMetadata && sawPolicy)) {
+    if (this.#known || (this.#hasId && this.#walk.head.sawPolicy)) {
       const output = this.#open();
       for (const earlier of held.splice(0)) output.record(earlier);
       output.record(record);

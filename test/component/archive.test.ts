@@ -139,6 +139,39 @@ describe("the archive", () => {
     });
   });
 
+  it("tells reports without an id apart by all of their content, in whatever order it stands", async () => {
+    const record = /<record>.*<\/record>/.exec(dmarcXml())![0];
+    const numbered = (n: number) => record.replace("192.0.2.1", `198.51.${n >> 8}.${n & 255}`);
+    const [head] = dmarcXml("").split("<record>");
+    const report = (from: number, count: number): string =>
+      `${head}${Array.from({ length: count }, (_, i) => numbered(from + i)).join("")}</feedback>`;
+    const metadataLast = (xml: string): string => {
+      const metadata = /<report_metadata>.*<\/report_metadata>/.exec(xml)![0];
+      return xml.replace(metadata, "").replace("</feedback>", `${metadata}</feedback>`);
+    };
+    const outcomes = async (...xml: string[]) =>
+      (
+        await intake(
+          xml.map((one) => carrying(one)),
+          read,
+        )
+      ).map((r) => [r.outcome, r.items.map((i) => i.ok && i.kept)]);
+    // one record, and more than are held in memory
+    for (const count of [1, 1500]) {
+      const [one, other] = [report(0, count), report(3000, count)];
+      expect(await outcomes(one, other, one, metadataLast(other)), `${count} records`).toEqual([
+        ["imported-with-warnings", ["new"]],
+        ["imported-with-warnings", ["new"]],
+        ["duplicate", ["duplicate"]],
+        ["duplicate", ["duplicate"]],
+      ]);
+    }
+    expect(await total()).toBe(2 * 2 * 1501);
+    const { items } = await reader.reports({}, { limit: 10 });
+    expect(new Set(items.map((r) => r.reportId)).size).toBe(4);
+    for (const { reportId } of items) expect(reportId).toMatch(/^sha256:[0-9a-f]{64}$/);
+  });
+
   it("keeps the sound part of a mail, and nothing of a broken one", async () => {
     const broken = dmarcXml("r2").replace("</record></feedback>", "</rec");
     const [partial, invalid, sound] = await intake(
