@@ -240,7 +240,7 @@ export class Daemon {
   #readLater(result: IntakeResult): void {
     const { mailId, outcome, reason } = result;
     this.#bounces(result);
-    this.#log.info("mail.accepted", { id: `m${mailId}`, outcome, reason, read: "later" });
+    this.#log.info("mail.read", { id: `m${mailId}`, outcome, reason });
   }
 
   // ---- pauses ----------------------------------------------------------------------

@@ -40,6 +40,13 @@ describe("a crowd of senders", () => {
       "archive.record": 1200,
       "archive.unread": 0,
     });
+    const accepted = d.events("mail.accepted");
+    expect(accepted).toHaveLength(400);
+    const later = accepted.filter(({ outcome }) => outcome === "spooled").map(({ id }) => id);
+    await until("the fate of the last mail", () => d.events("mail.read").length >= later.length);
+    const read = d.events("mail.read");
+    expect(read.map(({ id }) => id).sort()).toEqual(later.sort());
+    expect(new Set(read.map(({ outcome }) => outcome))).toEqual(new Set(["imported"]));
   });
 
   it("and a daemon that is killed behind its last 250: all is read after the restart, once", async () => {
