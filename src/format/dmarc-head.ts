@@ -86,7 +86,9 @@ function organisation(
   if (name !== null) return name;
   warnings.add("org-missing");
   const domain = email?.includes("@") ? email.slice(email.lastIndexOf("@") + 1) : null;
-  return domain || context.around().subjectSubmitter || context.around().nameReceiver || "";
+  if (domain) return domain;
+  const { subjectSubmitter, nameReceiver } = context.around();
+  return subjectSubmitter || nameReceiver || "";
 }
 
 const cleanId = (sent: string): string => sent.replace(/^[<\s"]+|[>\s"]+$/g, "");

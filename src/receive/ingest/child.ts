@@ -67,13 +67,14 @@ async function work(): Promise<void> {
   if (first && archive && isMail(first)) {
     await takeIn(archive, takeGroup(queue));
     // senders wait for reading now: those who came before must not wait for ever
-    if (archive.unread >= MOST_UNREAD && mayRead()) await readSomeSpooled(archive);
+    if (unreadNow() >= MOST_UNREAD) await readSomeSpooled(archive);
   } else if (first) await answer(queue.shift()!);
-  else if (archive && mayRead() && !isCrowded()) await readSomeSpooled(archive);
+  else if (archive && unreadNow() > 0 && !isCrowded()) await readSomeSpooled(archive);
   if (large) setImmediate(giveBack); // when nothing refers to it any more
-  running = queue.length > 0 || (mayRead() && !isCrowded());
+  const waits = unreadNow() > 0;
+  running = queue.length > 0 || (waits && !isCrowded());
   if (running) setImmediate(work);
-  else if (mayRead()) idle = setTimeout(goOn, CROWD_MS);
+  else if (waits) idle = setTimeout(goOn, CROWD_MS);
   else idle = setTimeout(() => archive?.checkpoint(), IDLE_MS);
 }
 
@@ -113,9 +114,9 @@ async function takeIn(writer: ArchiveWriter, frames: readonly Frame[]): Promise<
   }
 }
 
-/** There is stored mail to be read. */
-function mayRead(): boolean {
-  return reading && !troubled && archive !== undefined && archive.unread > 0;
+/** Stored mails that may be read now; it asks the archive. */
+function unreadNow(): number {
+  return reading && !troubled && archive ? archive.unread : 0;
 }
 
 function giveBack(): void {

@@ -43,6 +43,10 @@ interface Waiting {
   tries: number;
 }
 
+function bytesOf(batch: readonly Waiting[]): number {
+  return batch.reduce((sum, { intake }) => sum + intake.raw.byteLength, 0);
+}
+
 export interface IngestOptions {
   readonly config: Config;
   /** Path of archive.db. */
@@ -244,7 +248,7 @@ class Supervisor implements Ingest {
       n++;
     }
     const batch = this.#queue.splice(0, n);
-    this.#queuedBytes -= batch.reduce((sum, { intake }) => sum + intake.raw.byteLength, 0);
+    this.#queuedBytes -= bytesOf(batch);
     return batch;
   }
 
@@ -252,7 +256,7 @@ class Supervisor implements Ingest {
     this.#count.batches++;
     this.#count.mails += batch.length;
     this.#outstanding += batch.length;
-    const bytes = batch.reduce((sum, { intake }) => sum + intake.raw.byteLength, 0);
+    const bytes = bytesOf(batch);
     this.#outstandingBytes += bytes;
     try {
       this.#settle(batch, await this.#ask(process, batch));

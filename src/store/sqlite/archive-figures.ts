@@ -35,6 +35,7 @@ interface Repair {
   readonly detail: string | null;
 }
 
+const NO_REPORTS = { reports: 0, reporters: 0 };
 const NO_MESSAGES = { messages: 0, pass: 0, fail: 0, unknown: 0 };
 
 /** Messages of a packed evaluation, added to what there is. */
@@ -46,13 +47,8 @@ function plus<T extends typeof NO_MESSAGES>(sum: T, ev: number, messages: number
 /** A domain and an organisation as one number: domain id times this, plus organisation id. */
 const PAIR = 2 ** 26;
 
-function countsOf(orgs: ReadonlyMap<number, number> | undefined): Pick<AboutDomain, "reports" | "reporters"> {
-  const reports = [...(orgs?.values() ?? [])].reduce((sum, n) => sum + n, 0);
-  return { reports, reporters: orgs?.size ?? 0 };
-}
-
 /** The condition on rows of a table with `domain_id` and `org_id`. */
-function about(table: string, { domainId, orgIds }: FigureIds): string {
+function idTerms(table: string, { domainId, orgIds }: FigureIds): string {
   const domain = `${table}.domain_id ${domainId === undefined ? "IS NOT NULL" : `= ${Number(domainId)}`}`;
   return orgIds === undefined ? domain : `${domain} AND org_id IN (${orgIds.map(Number).join(", ")})`;
 }
@@ -64,17 +60,20 @@ export function makeFigures({ all, one }: Ask): Figures {
   function aboutDomains(filter: ArchiveFilter, ids: FigureIds): Map<number, AboutDomain> {
     const ever = all<AboutDomain>(
       `SELECT domain_id, sum(reports) AS reports, count(*) AS reporters, max(last_received) AS last
-       FROM domain_org AS about WHERE reports > 0 AND ${about("about", ids)} GROUP BY domain_id`,
+       FROM domain_org WHERE reports > 0 AND ${idTerms("domain_org", ids)} GROUP BY domain_id`,
     );
-    const found = hasWindow(filter) ? reportersIn(filter, ids) : undefined;
-    return new Map(
-      ever.map((row) => [row.domain_id, found ? { ...row, ...countsOf(found.get(row.domain_id)) } : row]),
-    );
+    if (hasWindow(filter)) {
+      const counted = reportersIn(filter, ids);
+      return new Map(
+        ever.map((row) => [row.domain_id, { ...row, ...(counted.get(row.domain_id) ?? NO_REPORTS) }]),
+      );
+    }
+    return new Map(ever.map((row) => [row.domain_id, row]));
   }
 
-  /** Reports of the window by domain and organisation. */
-  function reportersIn(filter: ArchiveFilter, ids: FigureIds): Map<number, Map<number, number>> {
-    const within = reportsIn(filter, ["domain_id", "org_id"], { sql: about("report", ids), values: [] });
+  /** Reports of the window and their organisations, by domain. */
+  function reportersIn(filter: ArchiveFilter, ids: FigureIds): Map<number, typeof NO_REPORTS> {
+    const within = reportsIn(filter, ["domain_id", "org_id"], { sql: idTerms("report", ids), values: [] });
     const pair = `domain_id * ${PAIR} + org_id`;
     // counted here: grouping so many rows takes twice the time
     const firsts = one<{ pairs: string }>(
@@ -84,18 +83,18 @@ export function makeFigures({ all, one }: Ask): Figures {
     const others = one<{ pairs: string }>(
       `SELECT json_group_array(also.${pair}) AS pairs
        FROM report_also AS also CROSS JOIN report ON report.id = also.report_id
-       WHERE "begin" < ? AND "end" >= ? AND ${about("also", ids)}`,
+       WHERE "begin" < ? AND "end" >= ? AND ${idTerms("also", ids)}`,
       filter.until ?? Number.MAX_SAFE_INTEGER,
       filter.since ?? 0,
     )!;
     const counts = new Map<number, number>();
     for (const text of [firsts.pairs, others.pairs])
       for (const key of JSON.parse(text) as number[]) counts.set(key, (counts.get(key) ?? 0) + 1);
-    const domains = new Map<number, Map<number, number>>();
-    for (const [key, reports] of counts) {
+    const domains = new Map<number, typeof NO_REPORTS>();
+    for (const [key, count] of counts) {
       const domain = Math.floor(key / PAIR);
-      const orgs = domains.get(domain) ?? new Map<number, number>();
-      domains.set(domain, orgs.set(key % PAIR, reports));
+      const { reports, reporters } = domains.get(domain) ?? NO_REPORTS;
+      domains.set(domain, { reports: reports + count, reporters: reporters + 1 });
     }
     return domains;
   }

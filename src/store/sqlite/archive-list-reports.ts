@@ -130,8 +130,10 @@ export function makeReportLists(
     );
   }
 
+  const detailRow = (id: number): ReportDetailRow | undefined => one<ReportDetailRow>(DETAIL, id);
+
   const detail = (id: number): ReportDetail | undefined => {
-    const row = one<ReportDetailRow>(DETAIL, id);
+    const row = detailRow(id);
     if (!row) return undefined;
     const part = { name: row.part_name, mediaType: row.part_type, size: row.part_size };
     return { ...toReport(row), head: headOf(row), part };
@@ -166,42 +168,42 @@ export function makeReportLists(
     }
   }
 
+  /** The head of a report that is in the archive. */
+  const headBy = ({ id }: ReceivedReport): ReportDetail["head"] => headOf(detailRow(numberOf(id, "r")!)!);
+
   const policyRows = (id: number): PolicyRow[] =>
     all<PolicyRow>("SELECT * FROM tls_policy WHERE report_id = ? ORDER BY seq", id);
 
+  /** A policy without what failed. */
+  function policyOf({ type, domain, successes, failures, body }: PolicyRow) {
+    const more = JSON.parse(body) as Pick<TlsPolicyResult, "policyTypeRaw" | "policyStrings" | "mxHosts">;
+    return { policyType: type, policyDomain: domain, successes, failures, ...more };
+  }
+
   function toTls(report: ReceivedReport): TlsRow[] {
     const id = numberOf(report.id, "r")!;
-    const rows = policyRows(id).map(({ seq, type, domain, successes, failures, body }): TlsRow => {
-      const more = JSON.parse(body) as Pick<TlsPolicyResult, "policyTypeRaw" | "policyStrings" | "mxHosts">;
+    const rows = policyRows(id).map((row): TlsRow => {
       const resultTypes = all<{ resultType: string; sessions: number }>(
         `SELECT result_type AS resultType, sum(sessions) AS sessions FROM tls_failure
          WHERE report_id = ? AND policy_seq = ? GROUP BY result_type ORDER BY sessions DESC, result_type LIMIT ?`,
         id,
-        seq,
+        row.seq,
         MOST_RESULT_TYPES,
       );
-      return {
-        report,
-        policy: { policyType: type, policyDomain: domain, successes, failures, ...more },
-        resultTypes,
-      };
+      return { report, policy: policyOf(row), resultTypes };
     });
     return rows.length > 0 ? rows : [{ report, policy: null, resultTypes: [] }];
   }
 
   function toFeedback(report: ReceivedReport): FeedbackRow[] {
-    const {
-      fields: _fields,
-      sample,
-      ...feedback
-    } = detail(numberOf(report.id, "r")!)!.head as FeedbackReport;
+    const { fields: _fields, sample, ...feedback } = headBy(report) as FeedbackReport;
     if (sample === null) return [{ report, feedback, sample }];
     const { headers: _headers, body: _body, ...about } = sample;
     return [{ report, feedback, sample: about }];
   }
 
   function toDeliveries(report: ReceivedReport): DeliveryRow[] {
-    const { recipients, ...dsn } = detail(numberOf(report.id, "r")!)!.head as DsnReport;
+    const { recipients, ...dsn } = headBy(report) as DsnReport;
     return (recipients.length > 0 ? recipients : [null]).map((recipient) => ({ report, dsn, recipient }));
   }
 
@@ -215,26 +217,15 @@ export function makeReportLists(
     report: (id) => detail(numberOf(id, "r") ?? -1),
     tlsPolicies(reportId) {
       const id = numberOf(reportId, "r") ?? -1;
-      return policyRows(id).map((p): TlsPolicyResult => {
-        const more = JSON.parse(p.body) as Pick<
-          TlsPolicyResult,
-          "policyTypeRaw" | "policyStrings" | "mxHosts"
-        >;
+      return policyRows(id).map((row): TlsPolicyResult => {
         const details = all<TlsPolicyResult["details"][number]>(
           `SELECT result_type AS resultType, sending_ip AS sendingMtaIp, mx AS receivingMxHostname, helo AS receivingMxHelo,
              receiving_ip AS receivingIp, sessions AS failedSessions, info AS additionalInformation, reason_code AS failureReasonCode
            FROM tls_failure WHERE report_id = ? AND policy_seq = ? ORDER BY seq`,
           id,
-          p.seq,
+          row.seq,
         );
-        return {
-          policyType: p.type,
-          policyDomain: p.domain,
-          successes: p.successes,
-          failures: p.failures,
-          details,
-          ...more,
-        };
+        return { ...policyOf(row), details };
       });
     },
     tls: (filter, page) => expanded({ ...filter, kind: "tls" }, page, toTls),

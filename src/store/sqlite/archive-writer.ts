@@ -188,14 +188,17 @@ export function openArchiveWriter(
   }
 
   /** Reads a spooled mail, of which only the raw bytes and the envelope are there. */
-  function readSpooledOne(mailId: number, read: ReadMail): IntakeResult {
-    sums.count(UNREAD, -1);
+  function readSpooledOne(mailId: number, read: ReadMail): Read {
     const stored = mails.load(mailId);
-    if (!stored) return settled(mailId, failed(mailId, "internal", "the raw mail is gone"));
-    if (stored.tries > MOST_TRIES) {
-      return settled(mailId, failed(mailId, "internal", `reading did not end ${MOST_TRIES} times`));
-    }
-    const result = settled(mailId, readOne(mailId, stored.intake, read));
+    if (!stored) return failed(mailId, "internal", "the raw mail is gone");
+    if (stored.tries > MOST_TRIES)
+      return failed(mailId, "internal", `reading did not end ${MOST_TRIES} times`);
+    return readOne(mailId, stored.intake, read);
+  }
+
+  function settledSpooled(mailId: number, reading: Read): IntakeResult {
+    sums.count(UNREAD, -1);
+    const result = settled(mailId, reading);
     if (NO_RAW.has(result.outcome)) mails.dropRaw(mailId);
     return result;
   }
@@ -212,7 +215,7 @@ export function openArchiveWriter(
     const anew = (reading: (intake: Intake) => Read) => (): IntakeResult[] => {
       const stored = mails.load(mailId);
       if (!stored) return [];
-      unread(mailId, stored);
+      takeBack(mailId, stored);
       return [settled(mailId, reading(stored.intake))];
     };
     return attempt(
@@ -222,7 +225,7 @@ export function openArchiveWriter(
   }
 
   /** Takes back what a mail's reading left: reports, sums and outcome. */
-  function unread(mailId: number, { state, outcome }: StoredMail): void {
+  function takeBack(mailId: number, { state, outcome }: StoredMail): void {
     for (const reportId of reportsOf.all(mailId)) reports.remove(reportId);
     if (state === "spooled") sums.count(UNREAD, -1);
     if (outcome !== null) sums.count(`archive.outcome.${outcome}`, -1);
@@ -257,11 +260,8 @@ export function openArchiveWriter(
       transaction(() => ids.forEach(mails.begun));
       return eachOrAlone(
         ids,
-        (mailId) => readSpooledOne(mailId, read),
-        (mailId, error) => {
-          sums.count(UNREAD, -1);
-          return settled(mailId, failed(mailId, "internal", errorText(error)));
-        },
+        (mailId) => settledSpooled(mailId, readSpooledOne(mailId, read)),
+        (mailId, error) => settledSpooled(mailId, failed(mailId, "internal", errorText(error))),
       );
     },
 
