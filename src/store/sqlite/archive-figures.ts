@@ -44,9 +44,6 @@ function plus<T extends typeof NO_MESSAGES>(sum: T, ev: number, messages: number
   return { ...sum, messages: sum.messages + messages, [verdict]: sum[verdict] + messages };
 }
 
-/** A domain and an organisation as one number: domain id times this, plus organisation id. */
-const PAIR = 2 ** 26;
-
 /** The condition on rows of a table with `domain_id` and `org_id`. */
 function idTerms(table: string, { domainId, orgIds }: FigureIds): string {
   const domain = `${table}.domain_id ${domainId === undefined ? "IS NOT NULL" : `= ${Number(domainId)}`}`;
@@ -74,7 +71,9 @@ export function makeFigures({ all, one }: Ask): Figures {
   /** Reports of the window and their organisations, by domain. */
   function reportersIn(filter: ArchiveFilter, ids: FigureIds): Map<number, typeof NO_REPORTS> {
     const within = reportsIn(filter, ["domain_id", "org_id"], { sql: idTerms("report", ids), values: [] });
-    const pair = `domain_id * ${PAIR} + org_id`;
+    // a domain and an organisation as one number, and a small one: many are written and read as text
+    const { orgs } = one<{ orgs: number }>("SELECT coalesce(max(id), 0) + 1 AS orgs FROM org")!;
+    const pair = `domain_id * ${orgs} + org_id`;
     // counted here: grouping so many rows takes twice the time
     const firsts = one<{ pairs: string }>(
       `SELECT json_group_array(${pair}) AS pairs FROM ${within.sql}`,
@@ -92,7 +91,7 @@ export function makeFigures({ all, one }: Ask): Figures {
       for (const key of JSON.parse(text) as number[]) counts.set(key, (counts.get(key) ?? 0) + 1);
     const domains = new Map<number, typeof NO_REPORTS>();
     for (const [key, count] of counts) {
-      const domain = Math.floor(key / PAIR);
+      const domain = Math.floor(key / orgs);
       const { reports, reporters } = domains.get(domain) ?? NO_REPORTS;
       domains.set(domain, { reports: reports + count, reporters: reporters + 1 });
     }
