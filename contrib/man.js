@@ -1,15 +1,16 @@
 /**
- * Writes the manual pages (mdoc) from the tables that the programs use: commands, configuration keys, codes, log events.
+ * Writes the manual pages (mdoc) from the tables that the programs use: commands, configuration keys, codes, log events;
+ * and without FOLDER the example configuration too.
  * node contrib/man.js [FOLDER]        (after `npm run build`; default: etc/man)
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { describedKeys } from "../dist/config/example.js";
+import { describedKeys, exampleConfig } from "../dist/config/example.js";
 import { COMMANDS } from "../dist/ctl/commands.js";
 import { GLOBAL_OPTIONS } from "../dist/ctl/grammar.js";
 import { ERROR_CODES } from "../dist/lib/errors.js";
-import { LOG_EVENTS } from "../dist/lib/log.js";
+import { LOG_EVENTS } from "../dist/lib/log/log.js";
 import { NOTES, OUTCOMES, REASONS, WARNINGS } from "../dist/model/outcome.js";
 
 /** Text that mdoc takes as it is. */
@@ -287,4 +288,6 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const folder = process.argv[2] ?? fileURLToPath(new URL("../etc/man", import.meta.url));
   mkdirSync(folder, { recursive: true });
   for (const [name, text] of Object.entries(manualPages())) writeFileSync(join(folder, name), text);
+  if (process.argv[2] === undefined)
+    writeFileSync(fileURLToPath(new URL("../mailreportd.conf.example", import.meta.url)), exampleConfig());
 }

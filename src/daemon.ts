@@ -13,30 +13,30 @@ import { diffConfig } from "./config/print.ts";
 import type { Config } from "./config/schema.ts";
 import { type ControlServer, startControl } from "./control/server.ts";
 import type { ReloadAnswer, Services, StatusAnswer } from "./control/services.ts";
+import { Housekeeping } from "./daemon/housekeeping.ts";
+import { loadSigningKeys, makeResolver, makeStateDirectory, TRY_OUT_HINTS } from "./daemon/setup.ts";
+import { type DaemonParts, statsOf, subsystemsOf } from "./daemon/status.ts";
 import { Delivery } from "./deliver/runner.ts";
 import { makeFeeder } from "./feed/batch.ts";
 import { type FeedSocket, startFeedSocket } from "./feed/socket.ts";
-import type { SigningKey } from "./format/dkim-sign.ts";
-import { Housekeeping } from "./housekeeping.ts";
+import type { SigningKey } from "./format/mail/dkim-sign.ts";
 import { type Clock, epochSeconds } from "./lib/clock.ts";
 import { errorText, MailreportError } from "./lib/errors.ts";
 import type { RandomBytes } from "./lib/ids.ts";
-import type { Log } from "./lib/log.ts";
-import type { LogSink } from "./lib/pino-log.ts";
+import type { Log } from "./lib/log/log.ts";
+import type { LogSink } from "./lib/log/pino.ts";
 import type { Subsystem } from "./model/queue.ts";
-import { type CarrierCheck, makeCarrierCheck, NOT_VERIFIED } from "./receive/carrier/verify.ts";
+import { type MessageVerifier, makeMessageVerifier, NOT_VERIFIED } from "./receive/auth/verify.ts";
 import { type Ingest, startIngest } from "./receive/ingest/supervisor.ts";
 import { type SmtpListeners, startSmtp } from "./receive/smtp/server.ts";
 import { makeCounter } from "./report/counter.ts";
-import { messageOfReturnPath } from "./report/outbox.ts";
+import { messageOfReturnPath } from "./report/messages.ts";
 import { Scheduler } from "./report/scheduler.ts";
-import { loadSigningKeys, makeResolver, makeStateDirectory, TRY_OUT_HINTS } from "./setup.ts";
-import { statsOf, subsystemsOf, type Watched } from "./status.ts";
 import type { ArchiveReader, IntakeResult } from "./store/archive.ts";
 import type { QueueStore } from "./store/queue.ts";
+import { startArchiveReader } from "./store/sqlite/archive/reader-client.ts";
 import { type StateLock, takeStateLock } from "./store/sqlite/lock.ts";
-import { openQueueStore } from "./store/sqlite/queue-store.ts";
-import { startArchiveReader } from "./store/sqlite/reader-client.ts";
+import { openQueueStore } from "./store/sqlite/queue/store.ts";
 
 const PACKAGE_ROOT = join(dirname(fileURLToPath(import.meta.url)), "..");
 
@@ -92,7 +92,7 @@ export class Daemon {
   #keys: readonly SigningKey[] = [];
   #scheduler!: Scheduler;
   #delivery!: Delivery;
-  #carrier!: CarrierCheck;
+  #verifier!: MessageVerifier;
   #smtp!: SmtpListeners;
   #stopping: Promise<void> | undefined;
   #housekeeping!: Housekeeping;
@@ -145,7 +145,7 @@ export class Daemon {
     this.#archive = startArchiveReader(
       archivePath,
       (error) => this.#log.error("store.problem", { what: "reader", error: errorText(error) }),
-      () => this.#ingest.caughtUp(CATCH_UP_MS),
+      () => this.#ingest.allParsed(CATCH_UP_MS),
     );
     this.#stops.push(() => this.#archive.close());
     this.#log.info("store.opened", { path: archivePath });
@@ -181,19 +181,19 @@ export class Daemon {
     });
     const feeder = makeFeeder({ config: () => this.#config, clock, count });
     for (const subsystem of this.#options.paused) this.#pause(subsystem, null, "command line", null);
-    this.#ingest.pauseReading(this.#isPaused("mda"));
+    this.#ingest.pauseParsing(this.#isPaused("mda"));
     for (const { name, socket } of config.feed) {
       const feed: FeedSocket = await startFeedSocket({ name, path: socket, feeder, log: this.#log });
       this.#stops.push(() => feed.stop());
     }
-    this.#carrier = makeCarrierCheck({ config: () => this.#config, resolver, clock, log: this.#log });
-    await this.#carrier.prepare();
+    this.#verifier = makeMessageVerifier({ config: () => this.#config, resolver, clock, log: this.#log });
+    await this.#verifier.prepare();
     this.#smtp = await startSmtp({
       config,
       ingest: this.#ingest,
       clock,
       log: this.#log,
-      verify: (raw, facts) => this.#carrier.verify(raw, facts),
+      verify: (raw, facts) => this.#verifier.verify(raw, facts),
       isReturnPath: (address) => messageOfReturnPath(address, secret) !== undefined,
       onAccepted: (accepted) => {
         if (!accepted.spooled) this.#bounces(accepted.result);
@@ -240,7 +240,7 @@ export class Daemon {
   #readLater(result: IntakeResult): void {
     const { mailId, outcome, reason } = result;
     this.#bounces(result);
-    this.#log.info("mail.read", { id: `m${mailId}`, outcome, reason });
+    this.#log.info("mail.parsed", { id: `m${mailId}`, outcome, reason });
   }
 
   // ---- pauses ----------------------------------------------------------------------
@@ -264,7 +264,7 @@ export class Daemon {
 
   #applyPauses(): void {
     this.#smtp.pauseIntake(this.#isPaused("smtp"));
-    this.#ingest.pauseReading(this.#isPaused("mda"));
+    this.#ingest.pauseParsing(this.#isPaused("mda"));
     this.#delivery.wake();
     this.#scheduler.wake();
   }
@@ -278,7 +278,7 @@ export class Daemon {
       archive: this.#archive,
       outgoing: this.#scheduler,
       importOne: ({ raw, fileName, form }) =>
-        this.#ingest.acceptAndRead({
+        this.#ingest.acceptAndParse({
           raw,
           hints: { form, fileName, receivedAt: epochSeconds(clock) },
           source: "import",
@@ -323,20 +323,20 @@ export class Daemon {
     };
   }
 
-  #watched(): Watched {
+  #parts(): DaemonParts {
     return {
       archive: this.#archive,
       queue: this.#queue,
       ingest: this.#ingest,
       smtp: this.#smtp,
-      carrier: this.#carrier,
+      verifier: this.#verifier,
       delivery: this.#delivery,
     };
   }
 
   async #stats(): Promise<Record<string, number>> {
     return {
-      ...(await statsOf(this.#watched())),
+      ...(await statsOf(this.#parts())),
       "daemon.loop.max_ms": Math.round(this.#loop.max / 1e6),
       "daemon.rss": process.memoryUsage().rss,
       "log.lost": this.#options.sink.lost(),
@@ -350,7 +350,7 @@ export class Daemon {
       pid: process.pid,
       startedAt: this.#startedAt,
       hostname: this.#config.hostname,
-      subsystems: subsystemsOf(this.#watched(), (subsystem) => this.#isPaused(subsystem)),
+      subsystems: subsystemsOf(this.#parts(), (subsystem) => this.#isPaused(subsystem)),
     };
   }
 

@@ -2,7 +2,7 @@
 /** The control client's program: surroundings in, exit code out. */
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline/promises";
-import { run } from "../ctl/run.ts";
+import { run } from "../ctl/run/run.ts";
 import { clean } from "../lib/text.ts";
 
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
@@ -29,7 +29,7 @@ const code = await run({
     // the readers of formats are loaded only when files are to be read
     const [{ checkFile }, { splitCollection }, { configSchema }] = await Promise.all([
       import("../format/check.ts"),
-      import("../format/collection.ts"),
+      import("../format/container/collection.ts"),
       import("../config/schema.ts"),
     ]);
     const { limits } = configSchema.parse({});
@@ -47,7 +47,7 @@ const code = await run({
       split: (chunks, name) =>
         splitCollection(chunks, (member, stop) => {
           const what = member === null ? name : `${name}#${member}`;
-          process.stderr.write(`mailreportctl: ${clean(what)}: passed over: ${clean(stop.message)}\n`);
+          process.stderr.write(`mailreportctl: ${clean(what)}: skipped: ${clean(stop.message)}\n`);
         }),
     };
   },

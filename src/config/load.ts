@@ -6,7 +6,7 @@ import type { z } from "zod";
 import { errorText } from "../lib/errors.ts";
 import { nearest } from "../lib/text.ts";
 import { isWithin, normalizeDomain, parseAddress } from "../model/domain-name.ts";
-import { type Place, placesOf, plainValue } from "./positions.ts";
+import { plainValue, positionsOf, type SourcePosition } from "./positions.ts";
 import { type Config, configSchema, type RawConfig } from "./schema.ts";
 
 export interface Environment {
@@ -64,10 +64,10 @@ export function loadConfig(file: string, environment: Environment, overrides: Ov
     };
     return { ok: false, problems: [problem] };
   }
-  const places = placesOf(ast);
+  const positions = positionsOf(ast);
   const problems: Problem[] = [];
   const report = (path: readonly PropertyKey[], what: string): void => {
-    const { line, column } = placeOf(places, path);
+    const { line, column } = positionOf(positions, path);
     problems.push({ file, line, column, path: dotted(path), what });
   };
   const parsed = configSchema.safeParse(plainValue(ast));
@@ -94,9 +94,12 @@ function dotted(path: readonly PropertyKey[]): string {
 }
 
 /** The place of a key, else of what holds it. */
-function placeOf(places: ReadonlyMap<string, Place>, path: readonly PropertyKey[]): Place {
+function positionOf(
+  positions: ReadonlyMap<string, SourcePosition>,
+  path: readonly PropertyKey[],
+): SourcePosition {
   for (let n = path.length; n > 0; n--) {
-    const place = places.get(dotted(path.slice(0, n)));
+    const place = positions.get(dotted(path.slice(0, n)));
     if (place) return place;
   }
   return { line: 1, column: 1 };

@@ -3,7 +3,7 @@ import { getStaticTOMLValue, type parseTOML } from "toml-eslint-parser";
 
 type Ast = ReturnType<typeof parseTOML>;
 
-export interface Place {
+export interface SourcePosition {
   /** From 1. */
   readonly line: number;
   readonly column: number;
@@ -26,14 +26,15 @@ export function plainValue(ast: Ast): unknown {
 }
 
 /** Dotted path (`recipient[1].address`) → where its key stands. */
-export function placesOf(ast: Ast): ReadonlyMap<string, Place> {
-  const places = new Map<string, Place>();
+export function positionsOf(ast: Ast): ReadonlyMap<string, SourcePosition> {
+  const positions = new Map<string, SourcePosition>();
   const note = (path: readonly (string | number)[], node: Node): void => {
     const text = path.reduce<string>(
       (out, key) => (typeof key === "number" ? `${out}[${key}]` : out === "" ? key : `${out}.${key}`),
       "",
     );
-    if (!places.has(text)) places.set(text, { line: node.loc.start.line, column: node.loc.start.column + 1 });
+    if (!positions.has(text))
+      positions.set(text, { line: node.loc.start.line, column: node.loc.start.column + 1 });
   };
   const walk = (node: Node, path: readonly (string | number)[]): void => {
     if (node.type === "TOMLTable") {
@@ -55,7 +56,7 @@ export function placesOf(ast: Ast): ReadonlyMap<string, Place> {
     } else for (const child of node.body ?? []) walk(child, path);
   };
   walk(ast as unknown as Node, []);
-  return places;
+  return positions;
 }
 
 function keyName(key: Node): string {

@@ -224,7 +224,7 @@ const receive = z.strictObject({
     .max(1000)
     .default([])
     .describe(
-      "Addresses and networks that these front servers connect from, beside LMTP and the local networks (loopback, private).",
+      "Addresses and networks that these trusted upstream MTAs connect from, beside LMTP and the local networks (loopback, private).",
     ),
 });
 
@@ -402,7 +402,7 @@ export const configSchema = z.strictObject({
   allow_root: z.boolean().default(false).describe("Run as root (containers); normally refused."),
   log: log.prefault({}).describe("Where and how much is logged."),
   smtp: smtp.prefault({}).describe("The server that takes report mail."),
-  lmtp: lmtp.prefault({}).describe("The same over LMTP, behind a front server."),
+  lmtp: lmtp.prefault({}).describe("The same over LMTP, behind a trusted upstream MTA."),
   recipient: z
     .array(recipient)
     .max(10_000)

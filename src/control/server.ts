@@ -5,8 +5,8 @@ import { fastify } from "fastify";
 import { serializerCompiler, validatorCompiler } from "fastify-type-provider-zod";
 import type { Config } from "../config/schema.ts";
 import { errorText, MailreportError } from "../lib/errors.ts";
-import type { Log } from "../lib/log.ts";
-import { addRoutes } from "./routes.ts";
+import type { Log } from "../lib/log/log.ts";
+import { addRoutes } from "./routes/routes.ts";
 import type { Services } from "./services.ts";
 import { API_HEADER, API_VERSION } from "./wire.ts";
 

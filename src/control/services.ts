@@ -1,12 +1,12 @@
 /** What the routes need of the daemon; made in daemon.ts, faked in tests. */
 
-import type { LogLevel } from "../lib/log.ts";
+import type { LogLevel } from "../lib/log/log.ts";
 import type { OutgoingReport } from "../model/outgoing.ts";
 import type { Subsystem } from "../model/queue.ts";
 import type { ArchiveReader, IntakeResult, ReceivedMail } from "../store/archive.ts";
 import type { QueueStore } from "../store/queue.ts";
 
-export interface FeedAnswer {
+export interface FeedReply {
   readonly accepted: number;
   readonly repeated: number;
   readonly rejected: number;
@@ -24,7 +24,7 @@ export interface OutgoingService {
   preview(typed: string): Promise<Uint8Array>;
   explain(typed: string): Promise<{
     readonly report: OutgoingReport;
-    readonly gates: readonly { readonly gate: string; readonly ok: boolean; readonly detail: string }[];
+    readonly checks: readonly { readonly check: string; readonly ok: boolean; readonly detail: string }[];
     readonly verdict: string;
   }>;
   cancel(typed: string): OutgoingReport;
@@ -72,7 +72,7 @@ export interface Services {
     readonly form: "mail" | "file";
   }): Promise<IntakeResult>;
   reparse(mails: readonly ReceivedMail[]): Promise<readonly IntakeResult[]>;
-  feed(name: string, lines: readonly string[], firstLine: number): FeedAnswer;
+  feed(name: string, lines: readonly string[], firstLine: number): FeedReply;
   stats(): Promise<Record<string, number>>;
   status(): StatusAnswer;
   /** True when it changed something. */

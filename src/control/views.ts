@@ -2,11 +2,13 @@
 import { iso } from "../lib/units.ts";
 import type { OutgoingReport } from "../model/outgoing.ts";
 import type { Envelope } from "../model/queue.ts";
+import { wireReports } from "../model/wire-report.ts";
 import type {
   DayFigures,
   DeliveryRow,
   DomainSummary,
   FeedbackRow,
+  IntakeResult,
   ReceivedMail,
   ReceivedReport,
   ReporterSummary,
@@ -245,3 +247,16 @@ export const dayView = (d: DayFigures) =>
     fail: d.fail,
     unknown: d.unknown,
   }) satisfies WireItem<"days">;
+
+/** One file of an import, or one member of a collection, and what became of it. */
+export function importView(file: string, member: string | null, result: IntakeResult) {
+  const { outcome, reason } = result;
+  return {
+    file,
+    ...(member === null ? {} : { member }),
+    outcome,
+    reason,
+    reports: wireReports(result.items),
+    mail: `m${result.mailId}`,
+  };
+}

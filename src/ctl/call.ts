@@ -5,7 +5,6 @@ import { parseOutgoingId } from "../model/outgoing.ts";
 import { type Client, ClientError } from "./client.ts";
 import type { Command } from "./commands.ts";
 import { type Parsed, UsageError } from "./grammar.ts";
-import type { FileTools } from "./import.ts";
 import {
   type Column,
   csvLine,
@@ -17,6 +16,7 @@ import {
   titleLine,
   tsvLine,
 } from "./render.ts";
+import type { FileTools } from "./run/import.ts";
 import { readTime } from "./times.ts";
 
 export interface Surroundings {

@@ -68,7 +68,7 @@ export const COMMANDS: readonly Command[] = [
     run: "outgoing",
     words: ["show", "reports"],
     options: [...outgoing, ...page],
-    help: "reports that we owe",
+    help: "outgoing reports: the reports that are due to others",
   },
   {
     run: "report",
@@ -80,7 +80,7 @@ export const COMMANDS: readonly Command[] = [
       { name: "raw", help: "the mail or message it is in" },
       { name: "rows", help: "its rows" },
     ],
-    help: "one report: received (r42) or owed (d!…, t!…)",
+    help: "one report: received (r42) or outgoing (d!…, t!…)",
   },
   {
     run: "received",
@@ -179,7 +179,7 @@ export const COMMANDS: readonly Command[] = [
     operands: "ID...|all",
     most: 1000,
     options: envelopes,
-    help: "remove envelopes, or cancel owed reports",
+    help: "remove envelopes, or cancel outgoing reports",
   },
   {
     run: "hold",
@@ -187,7 +187,7 @@ export const COMMANDS: readonly Command[] = [
     operands: "ID...|all",
     most: 1000,
     options: envelopes,
-    help: "hold envelopes or owed reports",
+    help: "hold envelopes or outgoing reports",
   },
   {
     run: "release",
@@ -222,9 +222,9 @@ export const COMMANDS: readonly Command[] = [
       classic: true,
       ...(subsystem === "mta" ? { operands: "[for DOMAIN]", most: 2 } : {}),
       help: {
-        smtp: "take no new mail sessions",
+        smtp: "accept no new SMTP sessions (421)",
         mta: "deliver nothing",
-        mda: "store mail without reading it",
+        mda: "store mail without parsing it (mda: the report parser)",
       }[subsystem],
     },
     {
@@ -232,16 +232,20 @@ export const COMMANDS: readonly Command[] = [
       words: ["resume", subsystem],
       classic: true,
       ...(subsystem === "mta" ? { operands: "[for DOMAIN]", most: 2 } : {}),
-      help: "the contrary",
+      help: {
+        smtp: "accept SMTP sessions again",
+        mta: "deliver again",
+        mda: "parse mail again, and the backlog",
+      }[subsystem],
     },
   ]),
   { run: "pause", words: ["pause", "scheduler"], help: "compose no reports" },
-  { run: "resume", words: ["resume", "scheduler"], help: "the contrary" },
+  { run: "resume", words: ["resume", "scheduler"], help: "compose due reports again" },
   {
     run: "outgoing",
     words: ["report", "list"],
     options: [...outgoing, ...page],
-    help: "reports that we owe",
+    help: "outgoing reports: the reports that are due to others",
   },
   {
     run: "reportStatus",
@@ -249,7 +253,7 @@ export const COMMANDS: readonly Command[] = [
     operands: "ID...",
     least: 1,
     most: 100,
-    help: "details of owed reports",
+    help: "details of outgoing reports",
   },
   {
     run: "reportCancel",
@@ -257,7 +261,7 @@ export const COMMANDS: readonly Command[] = [
     operands: "ID...",
     least: 1,
     most: 1000,
-    help: "do not send owed reports",
+    help: "do not send outgoing reports",
   },
   {
     run: "reportSend",
@@ -265,7 +269,7 @@ export const COMMANDS: readonly Command[] = [
     operands: "ID...",
     least: 1,
     most: 100,
-    help: "send owed reports now; an open period is closed",
+    help: "send outgoing reports now; an open period is closed",
   },
   {
     run: "reportPreview",
@@ -289,7 +293,7 @@ export const COMMANDS: readonly Command[] = [
     operands: "ID...",
     least: 1,
     most: 1000,
-    help: "hold owed reports",
+    help: "hold outgoing reports",
   },
   {
     run: "release",
@@ -397,9 +401,9 @@ export const COMMANDS: readonly Command[] = [
     most: 1,
     help: "copy both databases to a new directory, while they are in use",
   },
-  { run: "dbCheck", words: ["db", "check"], help: "see whether the databases are sound" },
+  { run: "dbCheck", words: ["db", "check"], help: "check the integrity of both databases" },
   { run: "dbVacuum", words: ["db", "vacuum"], help: "give unused space back; intake waits meanwhile" },
-  { run: "dbPrune", words: ["db", "prune"], help: "delete now what has had its time (--dry-run counts it)" },
+  { run: "dbPrune", words: ["db", "prune"], help: "delete now what has expired (--dry-run counts it)" },
   { run: "dbStats", words: ["db", "stats"], help: "size and content of the databases" },
   { run: "reload", words: ["reload"], help: "read the configuration again" },
   { run: "stop", words: ["stop"], help: "end the daemon" },

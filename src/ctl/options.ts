@@ -15,9 +15,9 @@ export const option = (
   help: string,
   more: Pick<OptionSpec, "short" | "values"> = {},
 ): OptionSpec => ({ name, value, help, ...more });
-const OWED = ["dmarc", "tls"] as const;
+const OUTGOING_KINDS = ["dmarc", "tls"] as const;
 export const envelopes: readonly OptionSpec[] = [
-  option("kind", "dmarc|tls", "kind of report", { short: "f", values: OWED }),
+  option("kind", "dmarc|tls", "kind of report", { short: "f", values: OUTGOING_KINDS }),
   option("domain", "DOMAIN", "policy domain; *.DOMAIN for those below", { short: "d" }),
   option("rcpt", "ADDRESS", "recipient, or @DOMAIN", { short: "r" }),
   option("sender", "ADDRESS", "envelope sender, or @DOMAIN", { short: "s" }),
@@ -67,8 +67,8 @@ export const mails: readonly OptionSpec[] = [
   { name: "reports", help: "the reports in place of the mails" },
 ];
 export const outgoing: readonly OptionSpec[] = [
-  option("kind", "dmarc|tls", "kind of report", { short: "f", values: OWED }),
-  option("format", "dmarc|tls", "the same, as in Stalwart's client", { values: OWED }),
+  option("kind", "dmarc|tls", "kind of report", { short: "f", values: OUTGOING_KINDS }),
+  option("format", "dmarc|tls", "the same, as in Stalwart's client", { values: OUTGOING_KINDS }),
   option("domain", "DOMAIN", "policy domain", { short: "d" }),
   option("state", "STATE", "waiting (open and held), open, held, composed, dropped, any", {
     values: ["waiting", ...OUTGOING_STATES, "any"],

@@ -8,7 +8,7 @@ import { mailHosts } from "../dns/mx.ts";
 import type { Resolver } from "../dns/resolver.ts";
 import { type Clock, DueTimer, epochSeconds } from "../lib/clock.ts";
 import { errorText } from "../lib/errors.ts";
-import type { Log } from "../lib/log.ts";
+import type { Log } from "../lib/log/log.ts";
 import { parseAddress } from "../model/domain-name.ts";
 import type { Envelope, LastReply } from "../model/queue.ts";
 import type { DsnReport } from "../model/report.ts";

@@ -3,11 +3,11 @@ import { organizationalDomain } from "./policy.ts";
 import type { Resolver } from "./resolver.ts";
 import { type ReportUri, readUris } from "./uri.ts";
 
-export type Verdict = "internal" | "authorised" | "overridden" | "unauthorised" | "temporary";
+export type Authorization = "internal" | "authorised" | "overridden" | "unauthorised" | "temporary";
 
 export interface Destination {
   readonly uri: ReportUri;
-  readonly verdict: Verdict;
+  readonly verdict: Authorization;
   readonly detail: string;
   /** Where to send; the given URI, or those the destination puts in its place. Empty unless it has agreed. */
   readonly send: readonly ReportUri[];

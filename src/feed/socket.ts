@@ -5,7 +5,7 @@
 import { chmodSync, lstatSync, unlinkSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { errorText, MailreportError } from "../lib/errors.ts";
-import type { Log } from "../lib/log.ts";
+import type { Log } from "../lib/log/log.ts";
 import { BATCH, type Feeder } from "./batch.ts";
 import { type Line, LineSplitter } from "./lines.ts";
 

@@ -1,9 +1,9 @@
 /** Reads a file without keeping anything: what `mailreportctl check` does, with no daemon and no network. */
 import type { IngestLimits } from "../config/schema.ts";
-import { judge } from "../model/judge.ts";
+import { mailOutcome } from "../model/mail-outcome.ts";
 import type { ReportSink, ReportWriter } from "../model/reading.ts";
 import { type WireFile, wireReports } from "../model/wire-report.ts";
-import { readMail } from "./read-mail.ts";
+import { readMail } from "./mail/read.ts";
 
 const countingWriter: ReportWriter = { record() {}, policy() {}, close: () => "new", abort() {} };
 const countingSink: ReportSink = { open: () => countingWriter, whole: () => "new" };
@@ -21,6 +21,6 @@ export function checkFile(
 ): WireFile & { readonly detail: string | null } {
   const fileName = file.slice(file.lastIndexOf("/") + 1);
   const reading = readMail(raw, { form: "file", fileName, receivedAt: now }, limits, monotonic, countingSink);
-  const { outcome, reason, detail } = judge(reading);
+  const { outcome, reason, detail } = mailOutcome(reading);
   return { file, outcome, reason, reports: wireReports(reading.items), detail };
 }

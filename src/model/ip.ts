@@ -117,8 +117,8 @@ export function isSpecialAddress(ip: string): boolean {
   return (first & 0xe000) !== 0x2000 || (first === 0x2001 && (g[1] === 0xdb8 || g[1]! < 0x200));
 }
 
-/** The key under which connections of one party are counted: the IPv4 address, or the IPv6 /64. */
-export function partyOf(ip: string): string {
+/** The key under which connections of one client are counted: the IPv4 address, or the IPv6 /64. */
+export function clientKeyOf(ip: string): string {
   const address = canonical(ip.toLowerCase());
   if (address === undefined || isIPv4(address)) return address ?? ip;
   return `${format6([...groups(address)!.slice(0, 4), 0, 0, 0, 0])}/64`;

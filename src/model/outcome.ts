@@ -43,7 +43,7 @@ export const REASONS = {
   "auto-reply": "an automatic reply",
   conflict: "the key of a stored report with other content",
   duplicate: "a copy of a stored report",
-  unauthenticated: "the carrying mail is not authenticated and the policy says reject",
+  unauthenticated: "the report mail is not authenticated and the policy says reject",
   "wrong-kind": "a kind of report that the recipient address does not take",
   timeout: "reading took too long",
   oom: "reading took too much memory",

@@ -70,7 +70,7 @@ export type ItemReading =
       readonly part: PartInfo;
     };
 
-/** The header fields of the carrying mail that we keep; decoded, cut to 1,000 characters, outside text. */
+/** The header fields of the report mail that we keep; decoded, cut to 1,000 characters, outside text. */
 export interface MailHeaders {
   readonly from: string | null;
   readonly subject: string | null;
@@ -88,7 +88,7 @@ export interface MailHeaders {
 export interface MailReading {
   readonly headers: MailHeaders | null;
   readonly items: readonly ItemReading[];
-  /** Warnings about the carrying mail itself. */
+  /** Warnings about the report mail itself. */
   readonly warnings: readonly WarningCount[];
   /** Why there is nothing at all, when `items` is empty: `no-report`, `auto-reply`, `empty`, `too-many-parts`… */
   readonly reason: Reason | null;

@@ -1,7 +1,7 @@
 /** What the configuration asks of the mails that carry reports. */
 import type { Config } from "../config/schema.ts";
 import { REPORT_KINDS, type ReportKind } from "../model/report.ts";
-import { authFor, type CarrierAuth, type ReceivePolicy } from "../store/archive.ts";
+import { authFor, type MessageAuth, type ReceivePolicy } from "../store/archive.ts";
 
 /** The receive policy of a configuration, as the archive enforces it. */
 export function receivePolicy({ receive }: Config): ReceivePolicy {
@@ -21,7 +21,7 @@ export function receivePolicy({ receive }: Config): ReceivePolicy {
 export function refusalBefore(
   { receive }: Config,
   kinds: readonly ReportKind[],
-  auth: CarrierAuth,
+  auth: MessageAuth,
 ): "temperror" | "fail" | undefined {
   const asked = REPORT_KINDS.filter(
     (kind) =>

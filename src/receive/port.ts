@@ -10,23 +10,23 @@ export interface IngestPort {
   /** Reads before answering, unless the mail is large, many others wait, or reading is paused. */
   accept(intake: Intake): Promise<Accepted>;
   /** Reads before answering, whatever the size and whoever waits (import). */
-  acceptAndRead(intake: Intake): Promise<IntakeResult>;
+  acceptAndParse(intake: Intake): Promise<IntakeResult>;
   reparse(mailIds: readonly number[]): Promise<IntakeResult[]>;
   expire(now: number, policy: RetentionPolicy, rows: number): Promise<number>;
   deleteReport(reportId: number): Promise<boolean>;
   backup(path: string): Promise<{ readonly bytes: number }>;
   vacuum(pages: number): Promise<number>;
   /** Stops reading spooled mail (`pause mda`); intake of small mails goes on raw. */
-  pauseReading(paused: boolean): void;
+  pauseParsing(paused: boolean): void;
   /**
    * Waits until all mails that were accepted before are read, so that what is asked next knows them; at most `limitMs`,
-   * and not while reading is paused. Undefined: nothing is unread.
+   * and not while reading is paused. Undefined: nothing is unparsed.
    */
-  caughtUp(limitMs: number): Promise<void> | undefined;
+  allParsed(limitMs: number): Promise<void> | undefined;
   /** Mails waiting for an answer, and bytes. */
   readonly waiting: { readonly mails: number; readonly bytes: number };
   /** Mails that are stored, answered and not read yet. */
-  readonly unread: number;
+  readonly unparsed: number;
   /** Counters for `show stats`: `ingest.restarts`, `ingest.batches`, `ingest.mails`… */
   stats(): Record<string, number>;
   stop(): Promise<void>;

@@ -2,7 +2,7 @@
 import type { Config } from "../config/schema.ts";
 import { parseTlsrptRecord } from "../dns/tlsrpt.ts";
 import { type Clock, epochSeconds } from "../lib/clock.ts";
-import type { Log } from "../lib/log.ts";
+import type { Log } from "../lib/log/log.ts";
 import type { FeedEvent } from "../model/evaluation.ts";
 import type { OutgoingKind, OutgoingPolicy } from "../model/outgoing.ts";
 import type { CountedEvent, QueueStore } from "../store/queue.ts";

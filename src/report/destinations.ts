@@ -6,17 +6,17 @@ import { parseTlsrptRecord, tlsrptAt } from "../dns/tlsrpt.ts";
 import { type ReportUri, readUris } from "../dns/uri.ts";
 import type { DropReason, OutgoingPolicy, OutgoingReport } from "../model/outgoing.ts";
 import type { QueueStore } from "../store/queue.ts";
-import type { Gate } from "./gates.ts";
+import type { Check } from "./checks.ts";
 
 export type Destinations =
   | {
       readonly result: "send";
       readonly uris: readonly ReportUri[];
-      readonly gates: readonly Gate[];
+      readonly checks: readonly Check[];
       readonly note: string | null;
     }
-  | { readonly result: "drop"; readonly reason: DropReason; readonly gates: readonly Gate[] }
-  | { readonly result: "wait"; readonly detail: string; readonly gates: readonly Gate[] };
+  | { readonly result: "drop"; readonly reason: DropReason; readonly checks: readonly Check[] }
+  | { readonly result: "wait"; readonly detail: string; readonly checks: readonly Check[] };
 
 export interface DestinationOptions {
   readonly resolver: Resolver;
@@ -37,34 +37,34 @@ export async function resolveDestinations(
   policy: OutgoingPolicy,
   options: DestinationOptions,
 ): Promise<Destinations> {
-  const gates: Gate[] = [];
-  const published = await publishedUris(report, policy, options, gates);
+  const checks: Check[] = [];
+  const published = await publishedUris(report, policy, options, checks);
   if (!Array.isArray(published)) return published as Destinations;
   const { usable, refused } = readUris(published as string[], report.kind === "tls");
-  for (const { uri, why } of refused) gates.push({ gate: `address ${uri}`, ok: false, detail: why });
+  for (const { uri, why } of refused) checks.push({ check: `address ${uri}`, ok: false, detail: why });
   if (usable.length === 0)
-    return { result: "drop", reason: published.length === 0 ? "no-rua" : "no-usable-rua", gates };
+    return { result: "drop", reason: published.length === 0 ? "no-rua" : "no-usable-rua", checks };
   const agreed =
     report.kind === "dmarc"
-      ? await agreedUris(report, usable, options, gates)
+      ? await agreedUris(report, usable, options, checks)
       : { uris: usable, temporary: null };
   // some agreed, some cannot be asked: the latter get a little time before the report goes out without them
   if (agreed.temporary !== null && agreed.uris.length > 0 && options.patient && !options.lastResort) {
-    return { result: "wait", detail: agreed.temporary, gates };
+    return { result: "wait", detail: agreed.temporary, checks };
   }
-  const free = agreed.uris.filter((uri) => !isSuppressed(report, uri, options, gates));
+  const free = agreed.uris.filter((uri) => !isSuppressed(report, uri, options, checks));
   if (free.length > 0) {
     return {
       result: "send",
       uris: free,
-      gates,
+      checks,
       note: agreed.temporary === null ? null : `temporary DNS error: ${agreed.temporary}`,
     };
   }
   if (agreed.temporary !== null && !options.lastResort)
-    return { result: "wait", detail: agreed.temporary, gates };
-  if (agreed.uris.length > 0) return { result: "drop", reason: "suppressed", gates };
-  return { result: "drop", reason: agreed.temporary === null ? "unauthorised" : "dns", gates };
+    return { result: "wait", detail: agreed.temporary, checks };
+  if (agreed.uris.length > 0) return { result: "drop", reason: "suppressed", checks };
+  return { result: "drop", reason: agreed.temporary === null ? "unauthorised" : "dns", checks };
 }
 
 /** The URIs of the record as it is now. A TLS report keeps those of the record that it was counted under. */
@@ -72,7 +72,7 @@ async function publishedUris(
   report: OutgoingReport,
   policy: OutgoingPolicy,
   { resolver, lastResort, now }: DestinationOptions,
-  gates: Gate[],
+  checks: Check[],
 ): Promise<readonly string[] | Destinations> {
   const name =
     report.kind === "dmarc" ? `_dmarc.${report.policyDomain}` : `_smtp._tls.${report.policyDomain}`;
@@ -84,34 +84,34 @@ async function publishedUris(
     const counted =
       policy.kind === "tls" && policy.record !== null ? parseTlsrptRecord(policy.record) : undefined;
     const rua = counted ?? (typeof at.record === "string" ? ("rua" in at ? at.rua : []) : at.record.rua);
-    gates.push({
-      gate: `record at ${name}`,
+    checks.push({
+      check: `record at ${name}`,
       ok: rua.length > 0,
       detail: rua.length > 0 ? `rua=${rua.join(",")}` : "no rua",
     });
     return rua;
   }
   if (at.failure === null) {
-    gates.push({ gate: `record at ${name}`, ok: false, detail: "there is none" });
-    return { result: "drop", reason: "no-rua", gates };
+    checks.push({ check: `record at ${name}`, ok: false, detail: "there is none" });
+    return { result: "drop", reason: "no-rua", checks };
   }
-  gates.push({ gate: `record at ${name}`, ok: false, detail: at.failure.detail });
-  if (!lastResort) return { result: "wait", detail: at.failure.detail, gates };
+  checks.push({ check: `record at ${name}`, ok: false, detail: at.failure.detail });
+  if (!lastResort) return { result: "wait", detail: at.failure.detail, checks };
   const seen = policy.kind === "dmarc" ? policy.rua : (parseTlsrptRecord(policy.record ?? "") ?? []);
-  return seen.length > 0 && now - report.end < LAST_SEEN ? seen : { result: "drop", reason: "dns", gates };
+  return seen.length > 0 && now - report.end < LAST_SEEN ? seen : { result: "drop", reason: "dns", checks };
 }
 
 async function agreedUris(
   report: OutgoingReport,
   usable: readonly ReportUri[],
   { resolver }: DestinationOptions,
-  gates: Gate[],
+  checks: Check[],
 ): Promise<{ readonly uris: readonly ReportUri[]; readonly temporary: string | null }> {
   const checked = await authorizeDestinations(resolver, report.policyDomain, usable);
   const uris = new Map<string, ReportUri>();
   let temporary: string | null = null;
   for (const { uri, verdict, detail, send } of checked) {
-    gates.push({ gate: `destination ${uri.uri}`, ok: send.length > 0, detail: `${verdict}: ${detail}` });
+    checks.push({ check: `destination ${uri.uri}`, ok: send.length > 0, detail: `${verdict}: ${detail}` });
     if (verdict === "temporary") temporary ??= detail;
     for (const target of send) uris.set(target.uri, target);
   }
@@ -122,14 +122,14 @@ function isSuppressed(
   report: OutgoingReport,
   uri: ReportUri,
   { store, now }: DestinationOptions,
-  gates: Gate[],
+  checks: Check[],
 ): boolean {
   const address = uri.scheme === "mailto" ? uri.address : uri.uri;
   for (const target of [address.toLowerCase(), `@${uri.host}`, report.policyDomain]) {
     const entry = store.suppression(target, now);
     if (!entry) continue;
     const until = entry.until === null ? "" : ` until ${new Date(entry.until * 1000).toISOString()}`;
-    gates.push({ gate: `suppression ${target}`, ok: false, detail: `${entry.reason}${until}` });
+    checks.push({ check: `suppression ${target}`, ok: false, detail: `${entry.reason}${until}` });
     return true;
   }
   return false;

@@ -4,16 +4,16 @@
  */
 import type { Config } from "../config/schema.ts";
 import type { Resolver } from "../dns/resolver.ts";
-import { composeDocuments, composeMail } from "../format/compose.ts";
-import type { SigningKey } from "../format/dkim-sign.ts";
+import { composeDocuments, composeMail } from "../format/compose/compose.ts";
+import type { SigningKey } from "../format/mail/dkim-sign.ts";
 import { type Clock, DueTimer, epochSeconds } from "../lib/clock.ts";
 import { errorText, MailreportError } from "../lib/errors.ts";
-import type { Log } from "../lib/log.ts";
+import type { Log } from "../lib/log/log.ts";
 import { DROP_REASONS, type DropReason, type OutgoingReport, parseOutgoingId } from "../model/outgoing.ts";
 import type { QueueStore } from "../store/queue.ts";
+import { type Check, type LocalCheck, localChecks } from "./checks.ts";
 import { resolveDestinations } from "./destinations.ts";
-import { type Gate, type LocalGate, localGates } from "./gates.ts";
-import { composeInput, makeMessages, type OutboxOptions } from "./outbox.ts";
+import { composeInput, makeMessages, type OutboxOptions } from "./messages.ts";
 
 /** Waits for DNS: then the last seen addresses are used (RFC 9990 4: a temporary error may be retried). */
 const DNS_WAITS = [900, 3600, 7200, 14_400, 28_800, 28_800];
@@ -46,7 +46,7 @@ export type SendResult =
 
 export interface Explanation {
   readonly report: OutgoingReport;
-  readonly gates: readonly Gate[];
+  readonly checks: readonly Check[];
   readonly verdict: string;
 }
 
@@ -122,7 +122,7 @@ export class Scheduler {
     const policy = store.outgoingPolicy(report.id);
     if (!policy) return { sent: false, id: report.id, why: "it is gone" };
     // what an operator asks for may be old
-    const shut = this.#gates(report, now).find(({ ok, drop }) => !ok && !(asked && drop === "expired"));
+    const shut = this.#checks(report, now).find(({ ok, drop }) => !ok && !(asked && drop === "expired"));
     if (shut) return this.#drop(report, shut.drop);
     const lastResort = report.resolveAttempts >= DNS_WAITS.length;
     const patient = report.resolveAttempts < PART_WAITS;
@@ -160,8 +160,8 @@ export class Scheduler {
     return { config: config(), store, secret, keys: keys(), version };
   }
 
-  #gates(report: OutgoingReport, now: number): LocalGate[] {
-    return localGates(report, this.#options.config(), this.#options.keys(), now);
+  #checks(report: OutgoingReport, now: number): LocalCheck[] {
+    return localChecks(report, this.#options.config(), this.#options.keys(), now);
   }
 
   #drop(report: OutgoingReport, reason: DropReason): SendResult {
@@ -247,16 +247,16 @@ export class Scheduler {
     });
   }
 
-  /** Every gate on the way of a report, and what would happen. */
+  /** Every check on the way of a report, and what would happen. */
   async explain(typed: string): Promise<Explanation> {
     const { clock } = this.#options;
     const report = this.find(typed);
     const now = epochSeconds(clock);
-    const local = this.#gates(report, now);
-    const gates: Gate[] = local.map(({ gate, ok, detail }) => ({ gate, ok, detail }));
+    const local = this.#checks(report, now);
+    const checks: Check[] = local.map(({ check, ok, detail }) => ({ check, ok, detail }));
     if (report.state !== "open" && report.state !== "held") {
       const why = report.dropReason === null ? "" : `: ${DROP_REASONS[report.dropReason]}`;
-      return { report, gates, verdict: `${report.state}${why}` };
+      return { report, checks, verdict: `${report.state}${why}` };
     }
     const found = await this.#destinations(report, now);
     const shut = local.find((each) => !each.ok);
@@ -268,7 +268,7 @@ export class Scheduler {
           : found.result === "wait"
             ? `waits for DNS: ${found.detail}`
             : `will not be sent: ${DROP_REASONS[found.reason]}`;
-    return { report, gates: [...gates, ...found.gates], verdict };
+    return { report, checks: [...checks, ...found.checks], verdict };
   }
 
   /** Drops what was counted so far; what comes later in the same period begins a new report. */

@@ -18,8 +18,8 @@ import type {
   TlsPolicyResult,
 } from "../model/report.ts";
 
-/** How the carrying mail was authenticated (RFC 8601 words; `none` = not checked or nothing to check). */
-export interface CarrierAuth {
+/** How the report mail was authenticated (RFC 8601 words; `none` = not checked or nothing to check). */
+export interface MessageAuth {
   readonly verdict: "pass" | "fail" | "none" | "temperror";
   /** The author domain (of From), which a pass stands for; null when there is none, or more than one. */
   readonly domain: string | null;
@@ -46,7 +46,7 @@ export interface Intake {
   readonly remoteIp: string | null;
   readonly remoteName: string | null;
   readonly tls: string | null;
-  readonly auth: CarrierAuth;
+  readonly auth: MessageAuth;
   /** Kinds that the recipient address accepts; empty = any. */
   readonly kinds: readonly ReportKind[];
 }
@@ -58,12 +58,12 @@ export interface ReceivePolicy {
   readonly requireAuth: Readonly<Record<ReportKind, "off" | "flag" | "reject">>;
   /** Kinds whose reports count though their mail was not authenticated. */
   readonly countUnverified: readonly ReportKind[];
-  /** Carrying mails are verified (by us or a trusted server), so that `none` means a failure to authenticate. */
+  /** Report mails are verified (by us or a trusted server), so that `none` means a failure to authenticate. */
   readonly verifies: boolean;
 }
 
 /** The verdict that counts for a kind of report: TLS reports need DKIM (RFC 8460 3), all others what DMARC needs. */
-export function authFor(kind: ReportKind, auth: CarrierAuth): CarrierAuth["verdict"] {
+export function authFor(kind: ReportKind, auth: MessageAuth): MessageAuth["verdict"] {
   return kind === "tls" ? auth.tls : auth.verdict;
 }
 
@@ -84,10 +84,10 @@ export interface IntakeResult {
 }
 
 /** A mail on its way into the archive. */
-export interface Arrival {
+export interface IntakeRequest {
   readonly intake: Intake;
   /** False: its bytes are stored, state `spooled`, and read later. */
-  readonly toRead: boolean;
+  readonly parseNow: boolean;
 }
 
 /** What became of an arrival: stored with its outcome, or stored raw and read soon. */
@@ -102,20 +102,20 @@ export interface ArchiveWriter {
   /** From now on. */
   setPolicy(policy: ReceivePolicy): void;
   /** Mails that are stored and not read yet. */
-  readonly unread: number;
-  /** How long a commit takes lately, its sync included, milliseconds. */
+  readonly unparsed: number;
+  /** How long a commit takes inBurst, its sync included, milliseconds. */
   readonly commitMs: number;
   /**
    * Reads and stores a batch in one transaction; or one by one when a mail cannot be read or stored by an error of
    * ours, which is then kept raw. Resolves after the commit.
    */
-  intake(batch: readonly Arrival[], read: ReadMail): Promise<Accepted[]>;
+  intake(batch: readonly IntakeRequest[], read: ReadMail): Promise<Accepted[]>;
   /**
    * Reads spooled mail, oldest first, at most `limit` of them in one transaction; a large one alone, and one whose
    * reading was begun before, for it may have ended the process. Three begun readings that never ended set a mail aside
    * as `internal`. Nothing: none is left.
    */
-  readSpooled(read: ReadMail, limit: number): Promise<IntakeResult[]>;
+  parseSpooled(read: ReadMail, limit: number): Promise<IntakeResult[]>;
   /** Keeps a mail raw, with the reason why it is not read. */
   quarantine(intake: Intake, reason: Reason, detail: string): Promise<number>;
   /** Reads stored raw mails anew: replaces their reports. */
@@ -184,7 +184,7 @@ export interface ReceivedMail {
   readonly outcome: Outcome | "spooled";
   readonly reason: Reason | null;
   readonly detail: string | null;
-  readonly auth: CarrierAuth["verdict"];
+  readonly auth: MessageAuth["verdict"];
   readonly authDomain: string | null;
   /** `own` or the authserv-id of a trusted server; null when nothing was checked. */
   readonly authBy: string | null;
@@ -208,7 +208,7 @@ export interface ReceivedReport {
   readonly messages: number;
   readonly passMessages: number | null;
   readonly receivedAt: number;
-  readonly auth: CarrierAuth["verdict"];
+  readonly auth: MessageAuth["verdict"];
   readonly authDomain: string | null;
   readonly foreign: boolean;
   /** False: left out of the figures (foreign, or not authenticated). */
@@ -246,7 +246,7 @@ export interface DeliveryRow {
 
 export interface StoredRecord extends DmarcRecord {
   /** Of the mail that carried the report, and whether the report is in the figures. */
-  readonly auth: CarrierAuth["verdict"];
+  readonly auth: MessageAuth["verdict"];
   readonly counted: boolean;
   readonly reportId: string;
   readonly org: string;
@@ -288,7 +288,7 @@ export interface SourceSummary {
 }
 
 /** How often one repair was needed. */
-export interface RepairCount extends WarningCount {
+export interface ReporterWarning extends WarningCount {
   /** Reports that needed it; `count` is how often it was needed in them. */
   readonly reports: number;
 }
@@ -301,7 +301,7 @@ export interface ReporterSummary {
   readonly repaired: number;
   readonly messages: number;
   readonly last: number;
-  readonly warnings: readonly RepairCount[];
+  readonly warnings: readonly ReporterWarning[];
 }
 
 export interface DayFigures {
@@ -313,7 +313,7 @@ export interface DayFigures {
   readonly unknown: number;
 }
 
-/** How much has had its time. */
+/** How much has expired. */
 export type Expirable = Readonly<Record<"raw_mails" | "feedback_reports" | "reports_with_records", number>>;
 
 /** Pages and bytes of the archive. */

@@ -8,8 +8,8 @@ import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Database from "better-sqlite3";
-import { openArchiveReader } from "../../dist/store/sqlite/archive-reader.js";
-import { openArchiveWriter } from "../../dist/store/sqlite/archive-writer.js";
+import { openArchiveReader } from "../../dist/store/sqlite/archive/reader.js";
+import { openArchiveWriter } from "../../dist/store/sqlite/archive/writer.js";
 
 const DAY = 86_400;
 const FIRST = 1_767_225_600;

@@ -1,7 +1,7 @@
 /** Composed and signed report mails a second, read-back included, beside bare RSA signatures. */
 import { generateKeyPairSync, sign } from "node:crypto";
-import { composeDocuments, composeMail } from "../../dist/format/compose.js";
-import { generateSigningKey, loadSigningKey } from "../../dist/format/dkim-sign.js";
+import { composeDocuments, composeMail } from "../../dist/format/compose/compose.js";
+import { generateSigningKey, loadSigningKey } from "../../dist/format/mail/dkim-sign.js";
 
 function input(rows) {
   return {

@@ -9,10 +9,10 @@ import { configSchema } from "../../dist/config/schema.js";
 import { makeFeeder, parseContext } from "../../dist/feed/batch.js";
 import { parseFeedLine } from "../../dist/feed/parse.js";
 import { systemClock } from "../../dist/lib/clock.js";
-import { silentLog } from "../../dist/lib/log.js";
+import { silentLog } from "../../dist/lib/log/log.js";
 import { makeCounter } from "../../dist/report/counter.js";
 import { openDatabase } from "../../dist/store/sqlite/open.js";
-import { openQueueStore } from "../../dist/store/sqlite/queue-store.js";
+import { openQueueStore } from "../../dist/store/sqlite/queue/store.js";
 
 const BATCH = 500;
 const REPORTS = 1000;

@@ -1,8 +1,8 @@
 /** Records a second out of a DMARC report of 100,000 records, beside plain UTF-8 decoding and fast-xml-parser. */
 import { XMLParser } from "fast-xml-parser";
 import { configSchema } from "../../dist/config/schema.js";
-import { readDmarc } from "../../dist/format/dmarc-read.js";
-import { nameHints, subjectHints } from "../../dist/format/name-hints.js";
+import { readDmarc } from "../../dist/format/dmarc/read.js";
+import { nameHints, subjectHints } from "../../dist/format/mail/name-hints.js";
 import { dmarcXml } from "../support/report-mail.js";
 
 const { limits } = configSchema.parse({});

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { readMail } from "../../src/format/read-mail.ts";
+import { readMail } from "../../src/format/mail/read.ts";
 import type {
   ArchiveFilter,
   ArchivePage,
@@ -13,8 +13,8 @@ import type {
   Intake,
   ReadMail,
 } from "../../src/store/archive.ts";
-import { openArchiveReader } from "../../src/store/sqlite/archive-reader.ts";
-import { openArchiveWriter } from "../../src/store/sqlite/archive-writer.ts";
+import { openArchiveReader } from "../../src/store/sqlite/archive/reader.ts";
+import { openArchiveWriter } from "../../src/store/sqlite/archive/writer.ts";
 import { intakeOf, POLICY } from "../support/intake.ts";
 import { dmarcXml, LIMITS, mail, NOW } from "../support/reading.ts";
 
@@ -106,7 +106,7 @@ const feedback = (type: string): Intake =>
             "User-Agent: Reporter/1.0",
             "Version: 1",
             "Original-Mail-From: <bounce@sender.example>",
-            "Arrival-Date: Thu, 16 Nov 2023 09:59:00 +0000",
+            "IntakeRequest-Date: Thu, 16 Nov 2023 09:59:00 +0000",
             "Source-IP: 192.0.2.33",
             "Reported-Domain: example.com",
             ...(type === "auth-failure" ? ["Auth-Failure: dmarc", "Delivery-Result: reject"] : []),
@@ -175,8 +175,8 @@ describe("the archive answers", () => {
     rmSync(directory, { recursive: true });
   });
   const store = async (...intakes: readonly Intake[]) => {
-    const arrivals = intakes.map((intake) => ({ intake, toRead: true }));
-    for (const accepted of await writer.intake(arrivals, read))
+    const requests = intakes.map((intake) => ({ intake, parseNow: true }));
+    for (const accepted of await writer.intake(requests, read))
       expect(accepted).toMatchObject({ result: { outcome: expect.stringMatching(/^imported/) } });
   };
 
@@ -394,12 +394,12 @@ describe("the archive answers", () => {
 
   it("mails that wait to be read, and those that were", async () => {
     await store(dmarc({ id: "now" }));
-    await writer.intake([{ intake: dmarc({ id: "later" }), toRead: false }], read);
+    await writer.intake([{ intake: dmarc({ id: "later" }), parseNow: false }], read);
     const ids = async (filter: ArchiveFilter) =>
       (await reader.received(filter, { limit: 10 })).items.map((m) => [m.id, m.outcome]);
     expect(await ids({ outcome: "spooled" })).toEqual([["m2", "spooled"]]);
     expect(await ids({ outcome: "imported" })).toEqual([["m1", "imported"]]);
-    await writer.readSpooled(read, 10);
+    await writer.parseSpooled(read, 10);
     expect(await ids({ outcome: "spooled" })).toEqual([]);
   });
 });

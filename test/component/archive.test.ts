@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { readMail } from "../../src/format/read-mail.ts";
+import { readMail } from "../../src/format/mail/read.ts";
 import type {
   ArchiveReader,
   ArchiveWriter,
@@ -11,8 +11,8 @@ import type {
   ReadMail,
   RetentionPolicy,
 } from "../../src/store/archive.ts";
-import { openArchiveReader } from "../../src/store/sqlite/archive-reader.ts";
-import { openArchiveWriter } from "../../src/store/sqlite/archive-writer.ts";
+import { openArchiveReader } from "../../src/store/sqlite/archive/reader.ts";
+import { openArchiveWriter } from "../../src/store/sqlite/archive/writer.ts";
 import { openDatabase } from "../../src/store/sqlite/open.ts";
 import { intakeOf, POLICY } from "../support/intake.ts";
 import { dmarcXml, LIMITS, mail, NOW, tlsJson } from "../support/reading.ts";
@@ -49,7 +49,7 @@ describe("the archive", () => {
   /** What became of mails that are read at once. */
   const intake = async (batch: readonly Intake[], reading: ReadMail): Promise<IntakeResult[]> => {
     const accepted = await writer.intake(
-      batch.map((one) => ({ intake: one, toRead: true })),
+      batch.map((one) => ({ intake: one, parseNow: true })),
       reading,
     );
     return accepted.flatMap((one) => (one.spooled ? [] : [one.result]));
@@ -57,7 +57,7 @@ describe("the archive", () => {
   /** Stores mails that are read later; their ids. */
   const spool = async (...batch: readonly Intake[]): Promise<number[]> => {
     const accepted = await writer.intake(
-      batch.map((one) => ({ intake: one, toRead: false })),
+      batch.map((one) => ({ intake: one, parseNow: false })),
       never,
     );
     return accepted.flatMap((one) => (one.spooled ? [one.mailId] : []));
@@ -216,13 +216,13 @@ describe("the archive", () => {
 
   it("reads spooled mail later, as if it had been read at once", async () => {
     expect(await spool(carrying(dmarcXml("a")), carrying(dmarcXml("a")), carrying(""))).toEqual([1, 2, 3]);
-    expect(writer.unread).toBe(3);
+    expect(writer.unparsed).toBe(3);
     expect(await reader.receivedMail("m1")).toMatchObject({ outcome: "spooled", rawKept: true });
     expect(await total()).toBe(0);
-    expect((await writer.readSpooled(read, 1)).map((r) => r.outcome)).toEqual(["imported"]);
-    expect((await writer.readSpooled(read, 9)).map((r) => r.outcome)).toEqual(["duplicate", "invalid"]);
-    expect(await writer.readSpooled(read, 9)).toEqual([]);
-    expect(writer.unread).toBe(0);
+    expect((await writer.parseSpooled(read, 1)).map((r) => r.outcome)).toEqual(["imported"]);
+    expect((await writer.parseSpooled(read, 9)).map((r) => r.outcome)).toEqual(["duplicate", "invalid"]);
+    expect(await writer.parseSpooled(read, 9)).toEqual([]);
+    expect(writer.unparsed).toBe(0);
     expect(await reader.receivedMail("m2")).toMatchObject({ rawKept: false });
     expect(await total()).toBe(2);
     expect(await stats()).toMatchObject({ "archive.mail": 3, "archive.outcome.imported": 1 });
@@ -233,7 +233,7 @@ describe("the archive", () => {
     await spool(...[..."abc"].map((id) => carrying(dmarcXml(id))), large, carrying(dmarcXml("d")));
     const groups: number[][] = [];
     const readSome = async () => {
-      const results = await writer.readSpooled(read, 8);
+      const results = await writer.parseSpooled(read, 8);
       groups.push(results.map(({ mailId }) => mailId));
     };
     await readSome();
@@ -246,23 +246,23 @@ describe("the archive", () => {
     expect(await total()).toBe(14);
   });
 
-  it("stores some mails of a transaction and reads the others, and knows how many are unread", async () => {
+  it("stores some mails of a transaction and reads the others, and knows how many are unparsed", async () => {
     const accepted = await writer.intake(
-      ["a", "b", "c"].map((id, i) => ({ intake: carrying(dmarcXml(id)), toRead: i === 1 })),
+      ["a", "b", "c"].map((id, i) => ({ intake: carrying(dmarcXml(id)), parseNow: i === 1 })),
       read,
     );
     expect(accepted.map((one) => one.spooled)).toEqual([true, false, true]);
     const spooled = await reader.received({ outcome: "spooled" }, { limit: 10 });
     expect(spooled.items.map(({ id }) => id).sort()).toEqual(["m1", "m3"]);
-    expect([writer.unread, await total()]).toEqual([2, 2]);
+    expect([writer.unparsed, await total()]).toEqual([2, 2]);
     expect(await stats()).toMatchObject({ "archive.mail": 3, "archive.unread": 2 });
     writer.close();
     writer = openArchiveWriter(path, POLICY);
-    expect(writer.unread).toBe(2);
+    expect(writer.unparsed).toBe(2);
     await writer.reparse([1], read); // by hand, before its turn
-    expect(writer.unread).toBe(1);
-    await writer.readSpooled(read, 8);
-    expect([writer.unread, await total()]).toEqual([0, 6]);
+    expect(writer.unparsed).toBe(1);
+    await writer.parseSpooled(read, 8);
+    expect([writer.unparsed, await total()]).toEqual([0, 6]);
   });
 
   it("loses one mail to a value that the database does not take, not its neighbours", async () => {
@@ -289,7 +289,7 @@ describe("the archive", () => {
 
   it("loses one spooled mail to a bug in its reading, not those that are read with it", async () => {
     await spool(...["a", "b", "c"].map((id) => carrying(dmarcXml(id))));
-    const results = await writer.readSpooled((raw, hints, sink) => {
+    const results = await writer.parseSpooled((raw, hints, sink) => {
       const reading = read(raw, hints, sink);
       if (reading.items.some((item) => item.ok && item.figures.reportId === "b")) throw new Error("bug");
       return reading;
@@ -304,7 +304,7 @@ describe("the archive", () => {
     const database = openDatabase(path);
     database.exec("UPDATE mail SET tries = 3");
     database.close();
-    expect(await writer.readSpooled(read, 1)).toMatchObject([{ outcome: "invalid", reason: "internal" }]);
+    expect(await writer.parseSpooled(read, 1)).toMatchObject([{ outcome: "invalid", reason: "internal" }]);
     expect(await reader.receivedMail("m1")).toMatchObject({ outcome: "invalid", rawKept: true });
   });
 

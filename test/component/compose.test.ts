@@ -9,19 +9,19 @@ import addFormats from "ajv-formats";
 import fc from "fast-check";
 import { dkimVerify } from "mailauth/lib/dkim/verify.js";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { composeDocuments, composeMail } from "../../src/format/compose.ts";
+import { composeDocuments, composeMail } from "../../src/format/compose/compose.ts";
+import { readBackDmarc } from "../../src/format/compose/read-back.ts";
+import { writeDmarc } from "../../src/format/dmarc/write.ts";
 import {
   dkimRecord,
   generateSigningKey,
   loadSigningKey,
   type SigningKey,
-} from "../../src/format/dkim-sign.ts";
-import { writeDmarc } from "../../src/format/dmarc-write.ts";
-import { readBackDmarc } from "../../src/format/readback.ts";
+} from "../../src/format/mail/dkim-sign.ts";
 import type { DmarcRow } from "../../src/model/evaluation.ts";
 import { ROOT } from "../support/build.ts";
 import { have, havePerl, pythonWith } from "../support/have.ts";
-import { dmarcInput, dmarcRow, identity, manyRows, tlsRow } from "../support/owed.ts";
+import { dmarcInput, dmarcRow, identity, manyRows, tlsRow } from "../support/outgoing.ts";
 
 const XSD = join(ROOT, "test/data/xsd");
 const rsa = loadSigningKey(generateSigningKey("rsa"), "example.org", "r1");

@@ -4,10 +4,10 @@ import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { type Config, configSchema } from "../../src/config/schema.ts";
 import { systemClock } from "../../src/lib/clock.ts";
-import { silentLog } from "../../src/lib/log.ts";
+import { silentLog } from "../../src/lib/log/log.ts";
 import { type Ingest, startIngest } from "../../src/receive/ingest/supervisor.ts";
 import type { Intake } from "../../src/store/archive.ts";
-import { openArchiveReader } from "../../src/store/sqlite/archive-reader.ts";
+import { openArchiveReader } from "../../src/store/sqlite/archive/reader.ts";
 import { ROOT } from "../support/build.ts";
 import { newFolderInMemory } from "../support/daemon.ts";
 import { intakeOf } from "../support/intake.ts";
@@ -38,14 +38,14 @@ describe("the ingest process", () => {
     const good = (n: number) => Buffer.from(dmarcMail({ id: `good-${n}` }));
     const mails = Array.from({ length: 40 }, (_, n) => (n % 20 === 7 ? killer(n) : good(n)));
     const results = await Promise.all(
-      mails.map((raw, n) => ingest.acceptAndRead(intake(raw, `${n}@b.example`))),
+      mails.map((raw, n) => ingest.acceptAndParse(intake(raw, `${n}@b.example`))),
     );
     expect(results.map(({ outcome }) => outcome)).toEqual(
       mails.map((_, n) => (n % 20 === 7 ? "invalid" : "imported")),
     );
     expect(ingest.stats()).toMatchObject({ "ingest.quarantined": 2, "ingest.waiting": 0 });
     expect(ingest.stats()["ingest.restarts"]).toBeLessThanOrEqual(6);
-    const after = await ingest.acceptAndRead(intake(good(100), "after@b.example"));
+    const after = await ingest.acceptAndParse(intake(good(100), "after@b.example"));
     expect(after.outcome).toBe("imported");
 
     const reader = openArchiveReader(path);
@@ -69,7 +69,7 @@ describe("the ingest process", () => {
       if (n % 5 === 0) await new Promise((resolve) => setImmediate(resolve));
     }
     await Promise.all(all);
-    await ingest.caughtUp(30_000);
+    await ingest.allParsed(30_000);
     const reader = openArchiveReader(path);
     expect(await reader.stats()).toMatchObject({
       "archive.report.dmarc": 300,
@@ -81,7 +81,7 @@ describe("the ingest process", () => {
 
   it("stores the mails of a crowd first and reads them when it is gone; whoever asks waits for that", async () => {
     const { ingest, path } = await start(join(ROOT, "dist", "receive", "ingest", "child.js"));
-    expect(ingest.caughtUp(30_000)).toBeUndefined();
+    expect(ingest.allParsed(30_000)).toBeUndefined();
     // one after the other is no crowd
     for (let n = 0; n < 20; n++) {
       const one = await ingest.accept(intake(Buffer.from(dmarcMail({ id: `n-${n}` })), "n@b.example"));
@@ -93,41 +93,41 @@ describe("the ingest process", () => {
       ),
     );
     expect(accepted.filter(({ spooled }) => spooled).length).toBeGreaterThan(30);
-    await ingest.caughtUp(30_000);
-    expect(ingest.unread).toBe(0);
+    await ingest.allParsed(30_000);
+    expect(ingest.unparsed).toBe(0);
     const reader = openArchiveReader(path);
     expect(await reader.stats()).toMatchObject({ "archive.report.dmarc": 80, "archive.unread": 0 });
     const { items } = await reader.received({ outcome: "imported" }, { limit: 100 });
     expect(items).toHaveLength(80);
-    expect(ingest.caughtUp(30_000)).toBeUndefined();
+    expect(ingest.allParsed(30_000)).toBeUndefined();
     await reader.close();
   });
 
   it("does not let a question wait while reading is paused, nor longer than it may", async () => {
     const { ingest } = await start(join(ROOT, "dist", "receive", "ingest", "child.js"));
-    ingest.pauseReading(true);
+    ingest.pauseParsing(true);
     const accepted = await ingest.accept(intake(Buffer.from(dmarcMail({ id: "p" })), "p@b.example"));
     expect(accepted.spooled).toBe(true);
-    expect(ingest.caughtUp(30_000)).toBeUndefined();
-    ingest.pauseReading(false);
+    expect(ingest.allParsed(30_000)).toBeUndefined();
+    ingest.pauseParsing(false);
     process.kill(ingest.stats()["ingest.pid"]!, "SIGSTOP");
-    await ingest.caughtUp(1); // nobody reads now
+    await ingest.allParsed(1); // nobody reads now
     process.kill(ingest.stats()["ingest.pid"]!, "SIGCONT");
-    await ingest.caughtUp(30_000);
-    expect(ingest.caughtUp(30_000)).toBeUndefined();
+    await ingest.allParsed(30_000);
+    expect(ingest.allParsed(30_000)).toBeUndefined();
   });
 
   it("sets stored mails aside that kill it, and reads those beside them", async () => {
     const { ingest, path } = await start(join(ROOT, "test", "support", "fragile-ingest.js"));
-    ingest.pauseReading(true);
+    ingest.pauseParsing(true);
     const mails = Array.from({ length: 20 }, (_, n) =>
       n % 10 === 3
         ? Buffer.from(`Subject: killer ${n}\r\n\r\nKILL-THE-READER\r\n`)
         : Buffer.from(dmarcMail({ id: `m-${n}` })),
     );
     await Promise.all(mails.map((raw, n) => ingest.accept(intake(raw, `${n}@b.example`))));
-    ingest.pauseReading(false);
-    await ingest.caughtUp(30_000);
+    ingest.pauseParsing(false);
+    await ingest.allParsed(30_000);
     const reader = openArchiveReader(path);
     expect(await reader.stats()).toMatchObject({ "archive.report.dmarc": 18, "archive.unread": 0 });
     const { items } = await reader.received({ outcome: "invalid" }, { limit: 100 });

@@ -4,7 +4,7 @@ import { closeSync, createReadStream, mkdtempSync, openSync, rmSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { type LogOutput, openLogOutput } from "../../src/lib/log-output.ts";
+import { type LogOutput, openLogOutput } from "../../src/lib/log/output.ts";
 import { until } from "../support/wait.ts";
 
 describe("the log in a pipe", () => {

@@ -8,7 +8,7 @@ import { MailreportError } from "../../src/lib/errors.ts";
 import { outgoingId, type TallyRow } from "../../src/model/outgoing.ts";
 import type { LastReply } from "../../src/model/queue.ts";
 import type { QueueStore } from "../../src/store/queue.ts";
-import { openQueueStore } from "../../src/store/sqlite/queue-store.ts";
+import { openQueueStore } from "../../src/store/sqlite/queue/store.ts";
 import { counted, DAY, evaluation, HASH, newMessage, OUTGOING, row, sessions } from "../support/events.ts";
 
 const NOW = DAY + 7200;

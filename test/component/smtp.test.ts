@@ -2,7 +2,7 @@
 import { connect } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { MailreportError } from "../../src/lib/errors.ts";
-import type { Accepted, CarrierAuth, Intake } from "../../src/store/archive.ts";
+import type { Accepted, Intake, MessageAuth } from "../../src/store/archive.ts";
 import { closeListeners, listenerConfig, openListeners, stored } from "../support/listeners.ts";
 import { SmtpClient } from "../support/smtp-client.js";
 import { until } from "../support/wait.ts";
@@ -12,7 +12,7 @@ describe("the SMTP listener", () => {
     smtp: Record<string, unknown> = {},
     accept: (intake: Intake) => Promise<Accepted> = async () => stored(1),
     lmtp: readonly string[] = [],
-    auth: Partial<CarrierAuth> = {},
+    auth: Partial<MessageAuth> = {},
     requireAuth: unknown = "flag",
   ) => openListeners({ smtp, accept, lmtp, auth, requireAuth });
   afterEach(closeListeners);

@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import PostalMime from "postal-mime";
 import { describe, expect, it } from "vitest";
-import { bodyOf, type Part, readParts } from "../../src/format/mime/parts.ts";
+import { bodyOf, type Part, readParts } from "../../src/format/mail/mime/parts.ts";
 import { WarningList } from "../../src/model/outcome.ts";
 import { LIMITS, read } from "../support/reading.ts";
 

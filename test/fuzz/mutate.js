@@ -9,7 +9,7 @@ import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { configSchema } from "../../dist/config/schema.js";
-import { readMail } from "../../dist/format/read-mail.js";
+import { readMail } from "../../dist/format/mail/read.js";
 import { judge } from "../../dist/model/judge.js";
 import { OUTCOMES } from "../../dist/model/outcome.js";
 import { hostileInputs } from "../support/hostile.js";

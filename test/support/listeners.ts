@@ -1,12 +1,12 @@
 /** SMTP and LMTP listeners on real sockets, for component tests; the ingest process and the verifier are played. */
 import { type Config, configSchema } from "../../src/config/schema.ts";
 import { type Clock, systemClock } from "../../src/lib/clock.ts";
-import { silentLog } from "../../src/lib/log.ts";
-import { NOT_VERIFIED } from "../../src/receive/carrier/verify.ts";
+import { silentLog } from "../../src/lib/log/log.ts";
+import { NOT_VERIFIED } from "../../src/receive/auth/verify.ts";
 import type { IngestPort } from "../../src/receive/port.ts";
+import type { SessionFacts } from "../../src/receive/smtp/accept.ts";
 import { type SmtpListeners, startSmtp } from "../../src/receive/smtp/server.ts";
-import type { SessionFacts } from "../../src/receive/smtp/take.ts";
-import type { Accepted, CarrierAuth, Intake } from "../../src/store/archive.ts";
+import type { Accepted, Intake, MessageAuth } from "../../src/store/archive.ts";
 
 /** What the archive says of a mail that it has committed. */
 export const stored = (mailId: number): Accepted => ({
@@ -27,7 +27,7 @@ export interface ListenerOptions {
   readonly smtp?: Record<string, unknown>;
   readonly lmtp?: readonly string[];
   readonly accept?: (intake: Intake) => Promise<Accepted>;
-  readonly auth?: Partial<CarrierAuth>;
+  readonly auth?: Partial<MessageAuth>;
   readonly requireAuth?: unknown;
   readonly clock?: Clock;
 }

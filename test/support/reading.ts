@@ -1,8 +1,8 @@
 /** Reads mails and files in tests, keeping what the sink was given; and builds reports, mails and archives. */
 import { crc32, deflateRawSync, gzipSync } from "node:zlib";
 import { configSchema, type IngestLimits } from "../../src/config/schema.ts";
-import { readMail } from "../../src/format/read-mail.ts";
-import { judge } from "../../src/model/judge.ts";
+import { readMail } from "../../src/format/mail/read.ts";
+import { mailOutcome } from "../../src/model/mail-outcome.ts";
 import type { Outcome, Reason } from "../../src/model/outcome.ts";
 import type { ItemReading, MailReading, ReadHints, ReportSink } from "../../src/model/reading.ts";
 import type { DmarcHead, DmarcRecord, DsnReport, FeedbackReport, TlsHead } from "../../src/model/report.ts";
@@ -63,7 +63,7 @@ export function read(
   const reading = readMail(bytesOf(raw), all, { ...LIMITS, ...limits }, () => performance.now(), sink);
   const good = reading.items.filter((item) => item.ok);
   return {
-    ...judge(reading),
+    ...mailOutcome(reading),
     ids: good.map((item) => item.figures.reportId),
     warnings: [...new Set(good.flatMap((item) => item.figures.warnings.map((w) => w.code)))],
     refused: reading.items

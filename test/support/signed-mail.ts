@@ -6,7 +6,7 @@ import {
   loadSigningKey,
   type SigningKey,
   signMessage,
-} from "../../src/format/dkim-sign.ts";
+} from "../../src/format/mail/dkim-sign.ts";
 
 export const rsaPem = generateSigningKey("rsa");
 const edPem = generateSigningKey("ed25519");

@@ -3,9 +3,9 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { COMMANDS } from "../../src/ctl/commands.ts";
-import { HANDLERS } from "../../src/ctl/run.ts";
+import { HANDLERS } from "../../src/ctl/run/run.ts";
 import { ERROR_CODES } from "../../src/lib/errors.ts";
-import { LOG_EVENTS } from "../../src/lib/log.ts";
+import { LOG_EVENTS } from "../../src/lib/log/log.ts";
 import { ROOT } from "../support/build.ts";
 
 function sources(dir: string): string[] {

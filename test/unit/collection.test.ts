@@ -1,6 +1,6 @@
 /** Collections for import: mbox, tar, tar.gz; anything else is its only piece. */
 import { describe, expect, it } from "vitest";
-import { isCollection, splitCollection } from "../../src/format/collection.ts";
+import { isCollection, splitCollection } from "../../src/format/container/collection.ts";
 import { dmarcXml, gz, tar, zip } from "../support/reading.ts";
 
 async function* chunked(raw: Uint8Array, size: number): AsyncGenerator<Uint8Array> {

@@ -6,14 +6,14 @@ import { FakeClock } from "../support/fake-clock.ts";
 describe("the backlog", () => {
   const waiting = (backlog: Backlog, limitMs = 1000) => {
     const state = { done: false };
-    void backlog.caughtUp(limitMs).then(() => {
+    void backlog.allParsed(limitMs).then(() => {
       state.done = true;
     });
     return state;
   };
   const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
-  it("lets who waits go when all that was unread then is read, though more has come since", async () => {
+  it("lets who waits go when all that was unparsed then is read, though more has come since", async () => {
     const backlog = new Backlog(new FakeClock());
     backlog.begin(2);
     backlog.stored();

@@ -1,7 +1,7 @@
 /** Which mails make up a transaction of the ingest process, and which of them are read in it. */
 import { describe, expect, it } from "vitest";
 import type { Frame } from "../../src/receive/ingest/frames.ts";
-import { groupOf, headsOf, MOST_UNREAD, type Pace, takeGroup } from "../../src/receive/ingest/groups.ts";
+import { groupOf, headsOf, MAX_UNPARSED, type Pace, takeGroup } from "../../src/receive/ingest/groups.ts";
 import type { IntakeHead, ReadWhen } from "../../src/receive/ingest/protocol.ts";
 
 const frame = (size: number, ...whens: ReadWhen[]): Frame => ({
@@ -10,13 +10,13 @@ const frame = (size: number, ...whens: ReadWhen[]): Frame => ({
 });
 const mails = (n: number, when: ReadWhen = "soon"): ReadWhen[] => Array(n).fill(when);
 const sizes = (frames: readonly Frame[]): number[] => frames.map((one) => headsOf(one).length);
-const PACE: Pace = { unread: 0, lately: false, commitMs: 0.5, readMs: 0.2 };
+const PACE: Pace = { unparsed: 0, inBurst: false, commitMs: 0.5, parseMs: 0.2 };
 const read = (frames: readonly Frame[], pace: Partial<Pace> = {}): string =>
   groupOf(frames, { ...PACE, ...pace })
-    .arrivals.map(({ toRead }) => (toRead ? "r" : "s"))
+    .requests.map(({ parseNow }) => (parseNow ? "r" : "s"))
     .join("");
-const crowded = (frames: readonly Frame[], pace: Partial<Pace> = {}): boolean =>
-  groupOf(frames, { ...PACE, ...pace }).crowded;
+const overloaded = (frames: readonly Frame[], pace: Partial<Pace> = {}): boolean =>
+  groupOf(frames, { ...PACE, ...pace }).overloaded;
 
 describe("a transaction", () => {
   it("takes what waits, up to 64 mails or 4 MiB, but at least one request", () => {
@@ -38,38 +38,38 @@ describe("reading in a transaction", () => {
   it("is for all when they are few", () => {
     const frames = [frame(1, ...mails(2)), frame(1, ...mails(2))];
     expect(read(frames)).toBe("rrrr");
-    expect(crowded(frames)).toBe(false);
+    expect(overloaded(frames)).toBe(false);
   });
 
   it("is for none of a crowd, but those who must know", () => {
     const frames = [frame(1, ...mails(3), "now"), frame(1, "later", ...mails(2))];
     expect(read(frames)).toBe("sssrsss");
-    expect(crowded(frames)).toBe(true);
-    expect(crowded([frame(1, ...mails(40, "now"))])).toBe(false);
-    expect(crowded([frame(1, ...mails(40, "later"))])).toBe(false);
+    expect(overloaded(frames)).toBe(true);
+    expect(overloaded([frame(1, ...mails(40, "now"))])).toBe(false);
+    expect(overloaded([frame(1, ...mails(40, "later"))])).toBe(false);
   });
 
   it("is for as many as take no longer than the commit, be the disk slow", () => {
     const frames = [frame(1, ...mails(40))];
-    expect(crowded(frames, { commitMs: 10 })).toBe(false);
-    expect(crowded(frames, { commitMs: 7 })).toBe(true);
-    expect(crowded(frames, { commitMs: 7, readMs: 0 })).toBe(false); // nothing was measured yet
+    expect(overloaded(frames, { commitMs: 10 })).toBe(false);
+    expect(overloaded(frames, { commitMs: 7 })).toBe(true);
+    expect(overloaded(frames, { commitMs: 7, parseMs: 0 })).toBe(false); // nothing was measured yet
   });
 
   it("is for none while a crowd is not gone; a few of them are no crowd themselves", () => {
     const frames = [frame(1, "soon", "now", "soon")];
-    expect(read(frames, { lately: true })).toBe("srs");
-    expect(crowded(frames, { lately: true })).toBe(false);
-    expect(read(frames, { unread: MOST_UNREAD, lately: true })).toBe("rrr");
+    expect(read(frames, { inBurst: true })).toBe("srs");
+    expect(overloaded(frames, { inBurst: true })).toBe(false);
+    expect(read(frames, { unparsed: MAX_UNPARSED, inBurst: true })).toBe("rrr");
   });
 
-  it("is for all again when too many are unread", () => {
-    expect(read([frame(1, ...mails(6), "later")], { unread: MOST_UNREAD })).toBe("rrrrrrs");
+  it("is for all again when too many are unparsed", () => {
+    expect(read([frame(1, ...mails(6), "later")], { unparsed: MAX_UNPARSED })).toBe("rrrrrrs");
   });
 
   it("hands each mail its own bytes", () => {
     const bytes = { ...frame(2, "soon", "later"), body: Buffer.from("abcd") };
-    expect(groupOf([bytes], PACE).arrivals.map(({ intake }) => Buffer.from(intake.raw).toString())).toEqual([
+    expect(groupOf([bytes], PACE).requests.map(({ intake }) => Buffer.from(intake.raw).toString())).toEqual([
       "ab",
       "cd",
     ]);

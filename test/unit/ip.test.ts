@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { isSpecialAddress, normalizeIp, partyOf, readIp } from "../../src/model/ip.ts";
+import { clientKeyOf, isSpecialAddress, normalizeIp, readIp } from "../../src/model/ip.ts";
 
 describe("readIp", () => {
   const good = (text: string, ip: string) => expect(readIp(text)?.ip).toBe(ip);
@@ -60,10 +60,10 @@ describe("isSpecialAddress", () => {
   });
 });
 
-describe("partyOf", () => {
+describe("clientKeyOf", () => {
   it("groups IPv6 by /64", () => {
-    expect(partyOf("2001:db8:1:2:3:4:5:6")).toBe("2001:db8:1:2::/64");
-    expect(partyOf("::ffff:192.0.2.1")).toBe("192.0.2.1");
+    expect(clientKeyOf("2001:db8:1:2:3:4:5:6")).toBe("2001:db8:1:2::/64");
+    expect(clientKeyOf("::ffff:192.0.2.1")).toBe("192.0.2.1");
   });
   it("normalizeIp takes plain addresses only", () => {
     expect(normalizeIp("[::1]")).toBeUndefined();

@@ -20,9 +20,7 @@ const RANK: Readonly<Record<string, number>> = {
   report: 4,
   deliver: 4,
   control: 5,
-  "setup.ts": 5.5,
-  "status.ts": 5.5,
-  "housekeeping.ts": 5.5,
+  daemon: 5.5,
   "daemon.ts": 6,
   bin: 7,
 };
@@ -44,7 +42,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "fastify-type-provider-zod": ["control"],
   "smtp-server": ["receive"],
   nodemailer: ["deliver"],
-  mailauth: ["receive/carrier"],
+  mailauth: ["receive/auth"],
   "node:dns": ["dns"],
   pino: ["lib"],
 };
@@ -83,6 +81,21 @@ function importsOf(path: string): Import[] {
 const all = files(SRC).flatMap(importsOf);
 const folderOf = (file: string): string => file.split("/")[0]!;
 
+/** Every circle of imports, type imports included, as a path that ends where it begins. */
+function circlesOf(graph: ReadonlyMap<string, readonly string[]>): string[] {
+  const circles: string[] = [];
+  const done = new Set<string>();
+  const visit = (file: string, path: readonly string[]): void => {
+    const at = path.indexOf(file);
+    if (at >= 0) circles.push([...path.slice(at), file].join(" -> "));
+    if (at >= 0 || done.has(file)) return;
+    for (const next of graph.get(file) ?? []) visit(next, [...path, file]);
+    done.add(file);
+  };
+  for (const file of graph.keys()) visit(file, []);
+  return circles;
+}
+
 describe("layers", () => {
   it("finds the sources", () => {
     expect(all.length).toBeGreaterThan(20);
@@ -114,6 +127,24 @@ describe("layers", () => {
       if (!((RANK[into] ?? 99) < (RANK[from] ?? -1))) wrong.push(`${file} -> ${target}`);
     }
     expect(wrong).toEqual([]);
+  });
+
+  it("no two files import each other, not even through others", () => {
+    const graph = new Map<string, string[]>();
+    for (const { file, to } of all) {
+      if (!to.startsWith(".")) continue;
+      graph.set(file, [...(graph.get(file) ?? []), normalize(join(dirname(file), to))]);
+    }
+    expect(circlesOf(graph)).toEqual([]);
+  });
+
+  it("a circle of imports is found", () => {
+    const graph = new Map([
+      ["a.ts", ["b.ts"]],
+      ["b.ts", ["c.ts", "d.ts"]],
+      ["c.ts", ["a.ts"]],
+    ]);
+    expect(circlesOf(graph)).toEqual(["a.ts -> b.ts -> c.ts -> a.ts"]);
   });
 
   it("each npm package is known only where it belongs", () => {

@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { type LogOptions, type LogSink, openLog } from "../../src/lib/pino-log.ts";
+import { type LogOptions, type LogSink, openLog } from "../../src/lib/log/pino.ts";
 
 describe("the log", () => {
   let dir: string;

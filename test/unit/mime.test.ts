@@ -1,9 +1,14 @@
 /** Headers, parameters, encoded words, transfer encodings and the structure of mails. */
 import { describe, expect, it } from "vitest";
-import { mailDate } from "../../src/format/mail-headers.ts";
-import { decodeBody, encodingOf } from "../../src/format/mime/body.ts";
-import { decodeWords, readHeaderBlock, readHeaders, readParameters } from "../../src/format/mime/headers.ts";
-import { bodyOf, type Part, readParts } from "../../src/format/mime/parts.ts";
+import { mailDate } from "../../src/format/mail/headers.ts";
+import { decodeBody, encodingOf } from "../../src/format/mail/mime/body.ts";
+import {
+  decodeWords,
+  readHeaderBlock,
+  readHeaders,
+  readParameters,
+} from "../../src/format/mail/mime/headers.ts";
+import { bodyOf, type Part, readParts } from "../../src/format/mail/mime/parts.ts";
 import { WarningList } from "../../src/model/outcome.ts";
 import { LIMITS, mail, part } from "../support/reading.ts";
 
@@ -230,7 +235,7 @@ describe("the parts of a mail", () => {
     const raw = mail([bytes("Content-Type: text/plain"), text("b")]);
     expect(tree(raw).shape).toBe("multipart/mixed(text/plain text/plain)");
   });
-  it("with a header beyond its limits are passed over, those behind are not", () => {
+  it("with a header beyond its limits are skipped, those behind are not", () => {
     const found = tree(mail([part({ header: `X: ${"x".repeat(5000)}`, body: "" }), text("b")]), {
       header_size: 4096,
     });

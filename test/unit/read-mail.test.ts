@@ -361,7 +361,7 @@ describe("the deadline", () => {
   });
 });
 
-describe("headers of the carrying mail", () => {
+describe("headers of the report mail", () => {
   it("are decoded, counted and those of the outermost mail", () => {
     const head =
       "Received: a\r\nReceived: b\r\nFrom: =?utf-8?q?J=C3=B6rg?= <j@x.example>\r\nSubject: s\r\nMessage-ID: <1@x>\r\nDate: Thu, 16 Nov 2023 01:00:00 +0100\r\nTLS-Report-Domain: example.com\r\nTLS-Report-Submitter: x.example\r\n";

@@ -1,6 +1,6 @@
 /** Real reports are odd: each rule of tolerance with its warning code, a line each; numbers as in the design. */
 import { describe, expect, it } from "vitest";
-import { readMail } from "../../src/format/read-mail.ts";
+import { readMail } from "../../src/format/mail/read.ts";
 import type { DmarcHead, DmarcRecord, TlsHead, TlsPolicyResult } from "../../src/model/report.ts";
 import { LIMITS, mail, NOW, type Read, read, readFile } from "../support/reading.ts";
 

@@ -32,7 +32,7 @@ export class TarReader {
   #headerFilled = 0;
   #role: Role = "other";
   #name = "";
-  /** Content of the entry; undefined when it is passed over. */
+  /** Content of the entry; undefined when it is skipped. */
   #content: Buffer | undefined;
   #filled = 0;
   /** Bytes of the entry that are still to come, and blanks up to the next block. */
@@ -43,7 +43,7 @@ export class TarReader {
 
   /**
    * @param largest bytes of one entry
-   * @param refuse told of an entry that is larger, which is then passed over; without it reading ends there
+   * @param refuse told of an entry that is larger, which is then skipped; without it reading ends there
    */
   constructor(largest: number, refuse?: (name: string, stop: ReadStop) => void) {
     this.#largest = largest;

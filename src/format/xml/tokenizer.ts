@@ -46,7 +46,7 @@ export interface XmlHandler {
   /** Bytes of character data; called only while `wantsText`. */
   text(bytes: Buffer, start: number, end: number, cdata: boolean): void;
   close(name: number): void;
-  /** Whether character data matters now; other text is passed over undecoded. */
+  /** Whether character data matters now; other text is skipped undecoded. */
   readonly wantsText: boolean;
   readonly wantsNames: boolean;
 }
@@ -76,7 +76,7 @@ export class XmlTokenizer {
   readonly #text: XmlText;
   /** The begin of a token that is not whole yet. */
   #rest: Buffer = Buffer.alloc(0);
-  /** What ends the comment, instruction or overlong CDATA section that is passed over; "" outside of these. */
+  /** What ends the comment, instruction or overlong CDATA section that is skipped; "" outside of these. */
   #passing = "";
   /** Dropping character data beyond its limit until the next `<`. */
   #cutting = false;
@@ -163,7 +163,7 @@ export class XmlTokenizer {
     return next < 0 ? ~lt : next;
   }
 
-  /** The same for what is passed over. */
+  /** The same for what is skipped. */
   #passOn(bytes: Buffer, at: number): number {
     const mark = this.#passing;
     const end = bytes.indexOf(mark, at);

@@ -9,7 +9,7 @@ interface Waiting {
 
 export class Backlog {
   readonly #clock: Clock;
-  #unread = 0;
+  #unparsed = 0;
   /** Mails that were read after they had been stored, since the start. */
   #read = 0;
   #waiting: Waiting[] = [];
@@ -19,38 +19,38 @@ export class Backlog {
   }
 
   get size(): number {
-    return this.#unread;
+    return this.#unparsed;
   }
 
   /** The archive was opened, with so many of them. */
-  begin(unread: number): void {
-    this.#unread = unread;
+  begin(unparsed: number): void {
+    this.#unparsed = unparsed;
   }
 
   stored(): void {
-    this.#unread++;
+    this.#unparsed++;
   }
 
   /** The oldest ones were read. */
   read(mails: number): void {
-    this.#unread -= mails;
+    this.#unparsed -= mails;
     this.#read += mails;
     this.#waiting = this.#waiting.filter(({ goal, done }) => {
-      const waits = this.#unread > 0 && this.#read < goal;
+      const waits = this.#unparsed > 0 && this.#read < goal;
       if (!waits) done();
       return waits;
     });
   }
 
-  /** Resolves when all that are unread now have been read, or after `limitMs`. */
-  caughtUp(limitMs: number): Promise<void> {
+  /** Resolves when all that are unparsed now have been read, or after `limitMs`. */
+  allParsed(limitMs: number): Promise<void> {
     return new Promise((resolve) => {
       const timer = this.#clock.after(limitMs, resolve);
       const done = (): void => {
         timer.cancel();
         resolve();
       };
-      this.#waiting.push({ goal: this.#read + this.#unread, done });
+      this.#waiting.push({ goal: this.#read + this.#unparsed, done });
     });
   }
 }

@@ -4,13 +4,13 @@
  */
 import { Socket } from "node:net";
 import type { IngestLimits } from "../../config/schema.ts";
-import { readMail } from "../../format/read-mail.ts";
+import { readMail } from "../../format/mail/read.ts";
 import { errorText, MailreportError } from "../../lib/errors.ts";
 import { smoothed } from "../../lib/smoothed.ts";
 import type { ArchiveWriter, ReadMail } from "../../store/archive.ts";
-import { openArchiveWriter } from "../../store/sqlite/archive-writer.ts";
+import { openArchiveWriter } from "../../store/sqlite/archive/writer.ts";
 import { type Frame, frameReader, writeFrame } from "./frames.ts";
-import { groupOf, headsOf, isMail, MOST_UNREAD, takeGroup } from "./groups.ts";
+import { groupOf, headsOf, isMail, MAX_UNPARSED, takeGroup } from "./groups.ts";
 import { joinIntakes, type Notice, type Reply, type RequestFrame, SPOOLED_MAILS } from "./protocol.ts";
 
 // the daemon decides when we end
@@ -25,10 +25,10 @@ let reading = true;
 let troubled = false;
 let running = false;
 /** Until then mails are not read but stored: there was a crowd. Milliseconds of performance.now(). */
-let crowdedUntil = 0;
-const CROWD_MS = 20;
-/** How long reading a mail takes lately, milliseconds. */
-let readMs = 0;
+let burstUntil = 0;
+const BURST_MS = 20;
+/** How long reading a mail takes inBurst, milliseconds. */
+let parseMs = 0;
 /** What waits for nobody to come: reading stored mail, a checkpoint (which costs a sync). */
 let idle: NodeJS.Timeout | undefined;
 const IDLE_MS = 1000;
@@ -67,14 +67,14 @@ async function work(): Promise<void> {
   if (first && archive && isMail(first)) {
     await takeIn(archive, takeGroup(queue));
     // senders wait for reading now: those who came before must not wait for ever
-    if (unreadNow() >= MOST_UNREAD) await readSomeSpooled(archive);
+    if (unparsedNow() >= MAX_UNPARSED) await parseSomeSpooled(archive);
   } else if (first) await answer(queue.shift()!);
-  else if (archive && unreadNow() > 0 && !isCrowded()) await readSomeSpooled(archive);
+  else if (archive && unparsedNow() > 0 && !inBurst()) await parseSomeSpooled(archive);
   if (large) setImmediate(giveBack); // when nothing refers to it any more
-  const waits = unreadNow() > 0;
-  running = queue.length > 0 || (waits && !isCrowded());
+  const waits = unparsedNow() > 0;
+  running = queue.length > 0 || (waits && !inBurst());
   if (running) setImmediate(work);
-  else if (waits) idle = setTimeout(goOn, CROWD_MS);
+  else if (waits) idle = setTimeout(goOn, BURST_MS);
   else idle = setTimeout(() => archive?.checkpoint(), IDLE_MS);
 }
 
@@ -84,8 +84,8 @@ function goOn(): void {
   setImmediate(work);
 }
 
-function isCrowded(): boolean {
-  return performance.now() < crowdedUntil;
+function inBurst(): boolean {
+  return performance.now() < burstUntil;
 }
 
 /** One transaction for all of them; each is answered for itself. */
@@ -93,14 +93,14 @@ async function takeIn(writer: ArchiveWriter, frames: readonly Frame[]): Promise<
   const idOf = (frame: Frame): number => (frame.header as RequestFrame).id;
   pipe.cork();
   try {
-    const { unread, commitMs } = writer;
-    const { arrivals, crowded } = groupOf(frames, { unread, lately: isCrowded(), commitMs, readMs });
+    const { unparsed, commitMs } = writer;
+    const { requests, overloaded } = groupOf(frames, { unparsed, inBurst: inBurst(), commitMs, parseMs });
     const begun = performance.now();
-    const accepted = await writer.intake(arrivals, read);
+    const accepted = await writer.intake(requests, read);
     const end = performance.now();
-    if (crowded) crowdedUntil = end + CROWD_MS;
-    if (arrivals.every(({ toRead }) => toRead))
-      readMs = smoothed(readMs, Math.max(0, end - begun - writer.commitMs) / arrivals.length);
+    if (overloaded) burstUntil = end + BURST_MS;
+    if (requests.every(({ parseNow }) => parseNow))
+      parseMs = smoothed(parseMs, Math.max(0, end - begun - writer.commitMs) / requests.length);
     let at = 0;
     for (const frame of frames) {
       const mails = headsOf(frame).length;
@@ -115,18 +115,18 @@ async function takeIn(writer: ArchiveWriter, frames: readonly Frame[]): Promise<
 }
 
 /** Stored mails that may be read now; it asks the archive. */
-function unreadNow(): number {
-  return reading && !troubled && archive ? archive.unread : 0;
+function unparsedNow(): number {
+  return reading && !troubled && archive ? archive.unparsed : 0;
 }
 
 function giveBack(): void {
   if (process.memoryUsage().external > LITTLE) globalThis.gc?.();
 }
 
-async function readSomeSpooled(writer: ArchiveWriter): Promise<void> {
+async function parseSomeSpooled(writer: ArchiveWriter): Promise<void> {
   tell({ notice: "reading" });
   try {
-    const results = await writer.readSpooled(read, SPOOLED_MAILS);
+    const results = await writer.parseSpooled(read, SPOOLED_MAILS);
     setImmediate(giveBack);
     tell({ notice: "read", results });
   } catch (error) {
@@ -156,7 +156,7 @@ async function perform(request: RequestFrame, body: Uint8Array): Promise<unknown
     limits = request.limits;
     reading = request.reading;
     archive = openArchiveWriter(request.path, request.policy);
-    return archive.unread;
+    return archive.unparsed;
   }
   if (!archive) throw new MailreportError("ingest.unavailable");
   switch (request.op) {
@@ -180,8 +180,8 @@ async function perform(request: RequestFrame, body: Uint8Array): Promise<unknown
     case "reading":
       reading = request.on;
       return null;
-    case "catchUp":
-      crowdedUntil = 0;
+    case "parseNow":
+      burstUntil = 0;
       return null;
     case "close":
       archive.close();

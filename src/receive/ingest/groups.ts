@@ -3,7 +3,7 @@
  * committed. In a crowd only some are: the bytes of the others are stored with them and read when the crowd is gone,
  * so that senders wait for the disk alone.
  */
-import type { Arrival } from "../../store/archive.ts";
+import type { IntakeRequest } from "../../store/archive.ts";
 import type { Frame } from "./frames.ts";
 import { type IntakeHead, joinIntakes, type RequestFrame } from "./protocol.ts";
 
@@ -11,9 +11,9 @@ import { type IntakeHead, joinIntakes, type RequestFrame } from "./protocol.ts";
 const GROUP_MAILS = 64;
 const GROUP_BYTES = 4 << 20;
 /** So many mails in one transaction are never a crowd. */
-const FEW_MAILS = 4;
+const BURST_MIN_MAILS = 4;
 /** Mails that are stored and not read yet, at most: then senders wait until theirs are read, a crowd or not. */
-export const MOST_UNREAD = 10_000;
+export const MAX_UNPARSED = 10_000;
 
 export function isMail({ header }: Frame): boolean {
   return (header as RequestFrame).op === "intake";
@@ -37,32 +37,35 @@ export function takeGroup(queue: Frame[]): Frame[] {
 }
 
 export interface Group {
-  readonly arrivals: readonly Arrival[];
+  readonly requests: readonly IntakeRequest[];
   /** There are so many that they are stored first. */
-  readonly crowded: boolean;
+  readonly overloaded: boolean;
 }
 
 /** What decides whether there is a crowd. */
 export interface Pace {
   /** Mails that are stored and not read yet. */
-  readonly unread: number;
+  readonly unparsed: number;
   /** There was a crowd a moment ago: until it is gone, few are stored first, too. */
-  readonly lately: boolean;
+  readonly inBurst: boolean;
   /** How long a commit takes, and reading one mail; milliseconds. */
   readonly commitMs: number;
-  readonly readMs: number;
+  readonly parseMs: number;
 }
 
 /**
  * A transaction's mails are a crowd when reading them would take longer than the commit that they wait for anyway: on a
  * slow disk that is many, on a fast one few.
  */
-export function groupOf(frames: readonly Frame[], { unread, lately, commitMs, readMs }: Pace): Group {
+export function groupOf(frames: readonly Frame[], { unparsed, inBurst, commitMs, parseMs }: Pace): Group {
   const heads = frames.flatMap(headsOf);
   const intakes = frames.flatMap((frame) => joinIntakes(headsOf(frame), frame.body));
   const soon = heads.filter(({ when }) => when === "soon").length;
-  const room = unread < MOST_UNREAD;
-  const crowded = room && soon > FEW_MAILS && soon * readMs > commitMs;
-  const toRead = { now: true, soon: !crowded && !(lately && room), later: false };
-  return { crowded, arrivals: intakes.map((intake, i) => ({ intake, toRead: toRead[heads[i]!.when] })) };
+  const room = unparsed < MAX_UNPARSED;
+  const overloaded = room && soon > BURST_MIN_MAILS && soon * parseMs > commitMs;
+  const parseNow = { now: true, soon: !overloaded && !(inBurst && room), later: false };
+  return {
+    overloaded,
+    requests: intakes.map((intake, i) => ({ intake, parseNow: parseNow[heads[i]!.when] })),
+  };
 }

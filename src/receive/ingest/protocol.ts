@@ -38,8 +38,8 @@ export type Request =
   | { readonly op: "backup"; readonly path: string }
   | { readonly op: "vacuum"; readonly pages: number }
   | { readonly op: "reading"; readonly on: boolean }
-  /** Somebody waits for what is unread: it is read though there was a crowd a moment ago. */
-  | { readonly op: "catchUp" }
+  /** Somebody waits for what is unparsed: it is read though there was a crowd a moment ago. */
+  | { readonly op: "parseNow" }
   | { readonly op: "close" };
 
 export type RequestFrame = Request & { readonly id: number };

@@ -1,5 +1,5 @@
 /** One line of the log for the fate of each report of a mail. */
-import type { Log } from "../../lib/log.ts";
+import type { Log } from "../../lib/log/log.ts";
 import type { IntakeResult } from "../../store/archive.ts";
 
 export function logReports(log: Log, { mailId, items, reportIds }: IntakeResult): void {

@@ -7,7 +7,7 @@
 import type { Config } from "../../config/schema.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { errorText, MailreportError } from "../../lib/errors.ts";
-import type { Log } from "../../lib/log.ts";
+import type { Log } from "../../lib/log/log.ts";
 import type { Reason } from "../../model/outcome.ts";
 import type { Accepted, Intake, IntakeResult } from "../../store/archive.ts";
 import { receivePolicy, refusalBefore } from "../policy.ts";
@@ -189,7 +189,7 @@ class Supervisor implements Ingest {
     return { mails: this.#queue.length, bytes: this.#queuedBytes };
   }
 
-  get unread(): number {
+  get unparsed(): number {
     return this.#backlog.size;
   }
 
@@ -200,7 +200,7 @@ class Supervisor implements Ingest {
     return this.#enqueue(intake, !this.#reading ? "later" : judged ? "now" : large ? "later" : "soon");
   }
 
-  async acceptAndRead(intake: Intake): Promise<IntakeResult> {
+  async acceptAndParse(intake: Intake): Promise<IntakeResult> {
     const accepted = await this.#enqueue(intake, "now");
     if (accepted.spooled)
       throw new MailreportError("daemon.bug", { detail: "a mail to be read was spooled" });
@@ -366,13 +366,13 @@ class Supervisor implements Ingest {
     return this.#job({ op: "vacuum", pages });
   }
 
-  caughtUp(limitMs: number): Promise<void> | undefined {
+  allParsed(limitMs: number): Promise<void> | undefined {
     if (this.#backlog.size === 0 || !this.#reading || this.#stopping) return undefined;
-    this.#tell({ op: "catchUp" });
-    return this.#backlog.caughtUp(limitMs);
+    this.#tell({ op: "parseNow" });
+    return this.#backlog.allParsed(limitMs);
   }
 
-  pauseReading(paused: boolean): void {
+  pauseParsing(paused: boolean): void {
     this.#reading = !paused;
     this.#tell({ op: "reading", on: !paused });
   }

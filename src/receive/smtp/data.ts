@@ -14,7 +14,7 @@ export interface DataLimits {
 }
 
 /** Whose mail it is: is asked `watch` about once a second, and ended by `cut`. */
-export interface Watched {
+export interface WatchedSession {
   watch: ((now: number) => void) | undefined;
   cut(): void;
 }
@@ -34,7 +34,7 @@ export function readData(
   prefix: Buffer,
   limits: DataLimits,
   clock: Clock,
-  session: Watched,
+  session: WatchedSession,
 ): Promise<DataResult> {
   return new Promise((resolve) => {
     const chunks: Buffer[] = [prefix];

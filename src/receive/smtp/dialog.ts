@@ -5,10 +5,10 @@ import { SMTPServer, type SMTPServerDataStream, type SMTPServerSession } from "s
 import type { Config } from "../../config/schema.ts";
 import { errorText } from "../../lib/errors.ts";
 import { cleanShort } from "../../lib/text.ts";
+import { reply } from "./accept.ts";
 import { readData } from "./data.ts";
 import type { Connection } from "./session.ts";
 import { type Protocol, type Shared, sessionOf } from "./shared.ts";
-import { reply } from "./take.ts";
 
 const MOST_BAD_RECIPIENTS = 20;
 /** A mail that has no answer by then gets a temporary one. */
@@ -52,7 +52,7 @@ export function makeSmtpServer(shared: Shared, config: Config, protocol: Protoco
       const session = shared.sessions.get(id);
       if (!session) return;
       shared.sessions.delete(id);
-      shared.gate.left(session);
+      shared.connections.remove(session);
     },
   });
   Object.assign(server, { connections: new Connections() });
@@ -100,7 +100,7 @@ function onMail(
     callback(reply(421, "4.3.2 Going down, come back later"));
     return;
   }
-  if (!shared.gate.mayMail(own.party)) {
+  if (!shared.connections.mayMail(own.client)) {
     callback(reply(451, "4.7.1 Too many mails from your address, slow down"));
     return;
   }
@@ -112,7 +112,7 @@ function onRcpt(shared: Shared, address: string, session: SMTPServerSession, cal
   const kinds = shared.recipients(address);
   if (kinds === undefined) {
     own.badRecipients++;
-    shared.taker.refusedRecipient(session, address);
+    shared.acceptor.refusedRecipient(session, address);
     const enough = own.badRecipients >= MOST_BAD_RECIPIENTS;
     callback(
       enough ? reply(421, "4.7.0 Too many unknown recipients") : reply(550, "5.1.1 No such address here"),
@@ -134,15 +134,15 @@ async function onData(
   callback: (error?: Error | null, message?: string) => void,
   lmtp: boolean,
 ): Promise<void> {
-  const { clock, taker } = shared;
+  const { clock, acceptor } = shared;
   const { max_message_size, min_data_rate, data_timeout, session_timeout } = shared.config.smtp;
   const own = sessionOf(shared, session);
-  const prefix = taker.received(session, lmtp);
+  const prefix = acceptor.received(session, lmtp);
   const limits = { maxSize: max_message_size, minRate: min_data_rate, timeoutMs: data_timeout };
   const data = await readData(stream, prefix, limits, clock, own);
   if (!data.ok) {
     const large = data.why === "too-large";
-    if (large) taker.refused(session, "552 5.3.4", "too-large");
+    if (large) acceptor.refused(session, "552 5.3.4", "too-large");
     callback(
       large ? reply(552, "5.3.4 The mail is too large") : reply(451, "4.4.2 The mail was not complete"),
     );
@@ -162,7 +162,7 @@ async function onData(
   };
   try {
     const kindsOf = (address: string) => own.kinds.get(address) ?? [];
-    const { error, message } = await taker.take(data.raw, prefix.length, session, kindsOf, lmtp);
+    const { error, message } = await acceptor.accept(data.raw, prefix.length, session, kindsOf, lmtp);
     answer(error, message);
   } catch (error) {
     answer(reply(451, "4.3.0 An error of ours; come back later"));

@@ -7,25 +7,25 @@ import type { SMTPServer } from "smtp-server";
 import type { Config } from "../../config/schema.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { errorText, MailreportError } from "../../lib/errors.ts";
-import type { Log } from "../../lib/log.ts";
-import { networkMatcher, partyOf } from "../../model/ip.ts";
-import type { Accepted, CarrierAuth, Intake } from "../../store/archive.ts";
+import type { Log } from "../../lib/log/log.ts";
+import { clientKeyOf, networkMatcher } from "../../model/ip.ts";
+import type { Accepted, Intake, MessageAuth } from "../../store/archive.ts";
 import type { IngestPort } from "../port.ts";
 import { recipientTable } from "../recipients.ts";
+import { MailAcceptor, type SessionFacts } from "./accept.ts";
+import { ConnectionLimits, type Refusal } from "./connection-limits.ts";
 import { connect, makeSmtpServer } from "./dialog.ts";
-import { Gate, type Refusal } from "./gate.ts";
 import { type ProxyReading, readProxyHeader } from "./proxy.ts";
 import { Session } from "./session.ts";
 import type { Protocol, Shared } from "./shared.ts";
-import { MailTaker, type SessionFacts } from "./take.ts";
 
 export interface SmtpOptions {
   readonly config: Config;
   readonly ingest: IngestPort;
   readonly clock: Clock;
   readonly log: Log;
-  /** Verifies the carrying mail before it is stored. */
-  readonly verify: (raw: Buffer, facts: SessionFacts) => Promise<CarrierAuth>;
+  /** Verifies the report mail before it is stored. */
+  readonly verify: (raw: Buffer, facts: SessionFacts) => Promise<MessageAuth>;
   /** One of our own return paths: bounces of our reports come home. */
   readonly isReturnPath: (address: string) => boolean;
   readonly onAccepted: (accepted: Accepted, intake: Intake) => void;
@@ -81,8 +81,8 @@ export class SmtpListeners {
       config,
       recipients: recipientTable(config, isReturnPath),
       stopping: false,
-      gate: new Gate(clock, config.smtp),
-      taker: new MailTaker({ ...options, config: () => this.#shared.config }),
+      connections: new ConnectionLimits(clock, config.smtp),
+      acceptor: new MailAcceptor({ ...options, config: () => this.#shared.config }),
       sessions: new Map(),
     };
     this.#isProxy = networkMatcher(config.smtp.trusted_proxies);
@@ -167,9 +167,9 @@ export class SmtpListeners {
   }
 
   #admit(socket: Socket, protocol: Protocol, client: Client): void {
-    const { gate, stopping } = this.#shared;
-    const party = partyOf(client.address ?? "local");
-    const refusal = this.#paused || stopping ? "paused" : gate.refusal(party);
+    const { connections, stopping } = this.#shared;
+    const key = clientKeyOf(client.address ?? "local");
+    const refusal = this.#paused || stopping ? "paused" : connections.refusal(key);
     if (refusal !== undefined) {
       this.#countRefusal(refusal, client.address, refusal);
       socket.on("error", () => socket.destroy());
@@ -177,12 +177,12 @@ export class SmtpListeners {
       socket.destroySoon();
       return;
     }
-    this.#hand(socket, protocol, client, party);
+    this.#hand(socket, protocol, client, key);
   }
 
   /** Hands the connection to the SMTP server, whose onClose will tell its end. */
-  #hand(socket: Socket, protocol: Protocol, client: Client, party: string): void {
-    const { gate, sessions, clock, config } = this.#shared;
+  #hand(socket: Socket, protocol: Protocol, client: Client, key: string): void {
+    const { connections, sessions, clock, config } = this.#shared;
     const { address: remoteAddress, port: remotePort } = client;
     const connection = connect(
       this.#servers[protocol],
@@ -190,14 +190,14 @@ export class SmtpListeners {
       remoteAddress === null ? {} : { remoteAddress, remotePort },
     );
     const most = (): number => this.#shared.config.smtp.max_recipients;
-    const session = new Session(party, connection, clock.monotonic(), config.smtp.session_timeout, most);
+    const session = new Session(key, connection, clock.monotonic(), config.smtp.session_timeout, most);
     sessions.set(connection.id, session);
-    gate.enter(session);
+    connections.add(session);
   }
 
   stats(): Record<string, number> {
-    const { gate, taker } = this.#shared;
-    return { ...this.#count, ...taker.stats(), "smtp.session.now": gate.size };
+    const { connections, acceptor } = this.#shared;
+    return { ...this.#count, ...acceptor.stats(), "smtp.session.now": connections.size };
   }
 
   /** New sessions get 421 while it is paused. */
@@ -210,28 +210,28 @@ export class SmtpListeners {
     this.#servers = this.#makeServers(config);
     this.#shared.config = config;
     this.#shared.recipients = recipientTable(config, this.#isReturnPath);
-    this.#shared.gate.setLimits(config.smtp);
+    this.#shared.connections.setLimits(config.smtp);
     this.#isProxy = networkMatcher(config.smtp.trusted_proxies);
   }
 
   /** Stops listening, says 421 to the idle, lets mails in progress end, at most `graceMs`. */
   async stop(graceMs: number): Promise<void> {
-    const { gate, clock } = this.#shared;
+    const { connections, clock } = this.#shared;
     this.#shared.stopping = true;
     for (const listener of this.#listeners) listener.close();
     for (const socket of this.#unannounced) socket.destroy();
     const idle = (): void => {
-      for (const guest of gate.guests()) {
-        if (!guest.busy) guest.dismiss("4.3.2 Going down, come back later");
+      for (const connection of connections.all()) {
+        if (!connection.busy) connection.closeWith421("4.3.2 Going down, come back later");
       }
     };
     const until = clock.monotonic() + graceMs;
     idle();
-    while (gate.size > 0 && clock.monotonic() < until) {
+    while (connections.size > 0 && clock.monotonic() < until) {
       await new Promise<void>((resolve) => clock.after(50, resolve));
       idle();
     }
-    for (const guest of gate.guests()) guest.cut();
+    for (const connection of connections.all()) connection.cut();
   }
 }
 

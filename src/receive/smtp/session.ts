@@ -2,7 +2,7 @@
 import type { Socket } from "node:net";
 import type { SMTPServerSession } from "smtp-server";
 import type { ReportKind } from "../../model/report.ts";
-import type { Guest } from "./gate.ts";
+import type { ClientConnection } from "./connection-limits.ts";
 
 /** The parts of smtp-server's connection that we know, beyond what it publishes. */
 export interface Connection {
@@ -21,29 +21,29 @@ const MOST_COMMANDS = 100;
 /** Longest TLS handshake. */
 const HANDSHAKE_MS = 10_000;
 
-export class Session implements Guest {
-  readonly party: string;
+export class Session implements ClientConnection {
+  readonly client: string;
   readonly #connection: Connection;
   lastActive: number;
   deadline: number;
-  watch: Guest["watch"];
+  watch: ClientConnection["watch"];
   /** Kinds of the recipients of this transaction, by address. */
   readonly kinds = new Map<string, readonly ReportKind[]>();
   badRecipients = 0;
-  #dismissed = false;
+  #closing = false;
   #idleReplies = 0;
   #recipientReplies = 0;
   #gathering: Socket | undefined;
 
   /** @param now monotonic ms @param lastsMs until a mail is accepted @param mostRecipients of one mail */
   constructor(
-    party: string,
+    client: string,
     connection: Connection,
     now: number,
     lastsMs: number,
     mostRecipients: () => number,
   ) {
-    this.party = party;
+    this.client = client;
     this.#connection = connection;
     this.lastActive = now;
     this.deadline = now + lastsMs;
@@ -60,9 +60,9 @@ export class Session implements Guest {
     this.deadline = now + lastsMs;
   }
 
-  dismiss(text: string): void {
-    if (this.#dismissed) return;
-    this.#dismissed = true;
+  closeWith421(text: string): void {
+    if (this.#closing) return;
+    this.#closing = true;
     this.#connection.send(421, text, false);
   }
 

@@ -3,11 +3,11 @@ import type { SMTPServerSession } from "smtp-server";
 import type { Config } from "../../config/schema.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { MailreportError } from "../../lib/errors.ts";
-import type { Log } from "../../lib/log.ts";
+import type { Log } from "../../lib/log/log.ts";
 import type { RecipientTable } from "../recipients.ts";
-import type { Gate } from "./gate.ts";
+import type { MailAcceptor } from "./accept.ts";
+import type { ConnectionLimits } from "./connection-limits.ts";
 import type { Session } from "./session.ts";
-import type { MailTaker } from "./take.ts";
 
 export type Protocol = "smtp" | "lmtp";
 
@@ -18,8 +18,8 @@ export interface Shared {
   config: Config;
   recipients: RecipientTable;
   stopping: boolean;
-  readonly gate: Gate;
-  readonly taker: MailTaker;
+  readonly connections: ConnectionLimits;
+  readonly acceptor: MailAcceptor;
   /** Those that are open, by the id of their connection. */
   readonly sessions: Map<string, Session>;
 }

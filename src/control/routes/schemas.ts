@@ -1,0 +1,33 @@
+/** What the schemas and handlers of the routes have in common. */
+import type { FastifyReply } from "fastify";
+import { z } from "zod";
+import { type ErrorCode, MailreportError } from "../../lib/errors.ts";
+
+export const LIMIT = z.coerce.number().int().min(1).max(10_000_000).default(10_000_000);
+export const TEXT = z.string().min(1).max(1000);
+/** Epoch seconds. */
+export const TIME = z.coerce.number().int().min(0).max(99_999_999_999);
+
+/** The words of a catalogue, for an enumeration. */
+export const keys = <T extends string>(object: Readonly<Record<T, unknown>>): [T, ...T[]] =>
+  Object.keys(object) as [T, ...T[]];
+
+/** Without undefined members, as the interfaces want them. */
+export function given<T extends object>(
+  object: T,
+): { [K in keyof T as undefined extends T[K] ? never : K]: T[K] } & {
+  [K in keyof T as undefined extends T[K] ? K : never]?: Exclude<T[K], undefined>;
+} {
+  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as never;
+}
+
+/** A message byte for byte. Errors: `code` when there is none. */
+export function sendRaw(
+  reply: FastifyReply,
+  bytes: Uint8Array | undefined,
+  code: ErrorCode,
+  id: string,
+): FastifyReply {
+  if (!bytes) throw new MailreportError(code, { detail: id });
+  return reply.type("message/rfc822").send(Buffer.from(bytes));
+}

@@ -1,0 +1,112 @@
+/** Commands about what we were told: mails, reports, records, and who sent them. */
+import { ERROR_CODES, type ErrorCode } from "../../lib/errors.ts";
+import { EXIT } from "../../lib/exit.ts";
+import { clean } from "../../lib/text.ts";
+import { type Call, type Handler, isOutgoingId, list, plural, query, show, withQuery } from "../call.ts";
+import * as columns from "../columns.ts";
+import { UsageError, usage } from "../grammar.ts";
+import { str } from "../render.ts";
+import { runExport } from "./export.ts";
+import { runCheck, runImport } from "./import.ts";
+
+export const ARCHIVE_HANDLERS: Readonly<Record<string, Handler>> = {
+  async report(call) {
+    const { parsed, client, around } = call;
+    const id = parsed.operands[0]!;
+    const outgoing = isOutgoingId(id);
+    if (!outgoing && !/^r\d+$/.test(id))
+      throw new UsageError(
+        `not a report id: ${id} (r42 is a received one, d!domain or t!domain an outgoing one)`,
+      );
+    if (parsed.options.raw) {
+      const path = outgoing
+        ? `/v1/outgoing/${encodeURIComponent(id)}/preview`
+        : `/v1/received/${str((await client.json("GET", `/v1/reports/${id}`)).mail_id)}/raw`;
+      around.outBytes(await client.bytes(path));
+      return EXIT.OK;
+    }
+    if (parsed.options.rows && !outgoing)
+      return list(call, `/v1/records?report=${id}`, columns.recordColumns);
+    show(
+      call,
+      await client.json("GET", outgoing ? `/v1/outgoing/${encodeURIComponent(id)}` : `/v1/reports/${id}`),
+    );
+    return EXIT.OK;
+  },
+  received: (call) => {
+    const { now } = call.around;
+    if (!call.parsed.options.reports)
+      return list(call, withQuery("/v1/received", query(call)), columns.receivedColumns(now));
+    return list(call, withQuery("/v1/reports", query(call)), columns.reportColumns(now));
+  },
+  days: (call) =>
+    list(call, withQuery("/v1/days", query(call, { domain: call.parsed.operands[0] })), columns.dayColumns),
+  export: (call) => runExport(call),
+  async mail(call) {
+    const id = call.parsed.operands[0]!;
+    if (!/^m\d+$/.test(id)) throw new UsageError(`not a mail id: ${id}`);
+    if (call.parsed.options.raw) call.around.outBytes(await call.client.bytes(`/v1/received/${id}/raw`));
+    else show(call, await call.client.json("GET", `/v1/received/${id}`));
+    return EXIT.OK;
+  },
+  records: (call) =>
+    list(
+      call,
+      withQuery("/v1/records", query(call, { domain: call.parsed.operands[0] })),
+      columns.recordColumns,
+    ),
+  domains: (call) =>
+    list(call, withQuery("/v1/domains", query(call)), columns.domainColumns(call.around.now)),
+  sources: (call) =>
+    list(
+      call,
+      withQuery("/v1/sources", query(call, { domain: call.parsed.operands[0] })),
+      columns.sourceColumns,
+    ),
+  reporters: (call) =>
+    list(call, withQuery("/v1/reporters", query(call)), columns.reporterColumns(call.around.now)),
+  tls: (call) =>
+    list(
+      call,
+      withQuery("/v1/tls", query(call, { domain: call.parsed.operands[0] })),
+      columns.tlsColumns(call.around.now),
+    ),
+  failures: (call) =>
+    list(
+      call,
+      withQuery("/v1/failures", query(call, { domain: call.parsed.operands[0] })),
+      columns.failureColumns(call.around.now),
+    ),
+  dsn: (call) => list(call, withQuery("/v1/dsn", query(call)), columns.deliveryColumns(call.around.now)),
+  import: ({ parsed, client, form, around }) => runImport(parsed.operands, client, form, around),
+  check: ({ parsed, form, around }) => runCheck(parsed.operands, form, around),
+  reparse: (call) => reparse(call),
+};
+
+/** `reparse` of named mails or reports, of an outcome, or of all; `ingest retry` alone takes what failed. */
+async function reparse({ parsed, client, around, form }: Call): Promise<number> {
+  const { operands, options, command } = parsed;
+  const bad = operands.filter((id) => !/^[mr]\d+$/.test(id));
+  if (bad.length > 0) throw new UsageError(`not a mail or report id: ${bad.join(" ")} (m42, r42)`);
+  const outcome = options.outcome ?? options.state ?? (command.words[0] === "ingest" ? "failed" : undefined);
+  const wide = options.all ? { all: true } : outcome === undefined ? null : { outcome };
+  const body = operands.length > 0 ? { ids: operands } : wide;
+  if (body === null)
+    throw new UsageError(`usage: mailreportctl ${usage(command)} (or --state OUTCOME, --all)`);
+  const answer = await client.json<{
+    read: number;
+    outcomes: Record<string, number>;
+    skipped: { id: string; code: ErrorCode }[];
+    no_raw: number;
+  }>("POST", "/v1/reparse", body);
+  const { read, outcomes, skipped, no_raw } = answer;
+  for (const { id, code } of skipped) around.err(`mailreportctl: ${ERROR_CODES[code].text}: ${clean(id)}\n`);
+  if (no_raw > 0) around.err(`${plural(no_raw, "mail")} without kept bytes skipped\n`);
+  const counts = Object.entries(outcomes).map(([name, n]) => `, ${n} ${clean(name)}`);
+  around.out(
+    form === "json"
+      ? `${JSON.stringify(answer)}\n`
+      : `${plural(read, "mail")} read again${counts.join("")}\n`,
+  );
+  return read > 0 && skipped.length === 0 ? EXIT.OK : EXIT.NOTHING;
+}

@@ -1,0 +1,95 @@
+/** `export`: lists with all their fields, as they come, and raw mails. Nothing is held in memory as a whole. */
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { FIELDS } from "../../control/wire.ts";
+import { EXIT } from "../../lib/exit.ts";
+import { clean } from "../../lib/text.ts";
+import { type Call, each, plural, query, withQuery } from "../call.ts";
+import { UsageError, usage } from "../grammar.ts";
+import { type Column, csvLine, type Item, str, titleLine, tsvLine } from "../render.ts";
+
+/** What can be exported → its list. */
+const LISTS: Readonly<Record<string, keyof typeof FIELDS>> = {
+  mails: "received",
+  ...(Object.fromEntries(Object.keys(FIELDS).map((name) => [name, name])) as {
+    [L in keyof typeof FIELDS]: L;
+  }),
+};
+
+/** Carries out `export`. */
+export async function runExport(call: Call): Promise<number> {
+  const [what = "", ...ids] = call.parsed.operands;
+  if (what === "raw") return exportRaw(call, ids);
+  const list = LISTS[what];
+  if (!list || ids.length > 0) {
+    throw new UsageError(
+      ids.length > 0 ? `usage: mailreportctl ${usage(call.parsed.command)}` : `nothing to export: ${what}`,
+      "possibilities are:",
+      ...[...Object.keys(LISTS), "raw"].map((name) => `export ${name}`),
+    );
+  }
+  return exportList(call, list);
+}
+
+async function exportList(call: Call, list: keyof typeof FIELDS): Promise<number> {
+  const { client, around } = call;
+  const form = formatOf(call);
+  const columns = FIELDS[list].map((title): Column => ({ title, text: (row) => cell(row[title]) }));
+  if (form !== "ndjson") around.out(titleLine(FIELDS[list], form));
+  const line = {
+    ndjson: (item: Item) => `${JSON.stringify(item)}\n`,
+    csv: (item: Item) => csvLine(columns, item),
+    tsv: (item: Item) => tsvLine(columns, item),
+  }[form];
+  const end = await client.list(withQuery(`/v1/${list}`, query(call)), (item) => around.out(line(item)));
+  if (end.next !== null) around.err(`more: --after ${end.next}\n`);
+  return EXIT.OK;
+}
+
+function formatOf({ parsed, form }: Call): "ndjson" | "csv" | "tsv" {
+  const said = str(parsed.options.format); // the command table knows the formats
+  if (said === "ndjson" || said === "csv" || said === "tsv") return said;
+  return form === "csv" || form === "tsv" ? form : "ndjson";
+}
+
+/** Scalars as they are, all else as JSON. */
+function cell(value: unknown): string {
+  return typeof value === "object" && value !== null ? JSON.stringify(value) : str(value);
+}
+
+/** Mails byte for byte: one on stdout, or any number as files m42.eml. */
+async function exportRaw(call: Call, ids: readonly string[]): Promise<number> {
+  const { client, around, parsed } = call;
+  const folder = str(parsed.options.output);
+  const bad = ids.filter((id) => !/^[mr]\d+$/.test(id));
+  if (bad.length > 0) throw new UsageError(`not a mail or report id: ${bad.join(" ")} (m42, r42)`);
+  if (folder === "" && ids.length !== 1)
+    throw new UsageError("several mails need a directory: --output DIR, or name one id");
+  if (folder === "") {
+    around.outBytes(await client.bytes(`/v1/received/${await mailOf(call, ids[0]!)}/raw`));
+    return EXIT.OK;
+  }
+  mkdirSync(folder, { recursive: true });
+  let written = 0;
+  let gone = 0;
+  const write = async (id: string): Promise<void> => {
+    writeFileSync(join(folder, `${id}.eml`), await client.bytes(`/v1/received/${id}/raw`), { mode: 0o640 });
+    written++;
+  };
+  const exit = await each(ids, around, async (id) => write(await mailOf(call, id)));
+  if (ids.length === 0) {
+    await client.list(withQuery("/v1/received", query(call)), async (item: Item) => {
+      if (item.raw_kept === true) await write(str(item.id));
+      else gone++;
+    });
+  }
+  around.err(
+    `${plural(written, "mail")} written to ${clean(folder)}${gone > 0 ? `, ${plural(gone, "mail")} without raw bytes` : ""}\n`,
+  );
+  return written > 0 ? exit : EXIT.NOTHING;
+}
+
+/** The mail that a report came in. */
+async function mailOf({ client }: Call, id: string): Promise<string> {
+  return id.startsWith("m") ? id : str((await client.json("GET", `/v1/reports/${id}`)).mail_id);
+}

@@ -1,0 +1,79 @@
+/** mailreportctl: carries out one command and returns the exit code. */
+import { EXIT } from "../../lib/exit.ts";
+import { clean } from "../../lib/text.ts";
+import type { Handler, Surroundings } from "../call.ts";
+import { ClientError, makeClient, socketPath } from "../client.ts";
+import { COMMANDS, type Command } from "../commands.ts";
+import { GLOBAL_OPTIONS, type Parsed, parse, resolve, UsageError, usage } from "../grammar.ts";
+import { type Form, str } from "../render.ts";
+import { ARCHIVE_HANDLERS } from "./archive.ts";
+import { DAEMON_HANDLERS } from "./daemon.ts";
+import { QUEUE_HANDLERS } from "./queue.ts";
+
+/** What carries out each command, by its `run`. */
+export const HANDLERS: Readonly<Record<string, Handler>> = {
+  ...QUEUE_HANDLERS,
+  ...ARCHIVE_HANDLERS,
+  ...DAEMON_HANDLERS,
+  async help({ parsed, around }) {
+    around.out(help(parsed.operands));
+    return EXIT.OK;
+  },
+};
+
+/** Runs; never throws for what users and daemons do. */
+export async function run(around: Surroundings): Promise<number> {
+  try {
+    if (around.args[0] === "--version") {
+      around.out(`mailreportctl ${around.version}\n`);
+      return EXIT.OK;
+    }
+    if (around.args.length === 0 || ["--help", "-h"].includes(around.args[0]!)) {
+      (around.args.length === 0 ? around.err : around.out)(help([]));
+      return around.args.length === 0 ? EXIT.USAGE : EXIT.OK;
+    }
+    const parsed = parse(COMMANDS, around.args);
+    if (parsed.options.help) {
+      around.out(help(parsed.command.words));
+      return EXIT.OK;
+    }
+    const client = makeClient(socketPath(str(parsed.options.socket) || undefined, around.environment));
+    return await HANDLERS[parsed.command.run]!({ parsed, client, form: formOf(parsed, around), around });
+  } catch (error) {
+    if (error instanceof UsageError) {
+      for (const [i, line] of error.lines.entries())
+        around.err(
+          `${i === 0 && !line.startsWith("possibilities") ? "mailreportctl: " : ""}${clean(line)}\n`,
+        );
+      return EXIT.USAGE;
+    }
+    if (error instanceof ClientError) {
+      for (const line of error.message.split("\n")) around.err(`mailreportctl: ${clean(line)}\n`);
+      return error.exit;
+    }
+    throw error;
+  }
+}
+
+function formOf({ options }: Parsed<Command>, { stdoutIsTTY }: Surroundings): Form {
+  if (options.json) return "json";
+  if (options.csv) return "csv";
+  if (options.tsv) return "tsv";
+  return options.plain || !stdoutIsTTY ? "plain" : "table";
+}
+
+/** Help for all commands, or those that begin with the words. */
+function help(words: readonly string[]): string {
+  const { matching } = resolve(COMMANDS, words);
+  const width = Math.min(44, Math.max(...matching.map((c) => usage(c).length)) + 2);
+  let out = "usage: mailreportctl [options] command\n\n";
+  for (const c of matching) out += `  ${usage(c).padEnd(width)} ${c.help}\n`;
+  const own = matching.length === 1 ? (matching[0]!.options ?? []) : [];
+  const option = (o: { name: string; short?: string; value?: string; help: string }): string =>
+    `  ${`${o.short ? `-${o.short}, ` : ""}--${o.name}${o.value ? ` ${o.value}` : ""}`.padEnd(width)} ${o.help}\n`;
+  if (own.length > 0) out += `\noptions:\n${own.map(option).join("")}`;
+  out += `\noptions of all commands:\n${GLOBAL_OPTIONS.map(option).join("")}`;
+  const examples = matching.flatMap((c) => c.examples ?? []);
+  if (examples.length > 0) out += `\nexamples:\n${examples.map((e) => `  ${e}\n`).join("")}`;
+  return out;
+}

@@ -1,0 +1,40 @@
+/** From what was read in a mail to the one outcome it ends with. Pure. */
+import { NOTES, type Outcome, type Reason } from "./outcome.ts";
+import type { MailReading } from "./reading.ts";
+
+export interface MailOutcome {
+  readonly outcome: Outcome;
+  readonly reason: Reason | null;
+  readonly detail: string | null;
+}
+
+/** Reasons of a mail in which nothing claims to be a report, as far as it can be looked into. */
+const NO_CLAIM: ReadonlySet<Reason> = new Set(["no-report", "auto-reply", "too-deep", "too-many-parts"]);
+
+/**
+ * The outcome of a mail: the best of its reports, marked down when other parts failed. A mail with nothing that
+ * claims to be a report is `not-a-report`; one whose reports are all unusable is `invalid` with the first reason.
+ */
+export function mailOutcome(reading: MailReading): MailOutcome {
+  const good = reading.items.filter((item) => item.ok).filter((item) => item.kept !== "refused");
+  const bad = reading.items.filter((item) => !item.ok);
+  if (good.length === 0) {
+    const first = bad[0];
+    if (first) return { outcome: "invalid", reason: first.reason, detail: first.detail };
+    const reason = reading.reason ?? "no-report";
+    return { outcome: NO_CLAIM.has(reason) ? "not-a-report" : "invalid", reason, detail: reading.detail };
+  }
+  const fresh = good.filter((item) => item.kept === "new");
+  if (fresh.length === 0) {
+    const conflict = good.some((item) => item.kept === "conflict");
+    return conflict
+      ? { outcome: "duplicate-conflict", reason: "conflict", detail: null }
+      : { outcome: "duplicate", reason: "duplicate", detail: null };
+  }
+  if (bad.length > 0) return { outcome: "partial", reason: bad[0]!.reason, detail: bad[0]!.detail };
+  if (fresh.some((item) => item.figures.droppedRecords > 0)) {
+    return { outcome: "partial", reason: null, detail: null };
+  }
+  const warned = fresh.some((item) => item.figures.warnings.some(({ code }) => !NOTES.has(code)));
+  return { outcome: warned ? "imported-with-warnings" : "imported", reason: null, detail: null };
+}

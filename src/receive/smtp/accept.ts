@@ -1,0 +1,219 @@
+/** Taking one whole mail: what it must not be, what it is worth, the archive's answer as an SMTP reply. */
+import type { SMTPServerSession } from "smtp-server";
+import type { Config } from "../../config/schema.ts";
+import { type Clock, epochSeconds } from "../../lib/clock.ts";
+import { MailreportError } from "../../lib/errors.ts";
+import type { Log } from "../../lib/log/log.ts";
+import type { ReportKind } from "../../model/report.ts";
+import type { Accepted, Intake, MessageAuth } from "../../store/archive.ts";
+import { refusalBefore } from "../policy.ts";
+import type { IngestPort } from "../port.ts";
+import { inspect } from "./data.ts";
+import { receivedField } from "./received.ts";
+
+const MOST_HOPS = 50;
+/** Mail in memory, of all sessions together. */
+const BUFFERED_BYTES = 256 << 20;
+
+export interface SessionFacts {
+  readonly remoteIp: string | null;
+  readonly helo: string | null;
+  readonly envelopeFrom: string;
+  readonly source: "smtp" | "lmtp";
+}
+
+/** Kinds of reports that an address takes; empty = any. */
+export type KindsOf = (address: string) => readonly ReportKind[];
+
+export interface AcceptorOptions {
+  readonly config: () => Config;
+  readonly ingest: IngestPort;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly verify: (raw: Buffer, facts: SessionFacts) => Promise<MessageAuth>;
+  readonly onAccepted: (accepted: Accepted, intake: Intake) => void;
+}
+
+/** An error that smtp-server turns into a reply. */
+export function reply(code: number, text: string): Error {
+  return Object.assign(new Error(text), { responseCode: code });
+}
+
+export function senderOf(session: SMTPServerSession): string {
+  return session.envelope.mailFrom ? session.envelope.mailFrom.address : "";
+}
+
+export class MailAcceptor {
+  readonly #options: AcceptorOptions;
+  readonly #count: Record<string, number> = { "mail.accepted": 0, "mail.refused": 0, "mail.deferred": 0 };
+  #buffered = 0;
+
+  constructor(options: AcceptorOptions) {
+    this.#options = options;
+  }
+
+  /** Counts and logs an address that takes no mail. */
+  refusedRecipient(session: SMTPServerSession, address: string): void {
+    this.#count["mail.refused"]!++;
+    const fields = { rcpt: address, remote: session.remoteAddress, reply: "550 5.1.1" };
+    this.#options.log.info("mail.refused", fields);
+  }
+
+  /** Counts and logs a mail that is refused for good. */
+  refused(session: SMTPServerSession, code: string, reason: string): void {
+    this.#count["mail.refused"]!++;
+    this.#options.log.warn("mail.refused", {
+      remote: session.remoteAddress,
+      from: senderOf(session),
+      reply: code,
+      reason,
+    });
+  }
+
+  /**
+   * Hands a whole mail to the archive; the reply tells what became of it.
+   * @param stored the mail with our Received field
+   * @param prefix bytes of that field
+   */
+  async accept(
+    stored: Buffer,
+    prefix: number,
+    session: SMTPServerSession,
+    kindsOf: KindsOf,
+    lmtp: boolean,
+  ): Promise<{ readonly error: Error | null; readonly message?: string }> {
+    const { ingest, log, verify, onAccepted } = this.#options;
+    const raw = stored.subarray(prefix); // as it came
+    const { hops, smuggled } = inspect(raw);
+    if (hops > MOST_HOPS) {
+      this.refused(session, "554 5.4.6", "loop");
+      return { error: reply(554, "5.4.6 Too many hops: a mail loop") };
+    }
+    if (smuggled) {
+      this.refused(session, "550 5.6.11", "bare-carriage-return");
+      return { error: reply(550, "5.6.11 Bare carriage returns are not taken") };
+    }
+    if (this.#buffered + raw.length > BUFFERED_BYTES && this.#buffered > 0) {
+      return { error: reply(452, "4.3.1 Too much mail at once, come back later") };
+    }
+    this.#buffered += raw.length;
+    const from = senderOf(session);
+    try {
+      const facts = {
+        remoteIp: session.remoteAddress || null,
+        helo: session.hostNameAppearsAs || null,
+        envelopeFrom: from,
+        source: lmtp ? ("lmtp" as const) : ("smtp" as const),
+      };
+      const auth = await verify(raw, facts);
+      const intake = this.#intake(stored, session, kindsOf, auth, facts.source);
+      if (refusalBefore(this.#options.config(), intake.kinds, auth) === "temperror") {
+        return this.#unverified(session, auth);
+      }
+      const accepted = await ingest.accept(intake);
+      const outcome = accepted.spooled ? "spooled" : accepted.result.outcome;
+      const id = `m${accepted.spooled ? accepted.mailId : accepted.result.mailId}`;
+      if (outcome === "unauthenticated") {
+        this.refused(session, "550 5.7.1", "unauthenticated");
+        return {
+          error: reply(550, `5.7.1 The mail is not authenticated; kept as ${id} for inspection only`),
+        };
+      }
+      this.#count["mail.accepted"]!++;
+      const reason = accepted.spooled ? null : accepted.result.reason;
+      log.info("mail.accepted", {
+        id,
+        from,
+        remote: session.remoteAddress,
+        tls: session.secure,
+        size: raw.length,
+        outcome,
+        reason,
+        auth: auth.verdict,
+        domain: auth.domain,
+      });
+      onAccepted(accepted, intake);
+      return {
+        error: null,
+        message: `2.0.0 Ok: kept as ${id} (${outcome}${reason === null ? "" : `: ${reason}`})`,
+      };
+    } catch (error) {
+      if (!(error instanceof MailreportError)) throw error;
+      this.#count["mail.deferred"]!++;
+      log.error("mail.deferred", {
+        from,
+        remote: session.remoteAddress,
+        code: error.code,
+        error: error.message,
+      });
+      const full = error.code === "store.full";
+      return {
+        error: reply(
+          full ? 452 : 451,
+          full ? "4.3.1 No space left here; come back later" : "4.3.0 Cannot store mail now; come back later",
+        ),
+      };
+    } finally {
+      this.#buffered -= raw.length;
+    }
+  }
+
+  /** DNS cannot tell now whether the mail is authentic, and it would be refused if it is not. */
+  #unverified(session: SMTPServerSession, auth: MessageAuth): { readonly error: Error } {
+    this.#count["mail.deferred"]!++;
+    const fields = { from: senderOf(session), remote: session.remoteAddress, reason: auth.detail };
+    this.#options.log.warn("mail.deferred", { ...fields, reply: "451 4.4.3" });
+    return { error: reply(451, "4.4.3 DNS cannot tell whether the mail is authentic; come back later") };
+  }
+
+  /** Our Received field (RFC 5321 4.4), the begin of the mail as it is stored. */
+  received(session: SMTPServerSession, lmtp: boolean): Buffer {
+    const { rcptTo } = session.envelope;
+    const text = receivedField({
+      helo: session.hostNameAppearsAs || "unknown",
+      remoteIp: session.remoteAddress || null,
+      by: this.#options.config().smtp.banner,
+      protocol: lmtp
+        ? "LMTP"
+        : session.secure
+          ? "ESMTPS"
+          : session.openingCommand === "HELO"
+            ? "SMTP"
+            : "ESMTP",
+      to: rcptTo.length === 1 ? rcptTo[0]!.address : null,
+      time: epochSeconds(this.#options.clock),
+      id: session.id,
+    });
+    return Buffer.from(text, "latin1");
+  }
+
+  #intake(
+    raw: Buffer,
+    session: SMTPServerSession,
+    kindsOf: KindsOf,
+    auth: MessageAuth,
+    source: "smtp" | "lmtp",
+  ): Intake {
+    const now = epochSeconds(this.#options.clock);
+    const to = session.envelope.rcptTo.map((rcpt) => rcpt.address);
+    // a mail to several addresses is taken as the one that takes most
+    const sets = to.map((address) => kindsOf(address));
+    const kinds = sets.some((set) => set.length === 0) ? [] : [...new Set(sets.flat())];
+    return {
+      raw,
+      hints: { form: "mail", fileName: null, receivedAt: now },
+      source,
+      envelopeFrom: senderOf(session),
+      envelopeTo: to,
+      remoteIp: session.remoteAddress || null,
+      remoteName: session.hostNameAppearsAs || null,
+      tls: session.secure ? "TLS" : null,
+      auth,
+      kinds,
+    };
+  }
+
+  stats(): Record<string, number> {
+    return { ...this.#count, "smtp.buffered": this.#buffered };
+  }
+}

@@ -1,0 +1,201 @@
+/** The rows of accepted mails: envelope, trust, outcome and the raw bytes. */
+
+import type { MailOutcome } from "../../../model/mail-outcome.ts";
+import type { ItemReading, MailReading } from "../../../model/reading.ts";
+import type { ReportKind } from "../../../model/report.ts";
+import type { Intake, MessageAuth } from "../../archive.ts";
+import type { Sqlite } from "../open.ts";
+import { numbering } from "./ids.ts";
+
+export interface StoredMail {
+  readonly id: number;
+  readonly tries: number;
+  readonly state: string;
+  readonly outcome: string | null;
+  readonly intake: Intake;
+}
+
+export interface SpooledMail {
+  readonly id: number;
+  /** Readings that were begun. */
+  readonly tries: number;
+  /** Bytes. */
+  readonly size: number;
+}
+
+interface MailRow {
+  readonly id: number;
+  readonly received_at: number;
+  readonly source: string;
+  readonly envelope_from: string | null;
+  readonly envelope_to: string;
+  readonly remote_ip: string | null;
+  readonly remote_name: string | null;
+  readonly tls: string | null;
+  readonly form: "mail" | "file";
+  readonly file_name: string | null;
+  readonly kinds: string | null;
+  readonly auth: MessageAuth["verdict"];
+  readonly auth_domain: string | null;
+  readonly auth_more: string | null;
+  readonly state: string;
+  readonly tries: number;
+  readonly outcome: string | null;
+  readonly body: Buffer;
+}
+
+/** Characters of a detail that are kept. */
+const LONGEST_DETAIL = 1000;
+/** Outcome, reason, detail, From, Subject, Message-ID, Date. */
+const UNPARSED: readonly null[] = [null, null, null, null, null, null, null];
+
+type AuthMore = Pick<MessageAuth, "dkimDomains" | "tls" | "by" | "detail">;
+
+/** What is kept of a verification besides its verdict; null when there was none. */
+function authMore({ dkimDomains, tls, by, detail }: MessageAuth): string | null {
+  if (dkimDomains.length === 0 && tls === "none" && by === null && detail === null) return null;
+  return JSON.stringify({ dkimDomains, tls, by, detail });
+}
+
+/** The inverse of `authMore`. */
+export function readAuthMore(text: string | null): AuthMore {
+  if (text === null) return { dkimDomains: [], tls: "none", by: null, detail: null };
+  return JSON.parse(text) as AuthMore;
+}
+
+function resultOf({ outcome, reason, detail }: MailOutcome, reading: MailReading | null): readonly unknown[] {
+  const headers = reading?.headers;
+  return [
+    outcome,
+    reason,
+    detail?.slice(0, LONGEST_DETAIL) ?? null,
+    headers?.from ?? null,
+    headers?.subject ?? null,
+    headers?.messageId ?? null,
+    headers?.date ?? null,
+  ];
+}
+
+export type Mails = ReturnType<typeof prepareMails>;
+
+export function prepareMails(database: Sqlite) {
+  const ids = numbering(database, "mail");
+  const insert = database.prepare(
+    `INSERT INTO mail (id, received_at, source, envelope_from, envelope_to, remote_ip, remote_name, tls, size, form,
+       file_name, kinds, auth, auth_domain, auth_more, state, outcome, reason, detail, header_from, subject, message_id,
+       mail_date)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+  );
+  const insertRaw = database.prepare("INSERT INTO raw (mail_id, body) VALUES (?, ?)");
+  const deleteRaw = database.prepare("DELETE FROM raw WHERE mail_id = ?");
+  const settle = database.prepare(
+    `UPDATE mail SET state = 'done', outcome = ?, reason = ?, detail = ?, header_from = ?, subject = ?, message_id = ?,
+       mail_date = ? WHERE id = ?`,
+  );
+  const insertItem = database.prepare(
+    "INSERT INTO mail_item (mail_id, seq, kind, reason, detail, name) VALUES (?, ?, ?, ?, ?, ?)",
+  );
+  const deleteItems = database.prepare("DELETE FROM mail_item WHERE mail_id = ?");
+  const begun = database.prepare("UPDATE mail SET tries = tries + 1 WHERE id = ?");
+  const load = database.prepare<[number], MailRow>(
+    "SELECT mail.*, body FROM mail JOIN raw ON mail_id = id WHERE id = ?",
+  );
+  const spooled = database.prepare<[number], SpooledMail>(
+    "SELECT id, tries, size FROM mail WHERE state = 'spooled' ORDER BY id LIMIT ?",
+  );
+
+  function insertRow(
+    id: number,
+    intake: Intake,
+    state: "spooled" | "done",
+    result: readonly unknown[],
+  ): void {
+    const { auth } = intake;
+    insert.run(
+      id,
+      intake.hints.receivedAt,
+      intake.source,
+      intake.envelopeFrom,
+      JSON.stringify(intake.envelopeTo),
+      intake.remoteIp,
+      intake.remoteName,
+      intake.tls,
+      intake.raw.byteLength,
+      intake.hints.form,
+      intake.hints.fileName,
+      intake.kinds.length > 0 ? JSON.stringify(intake.kinds) : null,
+      auth.verdict,
+      auth.domain,
+      authMore(auth),
+      state,
+      ...result,
+    );
+  }
+
+  function insertItems(id: number, items: readonly ItemReading[]): void {
+    for (const [seq, item] of items.entries()) {
+      if (!item.ok) {
+        const { kind, reason, detail, part } = item;
+        insertItem.run(id, seq, kind, reason, detail?.slice(0, LONGEST_DETAIL) ?? null, part.name);
+      } else if (item.kept !== "new") {
+        insertItem.run(id, seq, item.figures.kind, item.kept, item.figures.reportId, item.part.name);
+      }
+    }
+  }
+
+  return {
+    nextId: ids.next,
+    /** The transaction was rolled back. */
+    undo: ids.undo,
+    /** A mail that is to be read later. */
+    insertSpooled(id: number, intake: Intake): void {
+      insertRow(id, intake, "spooled", UNPARSED);
+    },
+    /** A mail that was read. */
+    insertRead(id: number, intake: Intake, verdict: MailOutcome, reading: MailReading | null): void {
+      insertRow(id, intake, "done", resultOf(verdict, reading));
+      insertItems(id, reading?.items ?? []);
+    },
+    keepRaw(id: number, raw: Uint8Array): void {
+      insertRaw.run(id, raw);
+    },
+    dropRaw(id: number): void {
+      deleteRaw.run(id);
+    },
+    /** A stored mail was read, for the first time or anew. */
+    settle(id: number, verdict: MailOutcome, reading: MailReading | null): void {
+      settle.run(...resultOf(verdict, reading), id);
+      deleteItems.run(id);
+      insertItems(id, reading?.items ?? []);
+    },
+    /** One more reading of a spooled mail begins; durable with the transaction around it. */
+    begun(id: number): void {
+      begun.run(id);
+    },
+    /** Mails to be read, oldest first. */
+    spooled: (limit: number): SpooledMail[] => spooled.all(limit),
+    load(id: number): StoredMail | undefined {
+      const row = load.get(id);
+      if (!row) return undefined;
+      const more = readAuthMore(row.auth_more);
+      return {
+        id,
+        tries: row.tries,
+        state: row.state,
+        outcome: row.outcome,
+        intake: {
+          raw: row.body,
+          hints: { form: row.form, fileName: row.file_name, receivedAt: row.received_at },
+          source: row.source,
+          envelopeFrom: row.envelope_from,
+          envelopeTo: JSON.parse(row.envelope_to) as string[],
+          remoteIp: row.remote_ip,
+          remoteName: row.remote_name,
+          tls: row.tls,
+          auth: { verdict: row.auth, domain: row.auth_domain, ...more },
+          kinds: row.kinds === null ? [] : (JSON.parse(row.kinds) as ReportKind[]),
+        },
+      };
+    },
+  };
+}

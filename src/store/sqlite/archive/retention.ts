@@ -1,0 +1,93 @@
+/** Deletes what has expired, in small slices; day sums stay for ever. */
+import type { Expirable, RetentionPolicy } from "../../archive.ts";
+import type { Sqlite } from "../open.ts";
+import { prepareReportStatements } from "./statements.ts";
+
+/** Outcomes that a later version may read better, in SQL: their raw mail is kept longer. */
+export const FAILED = "('invalid', 'partial', 'unauthenticated', 'duplicate-conflict')";
+
+/** How much has expired. */
+export function expirable(database: Sqlite, now: number, policy: RetentionPolicy): Expirable {
+  const count = (sql: string, ...values: number[]): number =>
+    Number(
+      database
+        .prepare(sql)
+        .pluck()
+        .get(...values),
+    );
+  return {
+    raw_mails: count(
+      `SELECT count(*) FROM mail JOIN raw ON mail_id = id WHERE state = 'done'
+         AND received_at < CASE WHEN outcome IN ${FAILED} THEN ? ELSE ? END`,
+      now - policy.failedRaw,
+      now - policy.raw,
+    ),
+    feedback_reports: count(
+      "SELECT count(*) FROM report WHERE kind IN ('failure', 'arf', 'dsn') AND received_at < ?",
+      now - policy.feedback,
+    ),
+    reports_with_records: count(
+      `SELECT count(*) FROM report WHERE records_kept = 1 AND kind IN ('dmarc', 'tls') AND "end" < ?`,
+      now - policy.records,
+    ),
+  };
+}
+
+export interface Expiry {
+  /** Deletes about `rows` rows; 0 when nothing is left to delete. Call it inside a transaction. */
+  slice(now: number, policy: RetentionPolicy, rows: number): number;
+}
+
+/** @param remove deletes one report and takes it back from the counters */
+export function makeExpiry(database: Sqlite, remove: (reportId: number) => boolean): Expiry {
+  const sql = prepareReportStatements(database);
+  const oldRaw = database.prepare(
+    `DELETE FROM raw WHERE mail_id IN (SELECT id FROM mail JOIN raw ON mail_id = id
+       WHERE state = 'done' AND received_at < ? AND outcome NOT IN ${FAILED} LIMIT ?)`,
+  );
+  const oldFailedRaw = database.prepare(
+    `DELETE FROM raw WHERE mail_id IN (SELECT id FROM mail JOIN raw ON mail_id = id
+       WHERE state = 'done' AND received_at < ? AND outcome IN ${FAILED} LIMIT ?)`,
+  );
+  const oldFeedback = database
+    .prepare<[number], number>(
+      "SELECT id FROM report WHERE kind IN ('failure', 'arf', 'dsn') AND received_at < ? ORDER BY id LIMIT 100",
+    )
+    .pluck();
+  const withRecords = database
+    .prepare<[string, number], number>(
+      `SELECT id FROM report WHERE records_kept = 1 AND kind = ? AND "end" < ? ORDER BY "end" LIMIT 20`,
+    )
+    .pluck();
+  const forgetRecords = database.prepare("UPDATE report SET records_kept = 0 WHERE id = ?");
+  const deleteTls = ["tls_failure", "tls_policy"].map((t) =>
+    database.prepare(`DELETE FROM ${t} WHERE report_id = ?`),
+  );
+
+  function expireRecords(kind: string, before: number): number {
+    let deleted = 0;
+    for (const id of withRecords.all(kind, before)) {
+      if (kind === "dmarc") deleted += sql.deleteRecords(id);
+      else for (const statement of deleteTls) deleted += statement.run(id).changes;
+      forgetRecords.run(id);
+      deleted++;
+    }
+    return deleted;
+  }
+
+  return {
+    slice(now, policy, rows) {
+      let deleted = oldRaw.run(now - policy.raw, rows).changes;
+      if (deleted < rows) deleted += oldFailedRaw.run(now - policy.failedRaw, rows - deleted).changes;
+      if (deleted < rows) {
+        for (const id of oldFeedback.all(now - policy.feedback)) {
+          remove(id);
+          deleted++;
+        }
+      }
+      if (deleted < rows) deleted += expireRecords("dmarc", now - policy.records);
+      if (deleted < rows) deleted += expireRecords("tls", now - policy.records);
+      return deleted;
+    },
+  };
+}

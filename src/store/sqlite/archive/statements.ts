@@ -1,0 +1,79 @@
+/** The statements that write and delete reports. */
+
+import type { Sqlite } from "../open.ts";
+import { BLOCKS_PER_REPORT } from "./records.ts";
+
+export interface ReportRow {
+  readonly id: number;
+  readonly kind: string;
+  readonly org_id: number;
+  readonly domain_id: number | null;
+  readonly domains: string;
+  readonly begin: number;
+  readonly end: number;
+  readonly records: number;
+  readonly counted: number;
+  readonly sums: string | null;
+}
+
+export type ReportStatements = ReturnType<typeof prepareReportStatements>;
+
+export function prepareReportStatements(database: Sqlite) {
+  const reportRow = database.prepare<[number], ReportRow>(
+    `SELECT id, kind, org_id, domain_id, domains, "begin", "end", records, counted, sums FROM report WHERE id = ?`,
+  );
+  const deleteBlocks = database.prepare("DELETE FROM record_block WHERE id >= ? AND id < ?");
+  const rest = ["tls_failure", "tls_policy", "dsn_recipient", "warning", "report_also"].map((table) =>
+    database.prepare(`DELETE FROM ${table} WHERE report_id = ?`),
+  );
+  const deleteReport = database.prepare("DELETE FROM report WHERE id = ?");
+  return {
+    reportRow,
+    savepoint: database.prepare("SAVEPOINT report"),
+    release: database.prepare("RELEASE report"),
+    rollback: database.prepare("ROLLBACK TO report"),
+    byKey: database.prepare<
+      [string, number, string, string, number, number],
+      { id: number; content_hash: Buffer; auth: string }
+    >(
+      `SELECT id, content_hash, auth FROM report
+       WHERE report_id = ? AND org_id = ? AND kind = ? AND domains = ? AND "begin" = ? AND "end" = ?`,
+    ),
+    /** Reports of kinds without an id of their own: the hash of the content stands in its place. */
+    byContent: database.prepare<
+      [string, number, string, string],
+      { id: number; content_hash: Buffer; auth: string }
+    >(
+      "SELECT id, content_hash, auth FROM report WHERE report_id = ? AND org_id = ? AND kind = ? AND domains = ?",
+    ),
+    insertReport: database.prepare(
+      `INSERT INTO report (id, mail_id, kind, org_id, report_id, report_id_raw, domain_id, domains, "begin", "end", content_hash, records,
+         messages, pass, dropped, counted, sums, "foreign", auth, auth_domain, received_at, head_id, head, part_name, part_type,
+         part_size)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    ),
+    insertBlock: database.prepare("INSERT INTO record_block (id, body, extra) VALUES (?, ?, ?)"),
+    insertAlso: database.prepare("INSERT OR IGNORE INTO report_also (domain_id, report_id) VALUES (?, ?)"),
+    insertPolicy: database.prepare(
+      "INSERT INTO tls_policy (report_id, seq, type, domain, successes, failures, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
+    ),
+    insertFailure: database.prepare(
+      `INSERT INTO tls_failure (report_id, policy_seq, seq, result_type, sending_ip, mx, helo, receiving_ip, sessions,
+         info, reason_code) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    ),
+    insertRecipient: database.prepare(
+      "INSERT INTO dsn_recipient (report_id, seq, recipient, action, status, diagnostic) VALUES (?, ?, ?, ?, ?, ?)",
+    ),
+    insertWarning: database.prepare(
+      "INSERT INTO warning (report_id, code, count, detail) VALUES (?, ?, ?, ?)",
+    ),
+    deleteRecords(reportId: number): number {
+      return deleteBlocks.run(reportId * BLOCKS_PER_REPORT, (reportId + 1) * BLOCKS_PER_REPORT).changes;
+    },
+    /** All other rows of a report, and the report. */
+    deleteRest(reportId: number): void {
+      for (const statement of rest) statement.run(reportId);
+      deleteReport.run(reportId);
+    },
+  };
+}

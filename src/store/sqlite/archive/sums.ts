@@ -1,0 +1,130 @@
+/** Day sums and running counters of the archive: kept in the transaction that changes what they count. */
+import { isPass, spreadOverDays } from "../../../model/figures.ts";
+import type { Sqlite } from "../open.ts";
+
+/** Messages by packed evaluation, of one report. */
+export type Evaluations = ReadonlyMap<number, number>;
+
+/** Sessions of one policy domain, of one report. */
+export interface Sessions {
+  readonly domainId: number;
+  readonly successes: number;
+  readonly failures: number;
+}
+
+// What a report adds is kept with it, as text, so that it can be taken back when its rows are long gone.
+
+export function evaluationsText(evaluations: Evaluations): string {
+  return [...evaluations].map((pair) => pair.join(":")).join(",");
+}
+
+/** The inverse of `evaluationsText`. */
+export function readEvaluations(text: string | null): Evaluations {
+  return new Map(numbersOf(text) as [number, number][]);
+}
+
+export function sessionsText(sessions: readonly Sessions[]): string {
+  return sessions.map((s) => `${s.domainId}:${s.successes}:${s.failures}`).join(",");
+}
+
+/** The inverse of `sessionsText`. */
+export function readSessions(text: string | null): Sessions[] {
+  return numbersOf(text).map(([domainId = 0, successes = 0, failures = 0]) => ({
+    domainId,
+    successes,
+    failures,
+  }));
+}
+
+function numbersOf(text: string | null): number[][] {
+  return (text ?? "")
+    .split(",")
+    .filter((group) => group !== "")
+    .map((group) => group.split(":").map(Number));
+}
+
+export interface Sums {
+  /** Adds (sign 1) or takes back (sign -1) a DMARC report. */
+  dmarc(
+    report: {
+      readonly domainId: number;
+      readonly orgId: number;
+      readonly begin: number;
+      readonly end: number;
+    },
+    evaluations: Evaluations,
+    records: number,
+    sign: 1 | -1,
+  ): void;
+  tls(
+    report: { readonly orgId: number; readonly begin: number; readonly end: number },
+    sessions: Sessions,
+    sign: 1 | -1,
+  ): void;
+  count(name: string, by: number): void;
+  /** The value of a counter, as stored. */
+  counted(name: string): number;
+  /** Writes what `count` gathered; call it inside the transaction. */
+  flush(): void;
+  /** Forgets what was gathered: the transaction is rolled back. */
+  clear(): void;
+}
+
+export function makeSums(database: Sqlite): Sums {
+  const daily = database.prepare(
+    `INSERT INTO daily (domain_id, day, org_id, ev, messages) VALUES (?, ?, ?, ?, ?)
+     ON CONFLICT DO UPDATE SET messages = messages + excluded.messages`,
+  );
+  const total = database.prepare(
+    `INSERT INTO daily_total (domain_id, day, ev, messages) VALUES (?, ?, ?, ?)
+     ON CONFLICT DO UPDATE SET messages = messages + excluded.messages`,
+  );
+  const tlsDaily = database.prepare(
+    `INSERT INTO tls_daily (domain_id, day, org_id, successes, failures) VALUES (?, ?, ?, ?, ?)
+     ON CONFLICT DO UPDATE SET successes = successes + excluded.successes, failures = failures + excluded.failures`,
+  );
+  const add = database.prepare(
+    "INSERT INTO counter (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
+  );
+  const value = database.prepare<[string], number>("SELECT value FROM counter WHERE name = ?").pluck();
+  let gathered = new Map<string, number>();
+  const count = (name: string, by: number): void => {
+    if (by !== 0) gathered.set(name, (gathered.get(name) ?? 0) + by);
+  };
+  return {
+    count,
+    dmarc({ domainId, orgId, begin, end }, evaluations, records, sign) {
+      let messages = 0;
+      let pass = 0;
+      for (const [ev, n] of evaluations) {
+        messages += n;
+        if (isPass(ev)) pass += n;
+        for (const [day, part] of spreadOverDays(begin, end, n)) {
+          daily.run(domainId, day, orgId, ev, sign * part);
+          total.run(domainId, day, ev, sign * part);
+        }
+      }
+      count("archive.record", sign * records);
+      count("archive.message", sign * messages);
+      count("archive.message.pass", sign * pass);
+    },
+    tls({ orgId, begin, end }, { domainId, successes, failures }, sign) {
+      const failed = new Map(spreadOverDays(begin, end, failures));
+      for (const [day, part] of spreadOverDays(begin, end, successes)) {
+        tlsDaily.run(domainId, day, orgId, sign * part, sign * (failed.get(day) ?? 0));
+        failed.delete(day);
+      }
+      for (const [day, part] of failed) tlsDaily.run(domainId, day, orgId, 0, sign * part);
+      count("archive.tls.session", sign * (successes + failures));
+      count("archive.tls.failure", sign * failures);
+    },
+    counted: (name) => value.get(name) ?? 0,
+    flush() {
+      for (const [name, by] of gathered) add.run(name, by);
+      gathered = new Map();
+    },
+    clear() {
+      gathered = new Map();
+    },
+  };
+}

@@ -1,0 +1,60 @@
+/** queue.db, what we owe: tallies, outgoing reports, messages, envelopes. Written by the main thread alone. */
+import type { QueueStore } from "../../queue.ts";
+import { migrate } from "../migrate.ts";
+import { guarded, openDatabase } from "../open.ts";
+import { makeCounting } from "./count.ts";
+import { makeEnvelopes } from "./envelopes.ts";
+import { makeOutgoing } from "./outgoing.ts";
+import { QUEUE_MIGRATIONS } from "./schema.ts";
+import { makeSteering } from "./steering.ts";
+import { makeQueueTransaction } from "./transaction.ts";
+
+export interface QueueOptions {
+  /** Tallies of one report; above, the smallest are merged (`report.max_rows`). */
+  readonly maxRows?: number;
+}
+
+const MAX_ROWS = 10_000;
+
+const CACHE_KIB = 65_536;
+
+/**
+ * Opens the queue at `path`, made when it is not there.
+ * Errors: those of `openDatabase`; `store.newer_schema`.
+ */
+export function openQueueStore(path: string, options: QueueOptions = {}): QueueStore {
+  const database = openDatabase(path, { cacheKiB: CACHE_KIB });
+  try {
+    return build(database, options);
+  } catch (error) {
+    database.close();
+    throw error;
+  }
+}
+
+function build(database: ReturnType<typeof openDatabase>, options: QueueOptions): QueueStore {
+  guarded(() => migrate(database, QUEUE_MIGRATIONS), "queue");
+  const transaction = makeQueueTransaction(database);
+  const counting = makeCounting(database, transaction, options.maxRows ?? MAX_ROWS);
+  const { insertMessage, ...envelopes } = makeEnvelopes(database, transaction);
+  const outgoing = makeOutgoing(database, transaction, counting.forget, insertMessage);
+  return {
+    count: (feed, events, now, rejected = 0) => counting.count(feed, events, now, rejected),
+    ...outgoing,
+    ...envelopes,
+    ...makeSteering(database, transaction),
+    stats: () => transaction.counters.all(),
+    async backup(path) {
+      const { totalPages } = await database.backup(path);
+      return { bytes: totalPages * Number(database.pragma("page_size", { simple: true })) };
+    },
+    vacuum: (pages) =>
+      guarded(() => {
+        database.pragma(`incremental_vacuum(${Math.floor(pages)})`);
+        database.pragma("wal_checkpoint(PASSIVE)");
+        return Number(database.pragma("freelist_count", { simple: true }));
+      }, "queue"),
+    checkpoint: () => void database.pragma("wal_checkpoint(PASSIVE)"),
+    close: () => void database.close(),
+  };
+}
