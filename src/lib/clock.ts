@@ -35,6 +35,9 @@ export const systemClock: Clock = {
   },
 };
 
+/** A timer whose work failed goes on after this. */
+const RETRY_MS = 60_000;
+
 /** Epoch seconds of a clock, whole. */
 export function epochSeconds(clock: Clock): number {
   return Math.floor(clock.now() / 1000);
@@ -57,7 +60,7 @@ export class DueTimer {
   /**
    * @param nextDue epoch milliseconds of the next work, undefined when there is none
    * @param run does all work that is due
-   * @param onError receives what `run` throws; the timer goes on after one minute
+   * @param onError receives what `nextDue` or `run` throws; the timer goes on after one minute
    */
   constructor(
     clock: Clock,
@@ -82,15 +85,26 @@ export class DueTimer {
     if (this.#running) return; // looks again when it ends
     this.#timer?.cancel();
     this.#timer = undefined;
-    const due = this.#nextDue();
+    const due = this.#askDue();
     if (due === undefined) return;
     this.#arm(Math.min(Math.max(0, due - this.#clock.now()), LONGEST_WAIT_MS));
+  }
+
+  /** When the store cannot answer (locked, disk full), it is asked again after a minute. */
+  #askDue(): number | undefined {
+    try {
+      return this.#nextDue();
+    } catch (error) {
+      this.#onError(error);
+      this.#arm(RETRY_MS);
+      return undefined;
+    }
   }
 
   #arm(ms: number): void {
     this.#timer = this.#clock.after(ms, () => {
       this.#timer = undefined;
-      const due = this.#nextDue();
+      const due = this.#askDue();
       if (due === undefined) return;
       if (due > this.#clock.now()) {
         this.wake();
@@ -111,7 +125,7 @@ export class DueTimer {
     this.#running = undefined;
     if (this.#stopped) return;
     if (failed) {
-      this.#arm(60_000);
+      this.#arm(RETRY_MS);
       return;
     }
     this.wake();

@@ -120,6 +120,30 @@ describe("DueTimer", () => {
     expect(runs).toHaveLength(2);
     await timer.stop();
   });
+  it("asks again after a minute when the store cannot say what is due", async () => {
+    const clock = new FakeClock();
+    const errors: unknown[] = [];
+    let locked = true;
+    let done = 0;
+    const timer = new DueTimer(
+      clock,
+      () => {
+        if (locked) throw new Error("locked");
+        return done === 0 ? clock.now() : undefined;
+      },
+      async () => {
+        done++;
+      },
+      (e) => errors.push(e),
+    );
+    timer.start();
+    await clock.advance(1);
+    locked = false;
+    await clock.advance(60_000);
+    expect([errors.length, done]).toEqual([1, 1]);
+    await timer.stop();
+    expect(clock.pendingTimers).toBe(0);
+  });
   it("goes on a minute after a failure, and notices a clock that jumped within an hour", async () => {
     const clock = new FakeClock();
     const errors: unknown[] = [];

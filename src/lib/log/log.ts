@@ -11,6 +11,8 @@ export const LOG_EVENTS = {
   "daemon.stopping": "the daemon drains and stops",
   "daemon.stopped": "the daemon has stopped",
   "daemon.bug": "an unexpected error ends the daemon",
+  "unit.failed":
+    "a unit of work failed and was settled (unit, code, error; the stack where it is a bug); the next one runs",
   "smtp.listening": "an SMTP or LMTP listener is open",
   "smtp.refused": "a connection or command was refused (address, reason)",
   "smtp.error": "a session ended by an error of the peer or network",

@@ -8,6 +8,8 @@ import type { Sqlite } from "./open.ts";
 
 export interface Migration {
   readonly sql: string;
+  /** What SQL alone cannot do, after it and in the same transaction. */
+  readonly run?: (database: Sqlite) => void;
   /** An older program must not open the database afterwards. */
   readonly breaking: boolean;
 }
@@ -31,6 +33,7 @@ export function migrate(
     const migration = migrations[version]!;
     database.transaction(() => {
       database.exec(migration.sql);
+      migration.run?.(database);
       database.pragma(`user_version = ${version + 1}`);
       if (migration.breaking) database.pragma(`application_id = ${version + 1}`);
     })();
