@@ -246,17 +246,14 @@ export class Daemon {
   // ---- pauses ----------------------------------------------------------------------
 
   #isPaused(subsystem: Subsystem): boolean {
-    const now = epochSeconds(this.#options.clock);
     return this.#queue
       .pauses()
-      .some(
-        (p) => p.subsystem === subsystem && p.destination === null && (p.until === null || p.until > now),
-      );
+      .some((p) => p.subsystem === subsystem && p.destination === null);
   }
 
   #pause(subsystem: Subsystem, destination: string | null, who: string, reason: string | null): boolean {
     const since = epochSeconds(this.#options.clock);
-    const changed = this.#queue.pause({ subsystem, destination, since, until: null, who, reason });
+    const changed = this.#queue.pause({ subsystem, destination, since, who, reason });
     if (changed)
       this.#log.info("control.changed", { command: `pause ${subsystem}`, destination, who, reason });
     return changed;

@@ -101,7 +101,7 @@ export function addQueueRoutes(fastify: FastifyInstance, services: Services): vo
           ? queue.scheduleEnvelopes(selection, at ?? now)
           : action === "remove"
             ? queue.removeEnvelopes(selection, now)
-            : queue.holdEnvelopes(selection, action === "hold", now);
+            : queue.holdEnvelopes(selection, action === "hold");
       services.audit(action, { select, changed: result.changed, reason });
       services.wakeDelivery();
       return { ...result, dry_run };
