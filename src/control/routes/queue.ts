@@ -1,13 +1,16 @@
-/** Routes about the queue: envelopes, messages, pauses, suppressions. */
+/** Routes about the queue: envelopes, messages, pauses. */
 import type { FastifyInstance } from "fastify";
 import type { ZodTypeProvider } from "fastify-type-provider-zod";
 import { z } from "zod";
+import { ENVELOPE_ACTIONS } from "../../deliver/operations.ts";
+import { suppressionOf, suppressionText } from "../../deliver/suppression.ts";
 import { MailreportError } from "../../lib/errors.ts";
 import { ENVELOPE_STATES, type EnvelopeSelection, SUBSYSTEMS } from "../../model/queue.ts";
 import type { Services } from "../services.ts";
 import { sendList } from "../stream.ts";
 import { envelopeView } from "../views.ts";
 import { AFTER as after, TIME as epoch, given, LIMIT as limit, sendRaw, TEXT as text } from "./schemas.ts";
+import { addSuppressionRoutes } from "./suppressions.ts";
 
 const envelopeFilter = {
   kind: z.enum(["dmarc", "tls"]).optional(),
@@ -49,7 +52,7 @@ function selectionOf(
 
 export function addQueueRoutes(fastify: FastifyInstance, services: Services): void {
   const app = fastify.withTypeProvider<ZodTypeProvider>();
-  const { queue } = services;
+  const { queue, envelopes } = services;
 
   app.get(
     "/v1/queue",
@@ -69,7 +72,12 @@ export function addQueueRoutes(fastify: FastifyInstance, services: Services): vo
   app.get("/v1/envelopes/:id", { schema: { params: z.strictObject({ id: text }) } }, async (request) => {
     const envelope = queue.envelope(request.params.id);
     if (!envelope) throw new MailreportError("queue.no_such_envelope", { detail: request.params.id });
-    return { ...envelopeView(envelope), history: queue.attempts(envelope.id) };
+    const entry = suppressionOf(queue, envelope, services.now());
+    return {
+      ...envelopeView(envelope),
+      ...(entry ? { suppressed: suppressionText(entry) } : {}),
+      history: queue.attempts(envelope.id),
+    };
   });
   app.get(
     "/v1/messages/:id/raw",
@@ -89,39 +97,34 @@ export function addQueueRoutes(fastify: FastifyInstance, services: Services): vo
     return { ...message, envelopes: queue.envelopesOf(id).map(envelopeView) };
   });
 
-  for (const action of ["schedule", "remove", "hold", "release"] as const) {
+  for (const action of ENVELOPE_ACTIONS) {
     app.post(`/v1/actions/${action}`, { schema: { body: actionBody } }, async (request) => {
       const { select, at, dry_run, reason } = request.body;
       const selection: EnvelopeSelection =
         "ids" in select ? { ids: select.ids } : "filter" in select ? selectionOf(select.filter) : {};
-      if (dry_run) return { matched: queue.countEnvelopes(selection), changed: 0, skipped: [], dry_run };
-      const now = services.now();
-      const result =
-        action === "schedule"
-          ? queue.scheduleEnvelopes(selection, at ?? now)
-          : action === "remove"
-            ? queue.removeEnvelopes(selection, now)
-            : queue.holdEnvelopes(selection, action === "hold");
-      services.audit(action, { select, changed: result.changed, reason });
-      services.wakeDelivery();
-      return { ...result, dry_run };
+      return { ...envelopes.change(action, selection, { at, dryRun: dry_run, reason }), dry_run };
     });
   }
   const steer = z.strictObject({
     subsystem: z.enum(SUBSYSTEMS),
     destination: text.nullish(),
     reason: z.string().max(1000).nullish(),
+    dry_run: z.boolean().default(false),
   });
   for (const action of ["pause", "resume"] as const) {
     app.post(`/v1/actions/${action}`, { schema: { body: steer } }, async (request) => {
-      const { subsystem, destination, reason } = request.body;
+      const { subsystem, destination = null, reason = null, dry_run } = request.body;
+      const isPaused = queue
+        .pauses()
+        .some((pause) => pause.subsystem === subsystem && pause.destination === destination);
+      if (dry_run) return { changed: isPaused === (action === "resume"), dry_run };
       const changed =
         action === "pause"
-          ? services.pause(subsystem, destination ?? null, "control socket", reason ?? null)
-          : services.resume(subsystem, destination ?? null);
-      return { changed };
+          ? services.pause(subsystem, destination, "control socket", reason)
+          : services.resume(subsystem, destination);
+      return { changed, dry_run };
     });
   }
   app.get("/v1/pauses", async () => ({ items: queue.pauses() }));
-  app.get("/v1/suppressions", async () => ({ items: queue.suppressions() }));
+  addSuppressionRoutes(fastify, services);
 }
