@@ -16,6 +16,7 @@ import type { ReloadAnswer, Services, StatusAnswer } from "./control/services.ts
 import { Housekeeping } from "./daemon/housekeeping.ts";
 import { loadSigningKeys, makeResolver, makeStateDirectory, TRY_OUT_HINTS } from "./daemon/setup.ts";
 import { type DaemonParts, statsOf, subsystemsOf } from "./daemon/status.ts";
+import { makeEnvelopeOperations } from "./deliver/operations.ts";
 import { Delivery } from "./deliver/runner.ts";
 import { makeFeeder } from "./feed/batch.ts";
 import { type FeedSocket, startFeedSocket } from "./feed/socket.ts";
@@ -246,17 +247,12 @@ export class Daemon {
   // ---- pauses ----------------------------------------------------------------------
 
   #isPaused(subsystem: Subsystem): boolean {
-    const now = epochSeconds(this.#options.clock);
-    return this.#queue
-      .pauses()
-      .some(
-        (p) => p.subsystem === subsystem && p.destination === null && (p.until === null || p.until > now),
-      );
+    return this.#queue.pauses().some((p) => p.subsystem === subsystem && p.destination === null);
   }
 
   #pause(subsystem: Subsystem, destination: string | null, who: string, reason: string | null): boolean {
     const since = epochSeconds(this.#options.clock);
-    const changed = this.#queue.pause({ subsystem, destination, since, until: null, who, reason });
+    const changed = this.#queue.pause({ subsystem, destination, since, who, reason });
     if (changed)
       this.#log.info("control.changed", { command: `pause ${subsystem}`, destination, who, reason });
     return changed;
@@ -273,8 +269,20 @@ export class Daemon {
 
   #services(feeder: ReturnType<typeof makeFeeder>): Services {
     const { clock, sink } = this.#options;
+    const audit: Services["audit"] = (command, detail) => {
+      const who = "control socket";
+      this.#queue.audit({ at: epochSeconds(clock), who, command, detail: JSON.stringify(detail) });
+      this.#log.info("control.changed", { command, who, ...detail });
+    };
     return {
       queue: this.#queue,
+      envelopes: makeEnvelopeOperations({
+        config: () => this.#config,
+        store: this.#queue,
+        clock,
+        audit,
+        wake: () => this.#delivery.wake(),
+      }),
       archive: this.#archive,
       outgoing: this.#scheduler,
       importOne: ({ raw, fileName, form }) =>
@@ -309,13 +317,8 @@ export class Daemon {
         this.#applyPauses();
         return changed;
       },
-      audit: (command, detail) => {
-        const who = "control socket";
-        this.#queue.audit({ at: epochSeconds(clock), who, command, detail: JSON.stringify(detail) });
-        this.#log.info("control.changed", { command, who, ...detail });
-      },
+      audit,
       databases: this.#housekeeping,
-      wakeDelivery: () => this.#delivery.wake(),
       reload: () => this.reload("control socket"),
       stop: () => void this.stop("control socket"),
       setLogLevel: (level) => sink.setLevel(level),

@@ -354,7 +354,9 @@ const deliver = z.strictObject({
     .default(false)
     .describe("Deliver to loopback, link-local and private addresses found in DNS."),
   ip_family: z.enum(["any", "4", "6"]).default("any").describe("Address family to connect with."),
-  keep_settled: duration("7d").describe("Keep delivered and failed envelopes and their messages."),
+  keep_settled: duration("7d").describe(
+    "Keep finished envelopes and their messages: as long, undelete brings removed ones back and requeue sends failed ones again.",
+  ),
 });
 
 const dns = z.strictObject({

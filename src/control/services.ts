@@ -1,5 +1,6 @@
 /** What the routes need of the daemon; made in daemon.ts, faked in tests. */
 
+import type { EnvelopeOperations } from "../deliver/operations.ts";
 import type { LogLevel } from "../lib/log/log.ts";
 import type { OutgoingReport } from "../model/outgoing.ts";
 import type { Subsystem } from "../model/queue.ts";
@@ -63,6 +64,8 @@ export interface DatabaseService {
 
 export interface Services {
   readonly queue: QueueStore;
+  /** What operators do to envelopes and to the suppression list. */
+  readonly envelopes: EnvelopeOperations;
   readonly archive: ArchiveReader;
   readonly outgoing: OutgoingService;
   /** Reads and keeps one file or mail. */
@@ -81,8 +84,6 @@ export interface Services {
   /** Notes what an operator changed, in the audit table and the log. */
   audit(command: string, detail: Readonly<Record<string, unknown>>): void;
   readonly databases: DatabaseService;
-  /** Envelopes may be due. */
-  wakeDelivery(): void;
   reload(): Promise<ReloadAnswer>;
   stop(): void;
   setLogLevel(level: LogLevel): void;

@@ -1,7 +1,7 @@
 /** Objects of the daemon as JSON for people and programs: snake_case, times RFC 3339 in UTC. */
 import { iso } from "../lib/units.ts";
 import type { OutgoingReport } from "../model/outgoing.ts";
-import type { Envelope } from "../model/queue.ts";
+import type { Envelope, Suppression } from "../model/queue.ts";
 import { wireReports } from "../model/wire-report.ts";
 import type {
   DayFigures,
@@ -49,6 +49,15 @@ export const envelopeView = (e: Envelope) => ({
           tls: e.last.tls,
         },
   size: e.size,
+});
+
+export const suppressionView = (s: Suppression) => ({
+  target: s.target,
+  until: time(s.until),
+  author: s.author,
+  reason: s.reason,
+  created_at: iso(s.createdAt),
+  step: s.step,
 });
 
 export const outgoingView = (r: OutgoingReport) => ({

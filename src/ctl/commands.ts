@@ -22,6 +22,8 @@ import {
   UNTIL,
 } from "./options.ts";
 
+const EXPIRED_TOO = { name: "all", help: "entries whose time is over, too" };
+
 export interface Command extends CommandSpec {
   /** What carries it out (run.ts). */
   readonly run: string;
@@ -162,7 +164,12 @@ export const COMMANDS: readonly Command[] = [
     options: [...days, ...page],
     help: "figures by day; long reports are spread over theirs",
   },
-  { run: "suppressions", words: ["show", "suppressions"], help: "addresses that are not sent to" },
+  {
+    run: "suppressions",
+    words: ["show", "suppressions"],
+    options: [EXPIRED_TOO, ...page],
+    help: "addresses and domains that no report is sent to",
+  },
   {
     run: "schedule",
     words: ["schedule"],
@@ -180,6 +187,24 @@ export const COMMANDS: readonly Command[] = [
     most: 1000,
     options: envelopes,
     help: "remove envelopes, or cancel outgoing reports",
+  },
+  {
+    run: "undelete",
+    words: ["undelete"],
+    operands: "ID...|all",
+    most: 1000,
+    options: envelopes,
+    help: "bring back removed envelopes, while they are kept (deliver.keep_settled)",
+    examples: ["mailreportctl undelete 3628aa4b", "mailreportctl undelete -d example.net"],
+  },
+  {
+    run: "requeue",
+    words: ["requeue"],
+    operands: "ID...|all",
+    most: 1000,
+    options: envelopes,
+    help: "send failed or expired envelopes again, with a new lifetime (deliver.expire)",
+    examples: ["mailreportctl requeue 3628aa4b97c04ff6", "mailreportctl requeue --rcpt @example.net"],
   },
   {
     run: "hold",
@@ -302,6 +327,44 @@ export const COMMANDS: readonly Command[] = [
     least: 1,
     most: 1000,
     help: "release them",
+  },
+  {
+    run: "suppressAdd",
+    words: ["suppress", "add"],
+    operands: "TARGET [REASON...]",
+    least: 1,
+    most: 100,
+    options: [
+      option("until", "TIME", "when it ends (2026-12-24, +30d; default: no end)"),
+      option("for", "PERIOD", "how long (12h, 30d)"),
+    ],
+    help: "send no reports to an ADDRESS, to @DOMAIN, to an https URI, or about a DOMAIN",
+    examples: [
+      "mailreportctl suppress add dmarc@example.net --for 30d mailbox is full",
+      "mailreportctl suppress add @example.net",
+    ],
+  },
+  {
+    run: "suppressRemove",
+    words: ["suppress", "remove"],
+    operands: "TARGET...",
+    least: 1,
+    most: 1000,
+    help: "send reports there again",
+  },
+  {
+    run: "suppressions",
+    words: ["suppress", "list"],
+    options: [EXPIRED_TOO, ...page],
+    help: "addresses and domains that no report is sent to",
+  },
+  {
+    run: "suppressLookup",
+    words: ["suppress", "lookup"],
+    operands: "TARGET",
+    least: 1,
+    most: 1,
+    help: "whether an address, @DOMAIN, DOMAIN or https URI is suppressed (exit code 1: it is not)",
   },
   { run: "queue", words: ["queue", "list"], options: [...envelopes, ...page], help: "envelopes that wait" },
   {

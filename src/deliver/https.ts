@@ -14,7 +14,7 @@ export interface HttpsReply {
 
 const LONGEST_ANSWER = 65_536;
 const TOTAL_MS = 60_000;
-/** Statuses that may pass: the server asks for patience. */
+/** Statuses below 500 that ask to try again later. */
 const LATER = new Set([408, 425, 429]);
 
 /** Posts the compressed report. A certificate that does not verify does not stop it (RFC 8460 5.4: MAY). */
@@ -71,7 +71,7 @@ function post(url: URL, body: Uint8Array, ip: string): Promise<HttpsReply> {
         size += chunk.length;
         if (size > LONGEST_ANSWER) response.destroy();
       });
-      response.on("error", () => {}); // the status is all that matters
+      response.on("error", () => {}); // only the status counts
       const later = LATER.has(code) || code >= 500;
       const result = code >= 200 && code < 300 ? "delivered" : later ? "temporary" : "permanent";
       resolve({ result, code, text: cleanShort(`${code} ${response.statusMessage ?? ""}`), ip, tls });

@@ -1,6 +1,7 @@
-/** One attempt to hand one message to one host over SMTP. What the host says is the outcome; nothing is thrown. */
+/** One attempt to hand one message to one host over SMTP. The host's reply is the outcome; nothing is thrown. */
 import SMTPConnection from "nodemailer/lib/smtp-connection";
 import type { Clock } from "../lib/clock.ts";
+import { errorText } from "../lib/errors.ts";
 import { cleanShort } from "../lib/text.ts";
 
 export interface SmtpTarget {
@@ -18,7 +19,7 @@ export interface SmtpOptions {
   /** Our name in EHLO. */
   readonly name: string;
   readonly connectTimeoutMs: number;
-  /** The attempt as a whole; a server that drips is cut. */
+  /** The attempt as a whole; a server that answers byte by byte is cut off. */
   readonly attemptTimeoutMs: number;
 }
 
@@ -30,7 +31,7 @@ export interface SmtpReply {
   readonly text: string;
   /** TLS protocol, null in clear. */
   readonly tls: string | null;
-  /** Where it ended: connect, tls, mail, rcpt, data… */
+  /** Where it ended: conn, tls, auth, mail, rcpt, data, deadline, or error for an error of ours. */
   readonly stage: string;
 }
 
@@ -49,7 +50,7 @@ export function readReply(text: string): Pick<SmtpReply, "code" | "enhanced" | "
   return { code: match ? Number(match[1]) : null, enhanced: match?.[2] ?? null, text: cleanShort(line) };
 }
 
-/** By the first digit alone (RFC 5321 4.2.1); no reply at all may change. */
+/** By the first digit alone (RFC 5321 4.2.1). Without a reply it is temporary. */
 function classOf(code: number | null): "temporary" | "permanent" {
   return code !== null && code >= 500 && code < 600 ? "permanent" : "temporary";
 }
@@ -70,7 +71,7 @@ export function sendSmtp(
       requireTLS: target.tls === "required",
       ignoreTLS: target.tls === "none",
       servername: target.host,
-      // nobody can authenticate a host named by plain DNS; TLS keeps listeners out all the same (RFC 7435)
+      // a host named by plain DNS cannot be authenticated; TLS still keeps out passive listeners (RFC 7435)
       tls: { rejectUnauthorized: false, minVersion: "TLSv1.2", servername: target.host },
       connectionTimeout: connectTimeoutMs,
       greetingTimeout: connectTimeoutMs,
@@ -85,9 +86,18 @@ export function sendSmtp(
       if (ended) return;
       ended = true;
       deadline.cancel();
+      resolve(reply);
       if (reply.result === "delivered") connection.quit();
       else connection.close();
-      resolve(reply);
+    };
+    /** An exception in a callback of the socket would end the process: it ends the attempt. */
+    const guarded = (step: () => void) => (): void => {
+      try {
+        step();
+      } catch (error) {
+        const text = cleanShort(errorText(error));
+        end({ result: "temporary", code: null, enhanced: null, text, tls: tls(), stage: "error" });
+      }
     };
     const fail = (error: SmtpError): void => {
       const reply = readReply(error.response ?? "");
@@ -117,7 +127,7 @@ export function sendSmtp(
         stage: "conn",
       }),
     );
-    const send = (): void => {
+    const send = guarded(() => {
       connection.send(
         { from: envelope.from, to: [envelope.to] },
         Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength),
@@ -125,27 +135,29 @@ export function sendSmtp(
           if (error) return fail(error as SmtpError);
           const accepted = info.accepted?.length === 1 && String(info.accepted[0]) === envelope.to;
           const reply = readReply(info.response ?? "");
-          // the library must not have made another address of ours
+          // the library must not have changed the address
           if (!accepted)
             return end({
               ...reply,
               result: "temporary",
               tls: tls(),
               stage: "rcpt",
-              text: `recipient not taken as given: ${reply.text}`,
+              text: `the library changed the recipient: ${reply.text}`,
             });
           end({ ...reply, result: "delivered", tls: tls(), stage: "data" });
         },
       );
-    };
-    connection.connect(() => {
-      if (target.auth === null) send();
+    });
+    const { auth } = target;
+    const login = guarded(() => {
+      if (auth === null) send();
       else {
         connection.login(
-          { user: target.auth.user, credentials: { user: target.auth.user, pass: target.auth.password } },
+          { user: auth.user, credentials: { user: auth.user, pass: auth.password } },
           (error) => (error ? fail(error as SmtpError) : send()),
         );
       }
     });
+    guarded(() => connection.connect(login))();
   });
 }

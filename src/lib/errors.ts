@@ -36,6 +36,12 @@ export const ERROR_CODES = {
   "request.refused": { exit: 77, http: 403, text: "this request is not allowed" },
   "queue.no_such_envelope": { exit: 1, http: 404, text: "no such envelope" },
   "queue.no_such_message": { exit: 1, http: 404, text: "no such message" },
+  "suppression.bad_target": {
+    exit: 64,
+    http: 400,
+    text: "not an address, @domain, domain or https URI",
+  },
+  "suppression.none": { exit: 1, http: 404, text: "not suppressed" },
   "outgoing.no_such_report": { exit: 1, http: 404, text: "no such outgoing report" },
   "outgoing.not_open": { exit: 1, http: 409, text: "the outgoing report is not open any more" },
   "outgoing.nothing_to_send": { exit: 1, http: 409, text: "there is nothing to send" },

@@ -2,8 +2,9 @@
 import type { OutgoingKind } from "./outgoing.ts";
 
 /**
- * pending: waits for `nextAt`. inflight: leased to a running attempt. held: an operator stopped it.
- * The others are final and kept for a while: delivered, failed (permanent), expired, removed.
+ * pending: due at `nextAt`. inflight: leased to a running attempt. held: an operator stopped it.
+ * The others are final and kept for `deliver.keep_settled`: delivered, failed (permanent error, or a bounce after the
+ * delivery), expired, removed.
  */
 export const ENVELOPE_STATES = [
   "pending",
@@ -15,6 +16,11 @@ export const ENVELOPE_STATES = [
   "removed",
 ] as const;
 export type EnvelopeState = (typeof ENVELOPE_STATES)[number];
+
+/** States that an envelope does not leave by itself. */
+export function isFinal(state: EnvelopeState): boolean {
+  return state !== "pending" && state !== "inflight" && state !== "held";
+}
 
 export interface QueueMessage {
   /** 8 hex digits. */
@@ -76,14 +82,25 @@ export type AttemptOutcome = {
   readonly durationMs: number;
 };
 
-/** How envelopes are selected by people; all given members must match. */
+/** What the store does with an envelope after an attempt. */
+export interface AfterAttempt {
+  readonly state: EnvelopeState;
+  /** Epoch seconds of the next attempt, where there is one. */
+  readonly nextAt: number;
+  /** The reply says that the address cannot receive mail: add this automatic entry in the same transaction. */
+  readonly suppress?: Suppression | null;
+}
+
+/** How operators select envelopes; all given members must match. */
 export interface EnvelopeSelection {
   readonly ids?: readonly string[];
   readonly kind?: OutgoingKind;
   /** Exact policy domain; `*.d` = below d. */
   readonly domain?: string;
-  /** Exact address, or `@domain`. */
+  /** An address, compared without case, or `@domain`. */
   readonly rcpt?: string;
+  /** Domain of the address, or host of the https URI. */
+  readonly destination?: string;
   readonly sender?: string;
   readonly states?: readonly EnvelopeState[];
   /** Part of the last reply's text, compared without case. */
@@ -100,7 +117,7 @@ export interface ChangeResult {
 }
 
 export const SUBSYSTEMS = ["smtp", "mda", "mta", "scheduler"] as const;
-/** smtp: intake; mda: reading accepted mail; mta: delivery; scheduler: composing what is due. */
+/** smtp: intake; mda: parsing accepted mail; mta: delivery; scheduler: composing due reports. */
 export type Subsystem = (typeof SUBSYSTEMS)[number];
 
 export interface Pause {
@@ -108,18 +125,30 @@ export interface Pause {
   /** null = whole subsystem; else only this destination (mta). */
   readonly destination: string | null;
   readonly since: number;
-  readonly until: number | null;
   readonly who: string;
   readonly reason: string | null;
 }
 
+/** An address or domain that no report is sent to. */
 export interface Suppression {
-  /** `user@domain`, `@domain` (rua domain), or `domain` (policy domain). */
+  /** `user@domain`, an https URI, `@domain` (all addresses at it), or `domain` (reports about it). Lower case. */
   readonly target: string;
+  /** Epoch seconds from which it no longer applies; null = no end. */
   readonly until: number | null;
   readonly reason: string;
+  /** automatic: added after a reply or a bounce, cleared by a delivery, and never in place of an operator's. */
   readonly author: "operator" | "automatic";
   readonly createdAt: number;
-  /** How many times in a row this target was suppressed automatically. */
+  /** Number of automatic suppressions in a row before this one; the period grows with it. */
   readonly step: number;
+}
+
+/** The suppression targets that apply to a recipient, the most specific first. */
+export function suppressionTargets(rcpt: string, destination: string, policyDomain: string): string[] {
+  return [rcpt, `@${destination}`, policyDomain].map((target) => target.toLowerCase());
+}
+
+/** True while the entry applies. `now`: epoch seconds. */
+export function isActive({ until }: Suppression, now: number): boolean {
+  return until === null || until > now;
 }

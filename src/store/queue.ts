@@ -1,6 +1,7 @@
 /**
- * The queue store: what we owe. Written by the main thread in short transactions, local to each node; so its methods
- * are synchronous, and each that writes is one transaction: after it returns, its effect survives a power cut.
+ * The queue store: outgoing reports, messages and envelopes. Written by the main thread in short transactions, local
+ * to each node. Its methods are synchronous, and each one that writes is one transaction: after it returns, its effect
+ * survives a power cut.
  * Errors: MailreportError `store.busy` (lock held elsewhere for over 50 ms), `store.full`, `store.io`, `store.corrupt`.
  */
 import type { FeedEvent } from "../model/evaluation.ts";
@@ -13,11 +14,11 @@ import type {
   TallyRow,
 } from "../model/outgoing.ts";
 import type {
+  AfterAttempt,
   AttemptOutcome,
   ChangeResult,
   Envelope,
   EnvelopeSelection,
-  EnvelopeState,
   Pause,
   QueueMessage,
   Subsystem,
@@ -147,15 +148,16 @@ export interface QueueStore {
   recoverInflight(now: number): number;
   /** Puts leased envelopes back untouched (shutdown, pause). */
   releaseEnvelopes(ids: readonly string[]): void;
-  /** Settles one attempt: delivered, failed, expired, or pending again at `nextAt`. */
-  settle(
-    id: string,
-    outcome: AttemptOutcome,
-    next: { readonly state: EnvelopeState; readonly nextAt: number },
-    now: number,
-  ): void;
-  /** A bounce came home for a delivered envelope: it becomes its last reply, and one more attempt in its history. */
-  noteBounce(id: string, outcome: AttemptOutcome): void;
+  /**
+   * Settles one attempt: delivered, failed, expired, or pending again at `nextAt`. A delivery clears the automatic
+   * suppression of its recipient; `next.suppress` adds one. Returns false when the envelope is not in flight (any more).
+   */
+  settle(id: string, outcome: AttemptOutcome, next: AfterAttempt, now: number): boolean;
+  /**
+   * Records a delivery status notification as the last reply and as one more entry of the history. After a permanent
+   * one an envelope that was delivered, pending or held is `failed`; one in flight is settled by its attempt.
+   */
+  noteBounce(id: string, outcome: AttemptOutcome, now: number, suppress: Suppression | null): void;
   message(id: string): QueueMessage | undefined;
   rawMessage(id: string): Uint8Array | undefined;
   envelope(id: string): Envelope | undefined;
@@ -164,9 +166,22 @@ export interface QueueStore {
   /** In the order of id; states default to pending, inflight, held. */
   listEnvelopes(selection: EnvelopeSelection, page: Page): Paged<Envelope>;
   countEnvelopes(selection: EnvelopeSelection): number;
-  scheduleEnvelopes(selection: EnvelopeSelection, at: number): ChangeResult;
-  holdEnvelopes(selection: EnvelopeSelection, held: boolean, now: number): ChangeResult;
-  removeEnvelopes(selection: EnvelopeSelection, now: number): ChangeResult;
+  // With `dryRun` the following five answer what they would do, and change nothing.
+  scheduleEnvelopes(selection: EnvelopeSelection, at: number, dryRun?: boolean): ChangeResult;
+  holdEnvelopes(selection: EnvelopeSelection, held: boolean, dryRun?: boolean): ChangeResult;
+  removeEnvelopes(selection: EnvelopeSelection, now: number, dryRun?: boolean): ChangeResult;
+  /** `removed` → the state before (pending or held), with the lifetime that was left when it was removed. */
+  undeleteEnvelopes(selection: EnvelopeSelection, now: number, dryRun?: boolean): ChangeResult;
+  /**
+   * `failed` or `expired` → `pending`, due now, attempts counted from 0, history kept. Lifts the automatic suppression
+   * of its recipient; what an operator's entry covers is skipped as `suppressed`.
+   */
+  requeueEnvelopes(
+    selection: EnvelopeSelection,
+    now: number,
+    expiresAt: number,
+    dryRun?: boolean,
+  ): ChangeResult;
   /** Deletes final envelopes settled before `before` and messages without envelopes; returns deleted envelopes. */
   prune(before: number, limit: number): number;
 
@@ -174,9 +189,15 @@ export interface QueueStore {
   pauses(): Pause[];
   pause(pause: Pause): boolean;
   resume(subsystem: Subsystem, destination: string | null): boolean;
+  /** All entries, also those whose time is over, by target. */
   suppressions(): Suppression[];
+  /** The entry of exactly this target while it applies. */
   suppression(target: string, now: number): Suppression | undefined;
-  suppress(entry: Suppression): void;
+  /** The entry of exactly this target, also when its time is over: the next automatic one is longer. */
+  lastSuppression(target: string): Suppression | undefined;
+  /** Adds or replaces an entry. An automatic one does not replace an operator's that applies; then false. */
+  suppress(entry: Suppression): boolean;
+  /** Deletes an entry of any author. */
   unsuppress(target: string): boolean;
   audit(entry: {
     readonly at: number;

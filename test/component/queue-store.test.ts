@@ -8,6 +8,9 @@ import { MailreportError } from "../../src/lib/errors.ts";
 import { outgoingId, type TallyRow } from "../../src/model/outgoing.ts";
 import type { LastReply } from "../../src/model/queue.ts";
 import type { QueueStore } from "../../src/store/queue.ts";
+import { migrate } from "../../src/store/sqlite/migrate.ts";
+import { openDatabase } from "../../src/store/sqlite/open.ts";
+import { QUEUE_MIGRATIONS } from "../../src/store/sqlite/queue/schema.ts";
 import { openQueueStore } from "../../src/store/sqlite/queue/store.ts";
 import { counted, DAY, evaluation, HASH, newMessage, OUTGOING, row, sessions } from "../support/events.ts";
 
@@ -400,10 +403,10 @@ describe("envelopes", () => {
     queue("0a0a0a0a", ["a@one.example", "b@two.example"], NOW);
     queue("0b0b0b0b", ["c@one.example"], NOW + 100);
     const [leased] = store.leaseEnvelopes(NOW, 1, NONE);
-    const held = store.holdEnvelopes({}, true, NOW);
+    const held = store.holdEnvelopes({}, true);
     expect(held).toEqual({ matched: 3, changed: 2, skipped: [{ id: leased!.id, code: "inflight" }] });
     expect(store.stats()).toMatchObject({ "queue.envelope.held": 2, "queue.envelope.pending": 0 });
-    expect(store.holdEnvelopes({ ids: ["0b0b0b0b"] }, false, NOW)).toMatchObject({ matched: 1, changed: 1 });
+    expect(store.holdEnvelopes({ ids: ["0b0b0b0b"] }, false)).toMatchObject({ matched: 1, changed: 1 });
     expect(store.scheduleEnvelopes({ ids: ["0b0b0b0b"] }, NOW + 5)).toMatchObject({ changed: 1 });
     expect(store.envelope("0b0b0b0b00000001")).toMatchObject({ nextAt: NOW + 5, state: "pending" });
     expect(store.removeEnvelopes({}, NOW)).toMatchObject({ matched: 3, changed: 2 });
@@ -437,13 +440,225 @@ describe("envelopes", () => {
   });
 });
 
+describe("what was removed, failed or expired", () => {
+  const DAY_SECONDS = 86_400;
+
+  /** One envelope, ended by an attempt. */
+  function ended(id: string, rcpt: string, state: "failed" | "expired" | "delivered"): string {
+    queue(id, [rcpt]);
+    const [leased] = store.leaseEnvelopes(NOW, 1, NONE);
+    const outcome = {
+      result: state === "delivered" ? "delivered" : "permanent",
+      reply: reply({ code: 550, text: "no" }),
+      durationMs: 1,
+    } as const;
+    store.settle(leased!.id, outcome, { state, nextAt: NOW }, NOW);
+    return leased!.id;
+  }
+
+  it("could not be brought back: undelete makes it what it was, with the lifetime that was left", () => {
+    queue("0a0a0a0a", ["a@one.example", "b@one.example"]);
+    store.holdEnvelopes({ ids: ["0a0a0a0a00000002"] }, true);
+    const before = store.envelopesOf("0a0a0a0a");
+    store.removeEnvelopes({}, NOW + 100);
+    reopen();
+    const later = NOW + 100 + 5 * DAY_SECONDS;
+    expect(store.undeleteEnvelopes({ ids: ["0a0a0a0a"] }, later)).toEqual({
+      matched: 2,
+      changed: 2,
+      skipped: [],
+    });
+    expect(store.envelopesOf("0a0a0a0a")).toEqual(
+      before.map((each) => ({ ...each, expiresAt: each.expiresAt + 5 * DAY_SECONDS })),
+    );
+    expect(store.stats()).toMatchObject({
+      "queue.removed": 0,
+      "queue.envelope.pending": 1,
+      "queue.envelope.held": 1,
+    });
+  });
+
+  it("keeps the message while one of its envelopes is kept, also when all of them were removed", () => {
+    queue("0a0a0a0a", ["a@one.example", "b@one.example"]);
+    store.removeEnvelopes({}, NOW);
+    expect(store.prune(NOW, 100)).toBe(0);
+    store.undeleteEnvelopes({ ids: ["0a0a0a0a00000001"] }, NOW + 1);
+    expect(store.prune(NOW + 10, 100)).toBe(1);
+    expect(store.rawMessage("0a0a0a0a")).toBeDefined();
+    expect(store.envelopesOf("0a0a0a0a").map(({ state }) => state)).toEqual(["pending"]);
+  });
+
+  it("could not be sent again: requeue starts anew and keeps the history", () => {
+    const failed = ended("0a0a0a0a", "a@one.example", "failed");
+    const expired = ended("0b0b0b0b", "b@two.example", "expired");
+    const delivered = ended("0c0c0c0c", "c@two.example", "delivered");
+    const all = store.requeueEnvelopes({}, NOW + 50, NOW + 50 + DAY_SECONDS);
+    expect(all).toEqual({ matched: 2, changed: 2, skipped: [] });
+    for (const id of [failed, expired])
+      expect(store.envelope(id)).toMatchObject({
+        state: "pending",
+        attempts: 0,
+        nextAt: NOW + 50,
+        expiresAt: NOW + 50 + DAY_SECONDS,
+        last: { text: "no" },
+      });
+    expect(store.requeueEnvelopes({ ids: [delivered, failed] }, NOW, NOW + 1)).toEqual({
+      matched: 2,
+      changed: 0,
+      skipped: [
+        { id: failed, code: "pending" },
+        { id: delivered, code: "delivered" },
+      ],
+    });
+    const [leased] = store.leaseEnvelopes(NOW + 50, 1, new Set(["two.example"]));
+    expect(leased).toMatchObject({ id: failed, attempts: 1 });
+    store.settle(
+      failed,
+      { result: "delivered", reply: reply(), durationMs: 1 },
+      { state: "delivered", nextAt: 0 },
+      NOW,
+    );
+    expect(store.attempts(failed).map(({ result }) => result)).toEqual(["permanent", "delivered"]);
+    expect(store.stats()).toMatchObject({
+      "queue.failed": 0,
+      "queue.expired": 0,
+      "queue.delivered": 2,
+      "queue.envelope.pending": 1,
+    });
+    expect(store.prune(NOW + 10, 100)).toBe(2); // a requeued one is not deleted under its attempt
+  });
+
+  it("that bounced can be sent again", () => {
+    const id = ended("0a0a0a0a", "a@one.example", "delivered");
+    const bounce = { result: "permanent", reply: reply({ text: "bounced" }), durationMs: 0 } as const;
+    store.noteBounce(id, bounce, NOW, null);
+    expect(store.stats()).toMatchObject({ "queue.delivered": 0, "queue.failed": 1 });
+    expect(store.requeueEnvelopes({ ids: [id] }, NOW, NOW + 1)).toMatchObject({ changed: 1 });
+  });
+
+  it.each(["pending", "held"] as const)(
+    "a bounce for a %s envelope fails it, none that is removed",
+    (state) => {
+      queue("0a0a0a0a", ["a@one.example", "b@one.example"]);
+      store.holdEnvelopes({ ids: ["0a0a0a0a00000001"] }, state === "held");
+      store.removeEnvelopes({ ids: ["0a0a0a0a00000002"] }, NOW);
+      const bounce = { result: "permanent", reply: reply({ text: "bounced" }), durationMs: 0 } as const;
+      for (const { id } of store.envelopesOf("0a0a0a0a")) store.noteBounce(id, bounce, NOW, null);
+      expect(store.envelopesOf("0a0a0a0a").map((each) => each.state)).toEqual(["failed", "removed"]);
+      expect(store.stats()).toMatchObject({ "queue.failed": 1, "queue.removed": 1 });
+    },
+  );
+
+  it("requeue lifts the automatic suppression of the recipient, and skips what an operator suppressed", () => {
+    const auto = ended("0a0a0a0a", "A@one.example", "failed");
+    const blocked = ended("0b0b0b0b", "b@two.example", "failed");
+    const entry = { until: null, reason: "x", createdAt: NOW, step: 2 };
+    store.suppress({ ...entry, target: "a@one.example", author: "automatic" });
+    store.suppress({ ...entry, target: "@two.example", author: "operator" });
+    const wanted = { matched: 2, changed: 1, skipped: [{ id: blocked, code: "suppressed" }] };
+    expect(store.requeueEnvelopes({}, NOW + 5, NOW + 10, true)).toEqual(wanted);
+    expect(store.suppression("a@one.example", NOW + 5)).toBeDefined();
+    expect(store.requeueEnvelopes({}, NOW + 5, NOW + 10)).toEqual(wanted);
+    expect(store.suppression("a@one.example", NOW + 5)).toBeUndefined();
+    expect(store.lastSuppression("a@one.example")).toMatchObject({ step: 2 }); // the next one is longer
+    expect(store.envelope(auto)?.state).toBe("pending");
+    expect(store.envelope(blocked)?.state).toBe("failed");
+  });
+
+  it("a dry run of every action changed something: it answers the same and changes nothing", () => {
+    queue("0a0a0a0a", ["a@one.example"]);
+    queue("0d0d0d0d", ["d@one.example"]);
+    store.holdEnvelopes({ ids: ["0d0d0d0d"] }, true);
+    queue("0e0e0e0e", ["e@one.example"]);
+    store.removeEnvelopes({ ids: ["0e0e0e0e"] }, NOW);
+    ended("0b0b0b0b", "b@two.example", "failed");
+    const look = () => ({
+      envelopes: ["0a0a0a0a", "0b0b0b0b", "0d0d0d0d", "0e0e0e0e"].map((id) => store.envelopesOf(id)),
+      stats: store.stats(),
+    });
+    const before = look();
+    const actions = [
+      (dry: boolean) => store.scheduleEnvelopes({}, NOW + 9, dry),
+      (dry: boolean) => store.holdEnvelopes({}, true, dry),
+      (dry: boolean) => store.holdEnvelopes({}, false, dry),
+      (dry: boolean) => store.removeEnvelopes({}, NOW, dry),
+      (dry: boolean) => store.undeleteEnvelopes({}, NOW, dry),
+      (dry: boolean) => store.requeueEnvelopes({}, NOW, NOW + 9, dry),
+    ];
+    for (const action of actions) {
+      expect(action(true).changed).toBeGreaterThan(0);
+      expect(look()).toEqual(before);
+    }
+    for (const action of actions) {
+      const would = action(true);
+      expect(action(false)).toEqual(would);
+    }
+  });
+});
+
+describe("suppressions", () => {
+  const entry = { until: NOW + 100, reason: "x", createdAt: NOW, step: 0 } as const;
+  const automatic = { ...entry, target: "a@one.example", author: "automatic" } as const;
+  const operator = { ...entry, target: "A@one.example", author: "operator", until: null } as const;
+
+  it("an automatic one overwrote an operator's: it does so only when that one is over", () => {
+    expect(store.suppress(operator)).toBe(true);
+    expect(store.suppress(automatic)).toBe(false);
+    expect(store.lastSuppression("a@one.example")).toMatchObject({ author: "operator", until: null });
+    expect(store.suppress({ ...operator, until: NOW - 1 })).toBe(true);
+    expect(store.suppress(automatic)).toBe(true);
+    expect(store.suppress(operator)).toBe(true);
+    expect(store.suppressions()).toMatchObject([{ target: "a@one.example", author: "operator" }]);
+  });
+
+  it("a delivery deleted an operator's: it clears an automatic one alone", () => {
+    store.suppress(automatic);
+    store.suppress({ ...operator, target: "b@one.example" });
+    queue("0a0a0a0a", ["A@one.example", "b@one.example"]);
+    for (const { id } of store.leaseEnvelopes(NOW, 2, NONE))
+      store.settle(
+        id,
+        { result: "delivered", reply: reply(), durationMs: 1 },
+        { state: "delivered", nextAt: NOW },
+        NOW,
+      );
+    expect(store.suppressions().map(({ target }) => target)).toEqual(["b@one.example"]);
+  });
+});
+
+it("opens a database of the first schema: envelopes that had bounced are failed, pauses are kept", () => {
+  store.close();
+  const path = join(dir, "old.db");
+  const old = openDatabase(path);
+  migrate(old, QUEUE_MIGRATIONS.slice(0, 1));
+  old.exec(`
+INSERT INTO message VALUES ('0a0a0a0a', 'dmarc', 'd!x!0!1', 'x.example', 'r', '<m@x>', 'f', 's@x.example', 1, 1);
+INSERT INTO envelope VALUES
+  ('0a0a0a0a00000001', '0a0a0a0a', 'a@x.example', 'smtp', 'x.example', 'delivered', 1, 1, 1, 9, 5, NULL),
+  ('0a0a0a0a00000002', '0a0a0a0a', 'b@x.example', 'smtp', 'x.example', 'delivered', 1, 1, 1, 9, 5, NULL),
+  ('0a0a0a0a00000003', '0a0a0a0a', 'c@x.example', 'smtp', 'x.example', 'removed', 1, 1, 1, 9, 5, NULL);
+INSERT INTO attempt VALUES
+  ('0a0a0a0a00000001', 1, 'delivered', 1, '{}'), ('0a0a0a0a00000001', 2, 'permanent', 0, '{}'),
+  ('0a0a0a0a00000002', 1, 'temporary', 1, '{}'), ('0a0a0a0a00000002', 2, 'delivered', 1, '{}');
+INSERT INTO pause VALUES ('mta', 'slow.example', 1, NULL, 'op', 'why');
+INSERT INTO counter VALUES ('queue.delivered', 2), ('queue.failed', 3), ('queue.removed', 1);
+`);
+  old.close();
+  store = openQueueStore(path);
+  expect(store.envelopesOf("0a0a0a0a").map(({ state }) => state)).toEqual(["failed", "delivered", "removed"]);
+  expect(store.stats()).toMatchObject({ "queue.delivered": 1, "queue.failed": 4, "queue.removed": 1 });
+  expect(store.pauses()).toEqual([
+    { subsystem: "mta", destination: "slow.example", since: 1, who: "op", reason: "why" },
+  ]);
+  expect(store.undeleteEnvelopes({}, NOW)).toMatchObject({ changed: 1 });
+});
+
 describe("steering", () => {
   it("keeps pauses, suppressions and the secret over a restart", () => {
     const pause = {
       subsystem: "mta",
       destination: null,
       since: NOW,
-      until: null,
       who: "op",
       reason: null,
     } as const;

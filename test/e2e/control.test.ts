@@ -179,7 +179,7 @@ socket = "feed.sock"
       (await ok("show", "envelope", envelope)).includes("bounced"),
     );
     expect(JSON.parse(await ok("show", "envelope", envelope, "--json"))).toMatchObject({
-      state: "delivered",
+      state: "failed",
       last: {
         enhanced: "5.1.1",
         mx: "mx.sender.example",

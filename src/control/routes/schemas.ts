@@ -4,6 +4,8 @@ import { z } from "zod";
 import { type ErrorCode, MailreportError } from "../../lib/errors.ts";
 
 export const LIMIT = z.coerce.number().int().min(1).max(10_000_000).default(10_000_000);
+/** Where the page before ended: `next` of its end record. */
+export const AFTER = z.string().max(200).optional();
 export const TEXT = z.string().min(1).max(1000);
 /** Epoch seconds. */
 export const TIME = z.coerce.number().int().min(0).max(99_999_999_999);

@@ -18,96 +18,122 @@ import { UsageError, usage } from "../grammar.ts";
 import { type Item, str } from "../render.ts";
 import { readTime } from "../times.ts";
 
-const VERBS: Readonly<Record<string, string>> = {
+/** Past participles of the actions on envelopes. */
+const VERBS = {
   schedule: "scheduled",
   remove: "removed",
   hold: "held",
   release: "released",
-};
+  undelete: "undeleted",
+  requeue: "requeued",
+} as const;
+type Action = keyof typeof VERBS;
 
-/** schedule, remove, hold, release: one request for envelopes, one each for outgoing reports. */
-async function change(call: Call, action: "schedule" | "remove" | "hold" | "release"): Promise<number> {
+interface Changed {
+  readonly matched: number;
+  readonly changed: number;
+  readonly skipped: readonly { readonly id: string; readonly code: string }[];
+}
+
+/** schedule, remove, hold, release, undelete, requeue: one request for envelopes, one each for outgoing reports. */
+async function change(call: Call, action: Action): Promise<number> {
   const { parsed, client, around } = call;
-  const { operands, options } = parsed;
-  const classic = parsed.command.words.includes("envelope");
-  const verb = classic ? (action === "hold" ? "paused" : "resumed") : VERBS[action]!;
+  const { options } = parsed;
   const filter = Object.fromEntries(query(call));
-  const all = operands.length === 1 && operands[0] === "all";
-  const bad = operands.filter((id) => !all && !isMessageId(id) && !isEnvelopeId(id) && !isOutgoingId(id));
-  if (bad.length > 0)
-    throw new UsageError(
-      `not an id: ${bad.join(" ")}`,
-      "an id is 8 or 16 hex digits, or d!… or t!… of an outgoing report; all must be typed in full",
-    );
-  const wide = operands.length === 0 || all;
-  if (wide && !all && Object.keys(filter).length === 0)
-    throw new UsageError(`usage: mailreportctl ${usage(parsed.command)}`);
-  const reports = operands.filter(isOutgoingId);
+  const { ids, reports, wide } = selectionOf(call, Object.keys(filter).length > 0);
   let exit: number = EXIT.OK;
   if (reports.length > 0) exit = await changeReports(call, reports, action);
-  const ids = operands.filter((id) => !isOutgoingId(id) && id !== "all");
   if (ids.length === 0 && !wide) return exit;
-  const select = wide
-    ? Object.keys(filter).length > 0
-      ? { filter }
-      : { all: true }
-    : Object.keys(filter).length > 0
-      ? { filter: { ...filter, ids } }
-      : { ids };
+  const select =
+    Object.keys(filter).length > 0
+      ? { filter: ids.length > 0 ? { ...filter, ids } : filter }
+      : wide
+        ? { all: true }
+        : { ids };
   const body = {
     select,
     ...(options.time === undefined ? {} : { at: readTime(str(options.time), around.now) }),
     ...(options.reason ? { reason: str(options.reason) } : {}),
   };
+  const path = `/v1/actions/${action}`;
+  const classic = parsed.command.words.includes("envelope");
+  const verb = classic ? (action === "hold" ? "paused" : "resumed") : VERBS[action];
   if (options["dry-run"] || (wide && !options.yes)) {
-    const { matched } = await client.json<{ matched: number }>("POST", `/v1/actions/${action}`, {
-      ...body,
-      dry_run: true,
-    });
+    const would = await client.json<Changed>("POST", path, { ...body, dry_run: true });
+    const text = `${plural(would.changed, "envelope")} would be ${verb}`;
     if (options["dry-run"]) {
-      around.out(`${plural(matched, "envelope")} would be ${verb}\n`);
-      return matched > 0 ? exit : EXIT.NOTHING;
+      tellSkipped(call, would, ids);
+      around.out(call.form === "json" ? `${JSON.stringify(would)}\n` : `${text}\n`);
+      return would.changed > 0 && would.skipped.length === 0 ? exit : EXIT.NOTHING;
     }
-    if (matched > 0) {
-      const answer = await around.confirm(
-        `${plural(matched, "envelope")} would be ${verb}. Type ${matched} to go on: `,
-      );
-      if (answer === null) throw new UsageError(`${plural(matched, "envelope")} would be ${verb}; say --yes`);
-      if (answer.trim() !== String(matched)) {
+    if (would.changed > 0) {
+      const answer = await around.confirm(`${text}. Type ${would.changed} to go on: `);
+      if (answer === null) throw new UsageError(`${text}; say --yes`);
+      if (answer.trim() !== String(would.changed)) {
         around.err("mailreportctl: nothing was changed\n");
         return EXIT.INTERRUPTED;
       }
     }
   }
-  const result = await client.json<{
-    matched: number;
-    changed: number;
-    skipped: { id: string; code: string }[];
-  }>("POST", `/v1/actions/${action}`, body);
-  for (const { id, code } of result.skipped) around.err(`mailreportctl: ${id} is ${code}\n`);
-  if (result.matched === 0) {
-    for (const id of ids)
-      around.err(`mailreportctl: no such ${isMessageId(id) ? "message" : "envelope"}: ${id}\n`);
-    if (ids.length === 0) around.err("mailreportctl: nothing matched\n");
-  }
+  const result = await client.json<Changed>("POST", path, body);
+  tellSkipped(call, result, ids);
   around.out(
     call.form === "json" ? `${JSON.stringify(result)}\n` : `${plural(result.changed, "envelope")} ${verb}\n`,
   );
   return result.changed > 0 && result.skipped.length === 0 ? exit : EXIT.NOTHING;
 }
 
+/** What the operands of an action name. `wide`: all, or filters alone. Throws UsageError. */
+function selectionOf(
+  { parsed: { operands, command } }: Call,
+  filtered: boolean,
+): { readonly ids: string[]; readonly reports: string[]; readonly wide: boolean } {
+  if (operands.length === 1 && operands[0] === "all") return { ids: [], reports: [], wide: true };
+  const reports = operands.filter(isOutgoingId);
+  const ids = operands.filter((id) => isMessageId(id) || isEnvelopeId(id));
+  const bad = operands.filter((id) => !reports.includes(id) && !ids.includes(id));
+  if (bad.length > 0)
+    throw new UsageError(
+      `not an id: ${bad.join(" ")}`,
+      "an id is 8 or 16 hex digits, or d!… or t!… of an outgoing report; all must be typed in full",
+    );
+  if (operands.length === 0 && !filtered) throw new UsageError(`usage: mailreportctl ${usage(command)}`);
+  return { ids, reports, wide: operands.length === 0 };
+}
+
+const SKIPPED: Readonly<Record<string, string>> = {
+  suppressed: "suppressed by an operator; see: mailreportctl suppress list",
+};
+
+/** Says which envelopes were skipped and why, and which ids there are none of. */
+function tellSkipped({ around }: Call, result: Changed, ids: readonly string[]): void {
+  for (const { id, code } of result.skipped) around.err(`mailreportctl: ${id} is ${SKIPPED[code] ?? code}\n`);
+  if (result.matched > 0) return;
+  for (const id of ids)
+    around.err(`mailreportctl: no such ${isMessageId(id) ? "message" : "envelope"}: ${id}\n`);
+  if (ids.length === 0) around.err("mailreportctl: nothing matched\n");
+}
+
 function changeReports(
   { client, around, parsed }: Call,
   ids: readonly string[],
-  action: "schedule" | "remove" | "hold" | "release",
+  action: Action,
 ): Promise<number> {
-  const route = { schedule: "send", remove: "cancel", hold: "hold", release: "release" }[action];
+  const route = {
+    schedule: "send",
+    remove: "cancel",
+    hold: "hold",
+    release: "release",
+    undelete: "undelete",
+  };
+  if (action === "requeue")
+    throw new UsageError(`${ids[0]} is an outgoing report: requeue is for envelopes and messages`);
   if (action === "schedule" && parsed.options.time !== undefined)
     throw new UsageError("a time is for envelopes; report send sends now");
   return each(ids, around, async (id) => {
     const answer = await client.json<{ changed?: boolean }>(
       "POST",
-      `/v1/outgoing/${encodeURIComponent(id)}/${route}`,
+      `/v1/outgoing/${encodeURIComponent(id)}/${route[action]}`,
       {},
     );
     around.out(
@@ -152,23 +178,14 @@ export const QUEUE_HANDLERS: Readonly<Record<string, Handler>> = {
       around.out(`* -> ${clean(str(p.destination))}\n`);
     return EXIT.OK;
   },
-  async suppressions(call) {
-    const { items } = await call.client.json<{ items: Item[] }>("GET", "/v1/suppressions");
-    for (const item of items) {
-      call.around.out(
-        call.form === "json"
-          ? `${JSON.stringify(item)}\n`
-          : `${["target", "until", "author", "reason"].map((k) => clean(str(item[k]))).join("|")}\n`,
-      );
-    }
-    return EXIT.OK;
-  },
   outgoing: (call) =>
     list(call, withQuery("/v1/outgoing", query(call)), columns.outgoingColumns(call.around.now)),
   schedule: (call) => change(call, "schedule"),
   remove: (call) => change(call, "remove"),
   hold: (call) => change(call, "hold"),
   release: (call) => change(call, "release"),
+  undelete: (call) => change(call, "undelete"),
+  requeue: (call) => change(call, "requeue"),
   reportStatus: (call) =>
     each(call.parsed.operands, call.around, async (id) => {
       show(call, await call.client.json("GET", `/v1/outgoing/${encodeURIComponent(id)}`));

@@ -1,22 +1,28 @@
 /** Messages and envelopes of queue.db: leases, outcomes, lists, and what operators do to them. */
-import type {
-  Envelope,
-  EnvelopeSelection,
-  EnvelopeState,
-  LastReply,
-  QueueMessage,
+import {
+  type Envelope,
+  type EnvelopeSelection,
+  type EnvelopeState,
+  isFinal,
+  type LastReply,
+  type QueueMessage,
 } from "../../../model/queue.ts";
 import type { AttemptRecord, NewMessage, QueueStore } from "../../queue.ts";
 import type { Sqlite } from "../open.ts";
 import { changeEnvelopes } from "./change.ts";
 import { Conditions, pageOf } from "./select.ts";
+import type { SuppressionWrites } from "./suppressions.ts";
 import type { QueueTransaction } from "./transaction.ts";
 
-/** Attempts of an envelope that are remembered. */
+/** Attempts of an envelope that are kept. */
 const KEPT_ATTEMPTS = 20;
 
-/** Literally the condition of the index `envelope_active`. */
+/** The conditions of the indexes `envelope_active` and `envelope_undone`, literally. */
 const ACTIVE = "envelope.state IN ('pending', 'inflight', 'held')";
+const UNDONE = "envelope.state IN ('failed', 'expired', 'removed')";
+
+/** States that a bounce makes `failed`; an attempt in flight is settled by its own outcome. */
+const BOUNCE_FAILS: ReadonlySet<EnvelopeState> = new Set(["delivered", "pending", "held"]);
 
 const COLUMNS = `envelope.id, envelope.message, kind, outgoing_id, policy_domain, sender, rcpt, transport, destination,
   state, attempts, envelope.created_at, next_at, expires_at, last, size`;
@@ -71,23 +77,23 @@ export type EnvelopePart = Pick<
   | "scheduleEnvelopes"
   | "holdEnvelopes"
   | "removeEnvelopes"
+  | "undeleteEnvelopes"
+  | "requeueEnvelopes"
   | "prune"
 > & {
   /** Within a transaction: one message with its envelopes. */
   insertMessage(message: NewMessage, now: number): void;
 };
 
-export function makeEnvelopes(database: Sqlite, transaction: QueueTransaction): EnvelopePart {
+export function makeEnvelopes(
+  database: Sqlite,
+  transaction: QueueTransaction,
+  suppressions: SuppressionWrites,
+): EnvelopePart {
   const sql = prepare(database);
-  const { counters } = transaction;
+  const { counters, moved } = transaction;
 
-  function moved(from: EnvelopeState, to: EnvelopeState): void {
-    if (from === to) return;
-    counters.add(counterOf(from), -1);
-    counters.add(counterOf(to), 1);
-  }
-
-  /** One more entry in an envelope's history; the oldest ones go. */
+  /** Adds an entry to an envelope's history and deletes the oldest ones above the limit. */
   function record(id: string, result: string, durationMs: number, reply: string): void {
     const n = (sql.lastAttempt.get(id) ?? 0) + 1;
     sql.addAttempt.run(id, n, result, Math.round(durationMs), reply);
@@ -121,8 +127,7 @@ export function makeEnvelopes(database: Sqlite, transaction: QueueTransaction): 
     recoverInflight: (now) =>
       transaction.run(() => {
         const { changes } = sql.recover.run(now);
-        counters.add("queue.envelope.inflight", -changes);
-        counters.add("queue.envelope.pending", changes);
+        moved("inflight", "pending", changes);
         return changes;
       }),
     releaseEnvelopes: (ids) =>
@@ -132,17 +137,27 @@ export function makeEnvelopes(database: Sqlite, transaction: QueueTransaction): 
     settle: (id, { result, reply, durationMs }, next, now) =>
       transaction.run(() => {
         const row = sql.one.get(id);
-        if (row?.state !== "inflight") return;
+        if (row?.state !== "inflight") return false;
         const last = JSON.stringify(reply);
         const settledAt = isFinal(next.state) ? now : null;
         sql.settle.run({ id, state: next.state, nextAt: next.nextAt, settledAt, last });
         record(id, result, durationMs, last);
         moved(row.state, next.state);
+        if (next.state === "delivered") suppressions.clearAutomatic(row.rcpt);
+        if (next.suppress) suppressions.add(next.suppress);
+        return true;
       }),
-    noteBounce: (id, { result, reply, durationMs }) =>
+    noteBounce: (id, { result, reply, durationMs }, now, suppress) =>
       transaction.run(() => {
+        const row = sql.one.get(id);
+        if (!row) return;
         const last = JSON.stringify(reply);
-        if (sql.bounced.run(last, id).changes === 1) record(id, result, durationMs, last);
+        const fails = result === "permanent" && BOUNCE_FAILS.has(row.state);
+        const state = fails ? "failed" : row.state;
+        sql.bounced.run({ id, state, last, settledAt: fails ? now : null });
+        record(id, result, durationMs, last);
+        moved(row.state, state);
+        if (suppress) suppressions.add(suppress);
       }),
     message(id) {
       const row = sql.message.get(id);
@@ -156,7 +171,7 @@ export function makeEnvelopes(database: Sqlite, transaction: QueueTransaction): 
     envelopesOf: (messageId) => sql.ofMessage.all(messageId).map(envelopeOf),
     attempts: (envelopeId) => sql.attempts.all(envelopeId).map(attemptOf),
     listEnvelopes(selection, page) {
-      const where = conditionsOf(selection, true);
+      const where = conditionsOf(selection, "active");
       if (page.after !== undefined) where.add("envelope.id > ?", page.after);
       const rows = database
         .prepare(
@@ -166,7 +181,7 @@ export function makeEnvelopes(database: Sqlite, transaction: QueueTransaction): 
       return pageOf(rows, page.limit, (row) => row.id, envelopeOf);
     },
     countEnvelopes(selection) {
-      const where = conditionsOf(selection, true);
+      const where = conditionsOf(selection, "active");
       return database
         .prepare(`SELECT count(*) FROM envelope JOIN message ON message.id = message ${where}`)
         .pluck()
@@ -185,19 +200,15 @@ export function makeEnvelopes(database: Sqlite, transaction: QueueTransaction): 
   };
 }
 
-export function isFinal(state: EnvelopeState): boolean {
-  return state !== "pending" && state !== "inflight" && state !== "held";
-}
-
-export function counterOf(state: EnvelopeState): string {
-  return isFinal(state) ? `queue.${state}` : `queue.envelope.${state}`;
-}
-
-/** What a selection says, as conditions on envelope and message. */
-function conditionsOf(selection: EnvelopeSelection, activeByDefault: boolean): Conditions {
+/**
+ * A selection as conditions on envelope and message.
+ * @param defaults states where the selection names none; null for all
+ */
+function conditionsOf(selection: EnvelopeSelection, defaults: "active" | "undone" | null): Conditions {
   const where = new Conditions();
   if (selection.states) where.oneOf("envelope.state", selection.states);
-  else if (activeByDefault) where.add(ACTIVE);
+  else if (defaults === "active") where.add(ACTIVE);
+  else if (defaults === "undone") where.add(UNDONE);
   if (selection.ids) {
     const ids = JSON.stringify(selection.ids);
     where.add(
@@ -209,6 +220,7 @@ function conditionsOf(selection: EnvelopeSelection, activeByDefault: boolean): C
   if (selection.kind) where.add("message.kind = ?", selection.kind);
   if (selection.domain) where.domain("policy_domain", selection.domain);
   if (selection.rcpt) address(where, "rcpt", selection.rcpt);
+  if (selection.destination) where.add("destination = ?", selection.destination);
   if (selection.sender) address(where, "sender", selection.sender);
   if (selection.error) {
     where.add("instr(lower(json_extract(last, '$.text')), ?) > 0", selection.error.toLowerCase());
@@ -218,10 +230,10 @@ function conditionsOf(selection: EnvelopeSelection, activeByDefault: boolean): C
   return where;
 }
 
-/** A whole address, or `@domain`. */
+/** An address, compared without case, or `@domain`. */
 function address(where: Conditions, column: string, text: string): void {
   if (text.startsWith("@")) where.endsWith(column, text);
-  else where.add(`${column} = ?`, text);
+  else where.add(`lower(${column}) = ?`, text.toLowerCase());
 }
 
 function prepare(database: Sqlite) {
@@ -252,7 +264,9 @@ function prepare(database: Sqlite) {
     release: database.prepare(
       "UPDATE envelope SET state = 'pending', attempts = max(0, attempts - 1) WHERE id = ? AND state = 'inflight'",
     ),
-    bounced: database.prepare("UPDATE envelope SET last = ? WHERE id = ?"),
+    bounced: database.prepare(
+      "UPDATE envelope SET state = @state, last = @last, settled_at = ifnull(@settledAt, settled_at) WHERE id = @id",
+    ),
     settle: database.prepare(
       `UPDATE envelope SET state = @state, next_at = @nextAt, settled_at = @settledAt, last = @last
        WHERE id = @id AND state = 'inflight'`,

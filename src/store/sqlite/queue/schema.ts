@@ -1,5 +1,6 @@
-/** Tables of queue.db: what we owe. Times are epoch seconds UTC. */
+/** Tables of queue.db: outgoing reports, messages, envelopes. Times are epoch seconds UTC. */
 import type { Migration } from "../migrate.ts";
+import type { Sqlite } from "../open.ts";
 
 export const QUEUE_MIGRATIONS: readonly Migration[] = [
   {
@@ -167,4 +168,32 @@ CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WIT
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
 `,
   },
+  {
+    // an older program neither reads nor writes the new column
+    breaking: false,
+    sql: `
+-- The state before an operator removed it, pending or held: undelete brings that back.
+ALTER TABLE envelope ADD COLUMN removed_from TEXT;
+-- What can be brought back, without the delivered ones.
+CREATE INDEX envelope_undone ON envelope (id) WHERE state IN ('failed', 'expired', 'removed');
+-- (pause.until is not used any more; no program has ever written a value there.)
+`,
+    run: failBounced,
+  },
 ];
+
+/** Envelopes that bounced after their delivery are failed; their last reply and their history say it already. */
+function failBounced(database: Sqlite): void {
+  const { changes } = database
+    .prepare(
+      `UPDATE envelope SET state = 'failed' WHERE state = 'delivered' AND
+         (SELECT result FROM attempt WHERE envelope = envelope.id ORDER BY n DESC LIMIT 1) = 'permanent'`,
+    )
+    .run();
+  const add = database.prepare(
+    `INSERT INTO counter (name, value) VALUES (?, ?)
+     ON CONFLICT (name) DO UPDATE SET value = value + excluded.value`,
+  );
+  add.run("queue.delivered", -changes);
+  add.run("queue.failed", changes);
+}

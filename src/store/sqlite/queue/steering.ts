@@ -1,5 +1,5 @@
-/** Pauses, suppressions, the audit trail and the instance's secret: what must survive a restart. */
-import type { Pause, Subsystem, Suppression } from "../../../model/queue.ts";
+/** Pauses, the audit trail and the instance's secret: what must survive a restart. */
+import type { Pause, Subsystem } from "../../../model/queue.ts";
 import type { QueueStore } from "../../queue.ts";
 import type { Sqlite } from "../open.ts";
 import type { QueueTransaction } from "./transaction.ts";
@@ -8,38 +8,17 @@ import type { QueueTransaction } from "./transaction.ts";
 const KEPT_AUDIT = 100_000;
 const SECRET_SIZE = 32;
 
-export type SteeringPart = Pick<
-  QueueStore,
-  | "pauses"
-  | "pause"
-  | "resume"
-  | "suppressions"
-  | "suppression"
-  | "suppress"
-  | "unsuppress"
-  | "audit"
-  | "instanceSecret"
->;
+export type SteeringPart = Pick<QueueStore, "pauses" | "pause" | "resume" | "audit" | "instanceSecret">;
 
 export function makeSteering(database: Sqlite, transaction: QueueTransaction): SteeringPart {
-  const pauses = database.prepare("SELECT * FROM pause ORDER BY subsystem, destination");
+  const pauses = database.prepare<[], Omit<Pause, "destination"> & { readonly destination: string }>(
+    "SELECT subsystem, destination, since, who, reason FROM pause ORDER BY subsystem, destination",
+  );
   const pause = database.prepare(
-    `INSERT INTO pause (subsystem, destination, since, until, who, reason)
-     VALUES (@subsystem, @destination, @since, @until, @who, @reason) ON CONFLICT DO NOTHING`,
+    `INSERT INTO pause (subsystem, destination, since, who, reason)
+     VALUES (@subsystem, @destination, @since, @who, @reason) ON CONFLICT DO NOTHING`,
   );
   const resume = database.prepare("DELETE FROM pause WHERE subsystem = ? AND destination = ?");
-  const columns = "target, until, reason, author, created_at AS createdAt, step";
-  const suppressions = database.prepare<[], Suppression>(
-    `SELECT ${columns} FROM suppression ORDER BY target`,
-  );
-  const suppression = database.prepare<[string, number], Suppression>(
-    `SELECT ${columns} FROM suppression WHERE target = ? AND (until IS NULL OR until > ?)`,
-  );
-  const suppress = database.prepare(
-    `INSERT OR REPLACE INTO suppression (target, until, reason, author, created_at, step)
-     VALUES (@target, @until, @reason, @author, @createdAt, @step)`,
-  );
-  const unsuppress = database.prepare("DELETE FROM suppression WHERE target = ?");
   const audit = database.prepare(
     "INSERT INTO audit (at, who, command, detail) VALUES (@at, @who, @command, @detail)",
   );
@@ -49,19 +28,11 @@ export function makeSteering(database: Sqlite, transaction: QueueTransaction): S
 
   return {
     pauses: () =>
-      (pauses.all() as (Omit<Pause, "destination"> & { destination: string })[]).map((row) => ({
-        ...row,
-        destination: row.destination === "" ? null : row.destination,
-      })),
+      pauses.all().map((row) => ({ ...row, destination: row.destination === "" ? null : row.destination })),
     pause: (entry) =>
       transaction.run(() => pause.run({ ...entry, destination: entry.destination ?? "" }).changes === 1),
     resume: (subsystem: Subsystem, destination) =>
       transaction.run(() => resume.run(subsystem, destination ?? "").changes === 1),
-    suppressions: () => suppressions.all(),
-    suppression: (target, now) => suppression.get(target.toLowerCase(), now),
-    suppress: (entry) =>
-      transaction.run(() => void suppress.run({ ...entry, target: entry.target.toLowerCase() })),
-    unsuppress: (target) => transaction.run(() => unsuppress.run(target.toLowerCase()).changes === 1),
     audit: (entry) =>
       transaction.run(() => {
         const no = Number(audit.run(entry).lastInsertRowid);

@@ -1,4 +1,4 @@
-/** queue.db, what we owe: tallies, outgoing reports, messages, envelopes. Written by the main thread alone. */
+/** queue.db: tallies, outgoing reports, messages, envelopes. Written by the main thread alone. */
 import type { QueueStore } from "../../queue.ts";
 import { migrate } from "../migrate.ts";
 import { guarded, openDatabase } from "../open.ts";
@@ -7,6 +7,7 @@ import { makeEnvelopes } from "./envelopes.ts";
 import { makeOutgoing } from "./outgoing.ts";
 import { QUEUE_MIGRATIONS } from "./schema.ts";
 import { makeSteering } from "./steering.ts";
+import { makeSuppressions, makeSuppressionWrites } from "./suppressions.ts";
 import { makeQueueTransaction } from "./transaction.ts";
 
 export interface QueueOptions {
@@ -36,13 +37,15 @@ function build(database: ReturnType<typeof openDatabase>, options: QueueOptions)
   guarded(() => migrate(database, QUEUE_MIGRATIONS), "queue");
   const transaction = makeQueueTransaction(database);
   const counting = makeCounting(database, transaction, options.maxRows ?? MAX_ROWS);
-  const { insertMessage, ...envelopes } = makeEnvelopes(database, transaction);
+  const suppressionWrites = makeSuppressionWrites(database);
+  const { insertMessage, ...envelopes } = makeEnvelopes(database, transaction, suppressionWrites);
   const outgoing = makeOutgoing(database, transaction, counting.forget, insertMessage);
   return {
     count: (feed, events, now, rejected = 0) => counting.count(feed, events, now, rejected),
     ...outgoing,
     ...envelopes,
     ...makeSteering(database, transaction),
+    ...makeSuppressions(database, transaction, suppressionWrites),
     stats: () => transaction.counters.all(),
     async backup(path) {
       const { totalPages } = await database.backup(path);

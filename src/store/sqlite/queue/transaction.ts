@@ -1,7 +1,8 @@
 /**
- * Transactions of queue.db and the counters that ride on them: a counter changes in the same commit as what it
+ * Transactions of queue.db and the counters that change with them: a counter changes in the same commit as what it
  * counts, and reading one costs nothing.
  */
+import { type EnvelopeState, isFinal } from "../../../model/queue.ts";
 import { guarded, type Sqlite } from "../open.ts";
 
 export interface Counters {
@@ -13,6 +14,8 @@ export interface Counters {
 
 export interface QueueTransaction {
   readonly counters: Counters;
+  /** Inside a transaction: counts `n` envelopes out of one state and into another. */
+  moved(from: EnvelopeState, to: EnvelopeState, n?: number): void;
   /** Runs `work` as one transaction. On an error nothing of it stays, the caches are emptied. */
   run<T>(work: () => T): T;
   /** Called after a rollback. */
@@ -63,11 +66,18 @@ export function makeQueueTransaction(database: Sqlite): QueueTransaction {
     return result;
   }).immediate;
 
+  const add = (name: string, n: number): void => void changes.set(name, (changes.get(name) ?? 0) + n);
+
   return {
     counters: {
-      add: (name, n) => void changes.set(name, (changes.get(name) ?? 0) + n),
+      add,
       get: (name) => committed.get(name) ?? 0,
       all: () => Object.fromEntries(committed),
+    },
+    moved(from, to, n = 1) {
+      if (from === to) return;
+      add(counterOf(from), -n);
+      add(counterOf(to), n);
     },
     run<T>(work: () => T): T {
       return guarded(() => {
@@ -85,4 +95,8 @@ export function makeQueueTransaction(database: Sqlite): QueueTransaction {
     },
     onRollback: (forget) => void forgetters.push(forget),
   };
+}
+
+function counterOf(state: EnvelopeState): string {
+  return isFinal(state) ? `queue.${state}` : `queue.envelope.${state}`;
 }

@@ -1,0 +1,33 @@
+/** Routes about the daemon itself: state, counters, reload, stop, log level. */
+import type { FastifyInstance } from "fastify";
+import type { ZodTypeProvider } from "fastify-type-provider-zod";
+import { z } from "zod";
+import type { Services } from "../services.ts";
+import { API_VERSION } from "../wire.ts";
+
+export function addDaemonRoutes(fastify: FastifyInstance, services: Services): void {
+  const app = fastify.withTypeProvider<ZodTypeProvider>();
+
+  app.get("/v1", async () => {
+    const { version, pid, startedAt } = services.status();
+    return { name: "mailreportd", version, api: [API_VERSION], pid, started_at: startedAt };
+  });
+  app.get("/v1/status", async () => services.status());
+  app.get("/v1/stats", async () => services.stats());
+  app.post("/v1/reload", async (_request, reply) => {
+    const answer = await services.reload();
+    return reply.code(answer.ok ? 200 : 422).send(answer);
+  });
+  app.post("/v1/stop", async () => {
+    setImmediate(() => services.stop());
+    return { stopping: true };
+  });
+  app.post(
+    "/v1/log",
+    { schema: { body: z.strictObject({ level: z.enum(["brief", "verbose"]) }) } },
+    async (request) => {
+      services.setLogLevel(request.body.level === "verbose" ? "debug" : "info");
+      return { level: request.body.level };
+    },
+  );
+}
