@@ -4,14 +4,6 @@ import { formatDuration } from "../lib/units.ts";
 
 export type Form = "table" | "plain" | "json" | "csv" | "tsv";
 
-export interface Terminal {
-  readonly isTTY: boolean;
-  readonly columns: number;
-  /** Epoch milliseconds. */
-  readonly now: number;
-  write(text: string): void;
-}
-
 /** One column: its title, its text for people, and for programs where that differs. */
 export interface Column {
   readonly title: string;
