@@ -3,6 +3,8 @@
 /** The version of the protocol; within it fields are only added. */
 export const API_VERSION = 1;
 export const API_HEADER = "mailreport-api";
+/** On an answer that is no list: the number of accepted mails that it lacks because they are not parsed yet. */
+export const UNPARSED_HEADER = "mailreport-unparsed";
 
 export interface WireError {
   readonly error: {
@@ -15,13 +17,15 @@ export interface WireError {
 
 /** The last line of every list. */
 export interface WireEnd {
-  readonly end: { readonly count: number; readonly next: string | null } & Readonly<Record<string, unknown>>;
-}
-
-export interface WireChange {
-  readonly matched: number;
-  readonly changed: number;
-  readonly skipped: readonly { readonly id: string; readonly code: string }[];
+  readonly end: {
+    readonly count: number;
+    /** The cursor of the next page; null at the end. */
+    readonly next: string | null;
+    /** Accepted mails that are not parsed yet, which the list lacks; only when there are some. */
+    readonly unparsed?: number;
+    /** Why an import ended before its end. */
+    readonly error?: { readonly code: string; readonly message: string };
+  } & Readonly<Record<string, unknown>>;
 }
 
 const REPORT = [

@@ -1,7 +1,7 @@
 /** Collections for import: mbox, tar, tar.gz; anything else is its only piece. */
 import { describe, expect, it } from "vitest";
 import { splitCollection } from "../../src/format/container/collection.ts";
-import { dmarcXml, gz, tar, zip } from "../support/reading.ts";
+import { dmarcXml, gz, tar } from "../support/reading.ts";
 
 async function* chunked(raw: Uint8Array, size: number): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < raw.length; at += size) yield raw.subarray(at, at + size);

@@ -45,7 +45,9 @@ describe("text", () => {
 
 describe("ids", () => {
   it("have OpenSMTPD's shape", () => {
-    expect(isEnvelopeId("3628aa4b01020304") && isMessageId("3628aa4b") && !isMessageId("00000000")).toBe(true);
+    expect(isEnvelopeId("3628aa4b01020304") && isMessageId("3628aa4b") && !isMessageId("00000000")).toBe(
+      true,
+    );
     expect(base32(Uint8Array.of(0x66, 0x6f, 0x6f), 5)).toBe("mzxw6".slice(0, 4)); // 24 bits give four whole characters
   });
   it("outgoing ids read back, with ! or :", () => {

@@ -2,11 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { mailDate } from "../../src/format/mail/headers.ts";
 import { decodeBody, encodingOf } from "../../src/format/mail/mime/body.ts";
-import {
-  decodeWords,
-  readHeaderBlock,
-  readParameters,
-} from "../../src/format/mail/mime/headers.ts";
+import { decodeWords, readHeaderBlock, readParameters } from "../../src/format/mail/mime/headers.ts";
 import { bodyOf, type Part, readParts } from "../../src/format/mail/mime/parts.ts";
 import { WarningList } from "../../src/model/outcome.ts";
 import { LIMITS, mail, part } from "../support/reading.ts";

@@ -111,10 +111,17 @@ export function addQueueRoutes(fastify: FastifyInstance, services: Services): vo
     subsystem: z.enum(SUBSYSTEMS),
     destination: text.nullish(),
     reason: z.string().max(1000).nullish(),
+    dry_run: z.boolean().default(false),
   });
   for (const action of ["pause", "resume"] as const) {
     app.post(`/v1/actions/${action}`, { schema: { body: steer } }, async (request) => {
-      const { subsystem, destination, reason } = request.body;
+      const { subsystem, destination, reason, dry_run } = request.body;
+      if (dry_run) {
+        const paused = queue
+          .pauses()
+          .some((p) => p.subsystem === subsystem && p.destination === (destination ?? null));
+        return { changed: paused === (action === "resume"), dry_run };
+      }
       const changed =
         action === "pause"
           ? services.pause(subsystem, destination ?? null, "control socket", reason ?? null)
