@@ -153,7 +153,9 @@ describe("an import", () => {
     let refusals = 3;
     let waited = 0;
     await start({
-      wait: async (ms) => void (waited += ms),
+      wait: async (ms) => {
+        waited += ms;
+      },
       importOne: async () => {
         if (refusals-- > 0) throw new MailreportError("ingest.busy");
         return stored() as Stored;
@@ -167,7 +169,9 @@ describe("an import", () => {
   it("an ingest process that stays busy is not asked for ever", async () => {
     let waited = 0;
     await start({
-      wait: async (ms) => void (waited += ms),
+      wait: async (ms) => {
+        waited += ms;
+      },
       importOne: importer({ a: new MailreportError("ingest.busy") }),
     });
     expect(await imported(file("a"), file("b"))).toMatchObject([
