@@ -19,7 +19,7 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   process.stderr.write(`mailreportctl: standard output: ${clean(errorText(error))}\n`);
   process.exit(EXIT.IOERR);
 });
-process.stderr.on("error", () => {}); // there is no place left to tell it
+process.stderr.on("error", () => {}); // nothing is left to write to
 
 const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
   version: string;

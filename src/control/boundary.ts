@@ -1,6 +1,6 @@
 /**
- * The error boundary of a control request: whatever a handler throws becomes an answer with a code and, where it is
- * not the client's mistake, a log line. No request ends the daemon or disturbs another one.
+ * The error boundary of a control request: an error of a handler becomes an answer with a code and, unless the request
+ * was wrong, a log line. No request ends the daemon or disturbs another one.
  */
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { MailreportError } from "../lib/errors.ts";
@@ -18,7 +18,7 @@ export function addBoundary(app: FastifyInstance, log: Log): void {
     const { code, message, detail, httpStatus } = known;
     return reply.code(httpStatus).send({ error: { code, message, detail, request_id: request.id } });
   });
-  // a handler that writes its answer itself has told the client; the framework drops what it throws after that
+  // the framework drops errors of handlers that write their answers themselves; those have told the client
   app.addHook("onRoute", (route) => {
     const { handler } = route;
     route.handler = async function (request, reply) {
@@ -33,7 +33,7 @@ export function addBoundary(app: FastifyInstance, log: Log): void {
   });
 }
 
-/** Logs what is not a mistake of the client: errors of ours, and stores that cannot work now. */
+/** Logs an error that is not a wrong request: a bug, or a store that is full, locked or damaged. */
 function note(log: Log, request: FastifyRequest, error: MailreportError): void {
   if (error.httpStatus < 500) return;
   const fields = { method: request.method, url: request.url, request_id: request.id };

@@ -1,4 +1,4 @@
-/** The control socket: HTTP/1.1 over a Unix stream socket, whose rights are its mode and group. */
+/** The control socket: HTTP/1.1 over a Unix stream socket. Its mode and group decide who may connect. */
 import { chmodSync, chownSync, lstatSync, readFileSync, unlinkSync } from "node:fs";
 import { connect } from "node:net";
 import { fastify } from "fastify";
@@ -72,7 +72,7 @@ export async function startControl(config: Config, services: Services, log: Log)
   };
 }
 
-/** Removes a socket that nobody answers on; never anything else. */
+/** Removes a socket that no process listens on; never anything else. */
 async function freePath(path: string): Promise<void> {
   const there = lstatSync(path, { throwIfNoEntry: false });
   if (!there) return;

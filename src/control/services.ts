@@ -47,7 +47,7 @@ export interface StatusAnswer {
   /** Epoch seconds. */
   readonly startedAt: number;
   readonly hostname: string;
-  /** Accepted mails that are not parsed yet: what is told about reports lacks theirs. */
+  /** Accepted mails that are not parsed yet; lists and figures do not contain their reports. */
   readonly unparsed: number;
   readonly subsystems: Readonly<
     Record<Subsystem, { readonly state: "running" | "paused"; readonly detail: string }>
@@ -87,7 +87,7 @@ export interface Services {
   parsed(all: boolean): Promise<number>;
   /** Resolves after `ms` milliseconds. */
   wait(ms: number): Promise<void>;
-  /** Names of the feeds that there are: those of the configuration, and `control`. */
+  /** Names of all feeds: those of the configuration, and `control`. */
   feeds(): readonly string[];
   /**
    * Counts one batch of a feed; a dry run only parses it. Line numbers begin at `firstLine`.
@@ -104,7 +104,7 @@ export interface Services {
   readonly databases: DatabaseService;
   /** Envelopes may be due. */
   wakeDelivery(): void;
-  /** Reads the configuration again and applies it; a dry run checks it and tells what would be applied. */
+  /** Reads the configuration again and applies it; a dry run checks it and returns what would be applied. */
   reload(dryRun: boolean): Promise<ReloadAnswer>;
   stop(): void;
   setLogLevel(level: LogLevel): void;

@@ -1,6 +1,6 @@
 /**
- * Answers of NDJSON lines. The last line of each is an end record or an error record, so that nobody takes half a list
- * for the whole.
+ * Answers of NDJSON lines. The last line of each is an end record or an error record, so that a list that was cut off
+ * is noticed.
  */
 import type { ServerResponse } from "node:http";
 import type { FastifyReply } from "fastify";
@@ -68,7 +68,7 @@ export class LineReply {
     this.#out.end(`${JSON.stringify({ error: { code, message } })}\n`);
   }
 
-  /** Resolves when the client took what was written, or is gone. Leaves no listener behind. */
+  /** Resolves when the client has received what was written, or is gone. Removes its listeners. */
   #drained(): Promise<void> {
     const out = this.#out;
     const hurry = this.#hurry;
@@ -89,7 +89,7 @@ export class LineReply {
 
 /**
  * Sends up to `limit` items as NDJSON and the end record. Other work of the event loop runs after each page: waiting
- * for `drain` alone would starve it when the client is on this machine. An error is told to the client and thrown.
+ * for `drain` alone would starve it when the client is on this machine. An error is sent to the client and thrown.
  * @param more further members of the end record
  */
 export async function sendList<T>(

@@ -3,7 +3,7 @@
 /** The version of the protocol; within it fields are only added. */
 export const API_VERSION = 1;
 export const API_HEADER = "mailreport-api";
-/** On an answer that is no list: the number of accepted mails that it lacks because they are not parsed yet. */
+/** Header of answers that are no lists: the number of accepted mails that are missing because they are not parsed yet. */
 export const UNPARSED_HEADER = "mailreport-unparsed";
 
 export interface WireError {
@@ -21,7 +21,7 @@ export interface WireEnd {
     readonly count: number;
     /** The cursor of the next page; null at the end. */
     readonly next: string | null;
-    /** Accepted mails that are not parsed yet, which the list lacks; only when there are some. */
+    /** Number of accepted mails that are missing in the list because they are not parsed yet; absent for none. */
     readonly unparsed?: number;
     /** Why an import ended before its end. */
     readonly error?: { readonly code: string; readonly message: string };
@@ -49,7 +49,7 @@ const REPORT = [
 ] as const;
 const VERDICTS = ["messages", "pass", "fail", "unknown"] as const;
 
-/** The fields of each list of the archive, in their order: columns of an export, whether there are rows or not. */
+/** The fields of each list of the archive, in their order; they are the columns of an export, also of an empty one. */
 export const FIELDS = {
   received: [
     "id",

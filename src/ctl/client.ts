@@ -39,8 +39,8 @@ export interface Client {
     onItem: (item: Record<string, unknown>) => void | Promise<void>,
   ): Promise<WireEnd["end"]>;
   /**
-   * A POST whose body is written piece by piece while its answer is read. The body is not asked for more once the
-   * answer has ended. Rejects with what the body throws.
+   * A POST that writes its body piece by piece while its answer is read. It stops when the answer has ended.
+   * Rejects with what the body throws.
    */
   stream(
     path: string,
@@ -87,7 +87,7 @@ function fromJson(text: string): object | undefined {
   }
 }
 
-/** Waits until a request takes more, or its connection ends. */
+/** Waits until more of a request can be written, or its connection ends. */
 function drained(req: ClientRequest): Promise<void> {
   if (req.destroyed || !req.writableNeedDrain) return Promise.resolve();
   return new Promise((resolve) => {
@@ -103,7 +103,7 @@ function drained(req: ClientRequest): Promise<void> {
 
 /**
  * A client of the daemon at a socket.
- * @param onUnparsed told by each answer that lacks mail, because it is not parsed yet, how many mails that are
+ * @param onUnparsed called when an answer does not contain accepted mails because they are not parsed yet
  */
 export function makeClient(socket: string, onUnparsed: (mails: number) => void = () => {}): Client {
   function open(

@@ -18,14 +18,14 @@ export interface FoundPiece extends Piece {
   readonly path: string;
 }
 
-/** Splits a collection into its members, and tells of those it skips; anything else is one piece. */
+/** Splits a collection into its members and reports those that are skipped; anything else is one piece. */
 export type Split = (
   chunks: AsyncIterable<Uint8Array>,
   name: string,
   skipped: (error: ClientError) => void,
 ) => AsyncIterable<Piece>;
 
-/** What an operator is told of an error of the file system. */
+/** The text of an error of the file system. */
 export function fileErrorText(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException;
   const known: Readonly<Record<string, string>> = {
@@ -60,7 +60,7 @@ export async function* fileSource(
 /**
  * All pieces of the files at and below the paths: directories in the order of their names, collections split.
  * Hidden files and Maildir's tmp are skipped.
- * @param lost told of what is skipped: files that cannot be read (exit code 66), damage in collections (65)
+ * @param lost called for what is skipped: files that cannot be read (exit code 66), damage in collections (65)
  */
 export async function* piecesOf(
   paths: readonly string[],

@@ -19,12 +19,12 @@ export interface CommandSpec {
   readonly words: readonly string[];
   /** Of smtpctl itself: its abbreviations win. */
   readonly classic?: boolean;
-  /** Shown behind the words, e.g. `[ID]`, `FILE...`. */
+  /** Shown after the words, e.g. `[ID]`, `FILE...`. */
   readonly operands?: string;
   readonly least?: number;
   readonly most?: number;
   readonly options?: readonly OptionSpec[];
-  /** Honours --dry-run: changes nothing and tells what would change. Without it --dry-run is refused. */
+  /** Honours --dry-run: changes nothing and shows what would change. Without this --dry-run is refused. */
   readonly dryRun?: boolean;
   readonly help: string;
   readonly examples?: readonly string[];
@@ -59,7 +59,7 @@ export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
 ];
 
 /** Accepted by the commands that honour it; all others refuse it. */
-const DRY_RUN: OptionSpec = { name: "dry-run", short: "n", help: "change nothing, tell what would change" };
+const DRY_RUN: OptionSpec = { name: "dry-run", short: "n", help: "change nothing, show what would change" };
 
 /** The options of one command, beside the global ones. */
 export function optionsOf({ options = [], dryRun = false }: CommandSpec): readonly OptionSpec[] {

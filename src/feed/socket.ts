@@ -53,7 +53,7 @@ export async function startFeedSocket(options: FeedSocketOptions): Promise<FeedS
   };
 }
 
-/** Removes a socket that nobody listens on any more; anything else at the path stays. */
+/** Removes a socket that no process listens on; anything else at the path stays. */
 async function removeStale(path: string): Promise<void> {
   const there = lstatSync(path, { throwIfNoEntry: false });
   if (!there) return;

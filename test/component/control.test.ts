@@ -360,7 +360,7 @@ describe("a feed of the control socket", () => {
       return linesOf(response);
     };
     expect(await post("?name=mat")).toMatchObject([
-      { error: { code: "feed.unknown", message: "no such feed: mat (there are: control, mta)" } },
+      { error: { code: "feed.unknown", message: "no such feed: mat (known feeds: control, mta)" } },
     ]);
     await post("?name=mta&first=3");
     await post("?dry_run=true");

@@ -281,9 +281,9 @@ describe("the archive", () => {
       expect(ran.stderr).toMatch(says);
     }
     for (const [args, says] of [
-      [["show", "received", "--after", "r1"], /not a key of this list/],
-      [["show", "records", "--after", "x"], /not a key of this list/],
-      [["show", "days", "--after", "2024-01-01"], /not a key of this list/],
+      [["show", "received", "--after", "r1"], /not a cursor of this list/],
+      [["show", "records", "--after", "x"], /not a cursor of this list/],
+      [["show", "days", "--after", "2024-01-01"], /not a cursor of this list/],
       [["show", "days", "--since", "2024-01-02", "--until", "2024-01-02"], /the window is empty/],
       [["show", "records", "--result", "maybe"], /possibilities are:\npass\nfail\nunknown/],
       [["show", "everything"], /possibilities are:\nshow queue/],

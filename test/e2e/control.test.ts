@@ -243,7 +243,7 @@ socket = "feed.sock"
     const unknown = d.ctlInput(EVALUATIONS, "feed", "--name", "mat", "-");
     expect([unknown.code, unknown.stderr]).toEqual([
       64,
-      "mailreportctl: no such feed: mat (there are: control, mta)\n",
+      "mailreportctl: no such feed: mat (known feeds: control, mta)\n",
     ]);
     expect(d.ctlInput(EVALUATIONS, "feed", "--name", "mta", "-").stdout).toMatch(/^16 accepted, 0 repeated/);
   });

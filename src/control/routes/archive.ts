@@ -179,8 +179,8 @@ function addReparse(fastify: FastifyInstance, services: Services): void {
   const app = fastify.withTypeProvider<ZodTypeProvider>();
   const { archive } = services;
   app.post("/v1/reparse", { schema: { body: reparseBody } }, async (request) => {
-    const { ids, outcome: wanted, all, dry_run } = request.body;
-    if (!ids && !wanted && !all)
+    const { ids, outcome: only, all, dry_run } = request.body;
+    if (!ids && !only && !all)
       throw new MailreportError("request.invalid", { detail: "ids, outcome or all" });
     const outcomes: Record<string, number> = {};
     const skipped: { id: string; code: string }[] = [];
@@ -208,7 +208,7 @@ function addReparse(fastify: FastifyInstance, services: Services): void {
     let after: string | undefined;
     do {
       if (ids) break;
-      const found = await archive.received(wanted ? { outcome: wanted } : {}, given({ limit: 500, after }));
+      const found = await archive.received(only ? { outcome: only } : {}, given({ limit: 500, after }));
       await again(found.items);
       after = found.next ?? undefined;
     } while (after !== undefined);

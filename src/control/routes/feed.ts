@@ -19,7 +19,7 @@ export function addFeedRoutes(fastify: FastifyInstance, services: Services): voi
     const { name, first, dry_run } = request.query;
     const known = services.feeds();
     if (!known.includes(name))
-      throw new MailreportError("feed.unknown", { detail: `${name} (there are: ${known.join(", ")})` });
+      throw new MailreportError("feed.unknown", { detail: `${name} (known feeds: ${known.join(", ")})` });
     const body = typeof request.body === "string" ? request.body : "";
     const lines = body.split("\n").filter((line, i, all) => i < all.length - 1 || line !== "");
     return services.feed(name, lines, first, dry_run);

@@ -25,7 +25,7 @@ export function given<T extends object>(
   return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as never;
 }
 
-/** A message byte for byte. Errors: `code` when there is none. */
+/** Sends a message byte for byte. Errors: `code` when there are no bytes. */
 export function sendRaw(
   reply: FastifyReply,
   bytes: Uint8Array | undefined,

@@ -1,15 +1,15 @@
-/** Accepted mail that is not parsed yet: what is answered about reports lacks theirs, and says so. */
+/** Accepted mail that is not parsed yet: answers about reports do not contain it, and say so. */
 import type { FastifyReply } from "fastify";
 import type { Services } from "../services.ts";
 import { UNPARSED_HEADER } from "../wire.ts";
 
-/** Waits for the parser, and tells in a header of the answer how many mails it lacks, if any. */
+/** Waits for the parser; sets a header of the answer when mails are still not parsed. */
 export async function unparsedHeader(services: Services, reply: FastifyReply, wait: boolean): Promise<void> {
   const { unparsed } = await unparsedMember(services, wait);
   if (unparsed !== undefined) reply.header(UNPARSED_HEADER, unparsed);
 }
 
-/** Waits for the parser; the member of a list's end record that tells how many mails it lacks, if any. */
+/** Waits for the parser; returns the member of a list's end record, with the mails that are still not parsed. */
 export async function unparsedMember(
   { parsed }: Services,
   wait: boolean,

@@ -1,4 +1,4 @@
-/** `import`: sends files to the daemon, and tells what became of each. */
+/** `import`: sends files to the daemon and prints the outcome of each that is not simply stored. */
 import { EXIT } from "../../lib/exit.ts";
 import { clean } from "../../lib/text.ts";
 import { type Call, plural } from "../call.ts";
@@ -92,7 +92,7 @@ export async function runImport(call: Call): Promise<number> {
   return (progress.outcomes.invalid ?? 0) > 0 ? EXIT.DATAERR : lost;
 }
 
-/** The daemon could not go on: tells from where on nothing was imported. */
+/** The daemon could not go on: prints the first file that was not imported. */
 function endedEarly(
   { around }: Call,
   { code, message }: { readonly code: string; readonly message: string },

@@ -23,7 +23,7 @@ export const HANDLERS: Readonly<Record<string, Handler>> = {
   },
 };
 
-/** Runs one command. Never throws: every error is one line, or the few that tell what is possible, and an exit code. */
+/** Runs one command; returns the exit code. Never throws: errors are printed, one line each. */
 export async function run(around: Surroundings): Promise<number> {
   let unparsed = 0;
   try {
@@ -55,7 +55,7 @@ export async function run(around: Surroundings): Promise<number> {
   }
 }
 
-/** Tells why a command was not carried out; returns the exit code. */
+/** Prints why a command was not carried out; returns the exit code. */
 function failed(error: unknown, around: Surroundings): number {
   if (error instanceof UsageError) {
     for (const [i, line] of error.lines.entries())
@@ -74,7 +74,7 @@ function failed(error: unknown, around: Surroundings): number {
   return EXIT.SOFTWARE;
 }
 
-/** The line for an error that nobody expects. */
+/** The line for an unexpected error. */
 export function unexpected(error: unknown): string {
   return `mailreportctl: unexpected error; this is a bug: ${clean(errorText(error))}\n`;
 }
