@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describedKeys, exampleConfig } from "../dist/config/example.js";
 import { COMMANDS } from "../dist/ctl/commands.js";
-import { GLOBAL_OPTIONS } from "../dist/ctl/grammar.js";
+import { GLOBAL_OPTIONS, optionsOf } from "../dist/ctl/grammar.js";
 import { ERROR_CODES } from "../dist/lib/errors.js";
 import { LOG_EVENTS } from "../dist/lib/log/log.js";
 import { NOTES, OUTCOMES, REASONS, WARNINGS } from "../dist/model/outcome.js";
@@ -159,10 +159,14 @@ a report longer than 25 hours is spread over its days where figures are told by 
 ${list(GLOBAL_OPTIONS.map(option))}
 .Sh COMMANDS
 ${list(
-  COMMANDS.map(({ words, operands, help, options = [] }) => [
-    `Ic ${words.join(" ")}${operands ? ` Ar ${quoted(operands)}` : ""}`,
-    `${sentence(help)}${options.length > 0 ? `\n${list(options.map(option))}` : ""}`,
-  ]),
+  COMMANDS.map((command) => {
+    const { words, operands, help } = command;
+    const options = optionsOf(command);
+    return [
+      `Ic ${words.join(" ")}${operands ? ` Ar ${quoted(operands)}` : ""}`,
+      `${sentence(help)}${options.length > 0 ? `\n${list(options.map(option))}` : ""}`,
+    ];
+  }),
 )}
 .Sh EXIT STATUS
 0 on success, 1 when nothing matched or only a part was done, 64 for a wrong command, 65 for files or lines that cannot be used,

@@ -48,8 +48,9 @@ export const VERSION = (
 /** Mail in progress and attempts in flight may take so long at the end. */
 const SMTP_GRACE_MS = 10_000;
 const DELIVERY_GRACE_MS = 15_000;
-/** A question waits at most so long until mail that was accepted before it is read. */
+/** A question waits so long until mail that was accepted before it is parsed; with --wait so long. */
 const CATCH_UP_MS = 1000;
+const WAIT_MS = 3_600_000;
 
 /** What the configuration depends on. */
 export function environment(): Environment {
@@ -143,10 +144,8 @@ export class Daemon {
       onRead: (result) => this.#readLater(result),
     });
     this.#stops.push(() => this.#ingest.stop());
-    this.#archive = startArchiveReader(
-      archivePath,
-      (error) => this.#log.error("store.problem", { what: "reader", error: errorText(error) }),
-      () => this.#ingest.allParsed(CATCH_UP_MS),
+    this.#archive = startArchiveReader(archivePath, (error) =>
+      this.#log.error("store.problem", { what: "reader", error: errorText(error) }),
     );
     this.#stops.push(() => this.#archive.close());
     this.#log.info("store.opened", { path: archivePath });
@@ -275,6 +274,7 @@ export class Daemon {
       this.#log.info("control.changed", { command, who, ...detail });
     };
     return {
+      log: this.#log,
       queue: this.#queue,
       envelopes: makeEnvelopeOperations({
         config: () => this.#config,
@@ -299,11 +299,16 @@ export class Daemon {
           kinds: [],
         }),
       reparse: (mails) => this.#ingest.reparse(mails.map((mail) => Number(mail.id.slice(1)))),
-      feed: (name, lines, first) =>
-        feeder.lines(
-          name,
-          lines.map((text, i) => ({ number: first + i, text })),
-        ),
+      parsed: async (all) => {
+        await this.#ingest.allParsed(all ? WAIT_MS : CATCH_UP_MS);
+        return this.#ingest.unparsed;
+      },
+      wait: (ms) => new Promise((resolve) => clock.after(ms, resolve)),
+      feeds: () => ["control", ...this.#config.feed.map(({ name }) => name)],
+      feed: (name, texts, first, dryRun) => {
+        const lines = texts.map((text, i) => ({ number: first + i, text }));
+        return dryRun ? feeder.check(lines) : feeder.lines(name, lines);
+      },
       stats: () => this.#stats(),
       status: () => this.#status(),
       pause: (subsystem, destination, who, reason) => {
@@ -319,7 +324,7 @@ export class Daemon {
       },
       audit,
       databases: this.#housekeeping,
-      reload: () => this.reload("control socket"),
+      reload: (dryRun) => this.reload("control socket", dryRun),
       stop: () => void this.stop("control socket"),
       setLogLevel: (level) => sink.setLevel(level),
       now: () => epochSeconds(clock),
@@ -353,6 +358,7 @@ export class Daemon {
       pid: process.pid,
       startedAt: this.#startedAt,
       hostname: this.#config.hostname,
+      unparsed: this.#ingest.unparsed,
       subsystems: subsystemsOf(this.#parts(), (subsystem) => this.#isPaused(subsystem)),
     };
   }
@@ -361,8 +367,8 @@ export class Daemon {
     this.#log.info("daemon.hint", { status: this.#status() });
   }
 
-  /** Reads the configuration again: applied as a whole, or the old one stays. */
-  async reload(who: string): Promise<ReloadAnswer> {
+  /** Reads the configuration again: applied as a whole, or the old one stays; a dry run only tells. */
+  async reload(who: string, dryRun = false): Promise<ReloadAnswer> {
     const found = this.#options.reloadConfig();
     if (!found.ok) {
       this.#log.error("daemon.reload_refused", { who, problems: found.lines });
@@ -374,6 +380,7 @@ export class Daemon {
       };
     }
     const { applied, needsRestart } = diffConfig(this.#config, found.config);
+    if (dryRun) return { ok: true, applied, needsRestart, problems: [] };
     this.#config = found.config;
     this.#smtp.reload(found.config);
     this.#ingest.reload(found.config);

@@ -1,4 +1,4 @@
-/** The control socket: HTTP/1.1 over a Unix stream socket, whose rights are its mode and group. */
+/** The control socket: HTTP/1.1 over a Unix stream socket. Its mode and group decide who may connect. */
 import { chmodSync, chownSync, lstatSync, readFileSync, unlinkSync } from "node:fs";
 import { connect } from "node:net";
 import { fastify } from "fastify";
@@ -6,12 +6,13 @@ import { serializerCompiler, validatorCompiler } from "fastify-type-provider-zod
 import type { Config } from "../config/schema.ts";
 import { errorText, MailreportError } from "../lib/errors.ts";
 import type { Log } from "../lib/log/log.ts";
+import { addBoundary } from "./boundary.ts";
 import { addRoutes } from "./routes/routes.ts";
 import type { Services } from "./services.ts";
 import { API_HEADER, API_VERSION } from "./wire.ts";
 
 export interface ControlServer {
-  /** Closes, and removes the socket if it is still ours. */
+  /** Ends imports in progress with an answer, closes, and removes the socket if it is still ours. */
   stop(): Promise<void>;
 }
 
@@ -36,24 +37,15 @@ export async function startControl(config: Config, services: Services, log: Log)
   );
   app.addHook("onRequest", async (request) => {
     const host = (request.headers.host ?? "").replace(/:\d+$/, "");
-    // somebody will put a TCP proxy in front, and somebody's browser will be behind it
+    // a browser behind a TCP proxy in front of the socket must not reach it
     if (request.headers.origin !== undefined || !HOSTS.has(host))
       throw new MailreportError("request.refused", { detail: "Origin or Host" });
     const version = request.headers[API_HEADER];
     if (version !== undefined && Number(version) !== API_VERSION)
       throw new MailreportError("request.version");
   });
-  app.setNotFoundHandler(() => {
-    throw new MailreportError("request.unknown_route");
-  });
-  app.setErrorHandler((error, request, reply) => {
-    const known = toKnown(error);
-    if (known.code === "daemon.bug")
-      log.error("control.error", { url: request.url, error: errorText(error) });
-    const { code, message, detail, httpStatus } = known;
-    return reply.code(httpStatus).send({ error: { code, message, detail, request_id: request.id } });
-  });
-  addRoutes(app, services);
+  addBoundary(app, log);
+  const endRequests = addRoutes(app, services);
   await freePath(path);
   const umask = process.umask(0o177);
   try {
@@ -73,33 +65,19 @@ export async function startControl(config: Config, services: Services, log: Log)
   return {
     async stop() {
       const ours = lstatSync(path, { throwIfNoEntry: false })?.ino === made;
+      await endRequests();
       await app.close();
       if (ours && lstatSync(path, { throwIfNoEntry: false })?.ino === made) unlinkSync(path);
     },
   };
 }
 
-function toKnown(error: unknown): MailreportError {
-  if (error instanceof MailreportError) return error;
-  const { validation, statusCode, message } = error as {
-    validation?: unknown;
-    statusCode?: number;
-    message?: string;
-  };
-  if (validation !== undefined)
-    return new MailreportError("request.invalid", { detail: (message ?? "").slice(0, 500) });
-  if (statusCode === 413) return new MailreportError("request.too_large");
-  if (statusCode !== undefined && statusCode < 500)
-    return new MailreportError("request.invalid", { detail: (message ?? "").slice(0, 500) });
-  return new MailreportError("daemon.bug", { detail: errorText(error), cause: error });
-}
-
-/** Removes a socket that nobody answers on; never anything else. */
+/** Removes a socket that no process listens on; never anything else. */
 async function freePath(path: string): Promise<void> {
   const there = lstatSync(path, { throwIfNoEntry: false });
   if (!there) return;
   if (!there.isSocket())
-    throw new MailreportError("daemon.state_unusable", { detail: `${path} is there and no socket` });
+    throw new MailreportError("daemon.state_unusable", { detail: `${path} exists and is not a socket` });
   const answered = await new Promise<boolean>((resolve) => {
     const probe = connect(path);
     probe.once("connect", () => {

@@ -1,14 +1,16 @@
 /** What the routes need of the daemon; made in daemon.ts, faked in tests. */
 
 import type { EnvelopeOperations } from "../deliver/operations.ts";
-import type { LogLevel } from "../lib/log/log.ts";
+import type { Log, LogLevel } from "../lib/log/log.ts";
 import type { OutgoingReport } from "../model/outgoing.ts";
 import type { Subsystem } from "../model/queue.ts";
 import type { ArchiveReader, IntakeResult, ReceivedMail } from "../store/archive.ts";
 import type { QueueStore } from "../store/queue.ts";
 
+/** What became of a batch of a feed; of a dry run what would become of it. */
 export interface FeedReply {
   readonly accepted: number;
+  /** Of the accepted: counted before by id. A dry run does not know them. */
   readonly repeated: number;
   readonly rejected: number;
   readonly errors: readonly { readonly line: number; readonly reason: string }[];
@@ -46,36 +48,55 @@ export interface StatusAnswer {
   /** Epoch seconds. */
   readonly startedAt: number;
   readonly hostname: string;
+  /** Accepted mails that are not parsed yet; lists and figures do not contain their reports. */
+  readonly unparsed: number;
   readonly subsystems: Readonly<
     Record<Subsystem, { readonly state: "running" | "paused"; readonly detail: string }>
   >;
 }
 
-/** Looking after archive.db and queue.db. */
+/** Maintenance of archive.db and queue.db. */
 export interface DatabaseService {
   backup(folder: string): Promise<readonly { readonly path: string; readonly bytes: number }[]>;
-  /** What is wrong; nothing when they are sound. */
+  /** The damage that was found; empty when integrity is ok. */
   check(): Promise<readonly string[]>;
-  /** Returns the bytes given back. */
+  /** Returns the bytes given back to the file system. */
   vacuum(): Promise<number>;
   prune(dryRun: boolean): Promise<Record<string, number>>;
   stats(): Promise<Record<string, unknown>>;
 }
 
 export interface Services {
+  readonly log: Log;
   readonly queue: QueueStore;
   /** What operators do to envelopes and to the suppression list. */
   readonly envelopes: EnvelopeOperations;
   readonly archive: ArchiveReader;
   readonly outgoing: OutgoingService;
-  /** Reads and keeps one file or mail. */
+  /**
+   * Parses and stores one file or mail.
+   * Errors: MailreportError `store.*`, `ingest.busy`, `ingest.unavailable`, `daemon.stopping`.
+   */
   importOne(item: {
     readonly raw: Uint8Array;
     readonly fileName: string | null;
     readonly form: "mail" | "file";
   }): Promise<IntakeResult>;
   reparse(mails: readonly ReceivedMail[]): Promise<readonly IntakeResult[]>;
-  feed(name: string, lines: readonly string[], firstLine: number): FeedReply;
+  /**
+   * Waits until mail that was accepted before is parsed: a second at most, or with `all` until nothing is left (not
+   * while parsing is paused). Returns the number of those mails that are not parsed yet.
+   */
+  parsed(all: boolean): Promise<number>;
+  /** Resolves after `ms` milliseconds. */
+  wait(ms: number): Promise<void>;
+  /** Names of all feeds: those of the configuration, and `control`. */
+  feeds(): readonly string[];
+  /**
+   * Counts one batch of a feed; a dry run only parses it. Line numbers begin at `firstLine`.
+   * Errors: MailreportError `store.*`; then nothing of the batch was counted.
+   */
+  feed(name: string, lines: readonly string[], firstLine: number, dryRun: boolean): FeedReply;
   stats(): Promise<Record<string, number>>;
   status(): StatusAnswer;
   /** True when it changed something. */
@@ -84,7 +105,8 @@ export interface Services {
   /** Notes what an operator changed, in the audit table and the log. */
   audit(command: string, detail: Readonly<Record<string, unknown>>): void;
   readonly databases: DatabaseService;
-  reload(): Promise<ReloadAnswer>;
+  /** Reads the configuration again and applies it; a dry run checks it and returns what would be applied. */
+  reload(dryRun: boolean): Promise<ReloadAnswer>;
   stop(): void;
   setLogLevel(level: LogLevel): void;
   /** Epoch seconds. */

@@ -1,4 +1,5 @@
 /** Objects of the daemon as JSON for people and programs: snake_case, times RFC 3339 in UTC. */
+import type { MailreportError } from "../lib/errors.ts";
 import { iso } from "../lib/units.ts";
 import type { OutgoingReport } from "../model/outgoing.ts";
 import type { Envelope, Suppression } from "../model/queue.ts";
@@ -137,7 +138,7 @@ export const tlsView = ({ report, policy, resultTypes }: TlsRow) =>
     tls_result_types: resultTypes.map((r) => ({ result_type: r.resultType, sessions: r.sessions })),
   }) satisfies WireItem<"tls">;
 
-/** A failure or abuse report; of the message that it is about no more than who, to whom and when. */
+/** A failure or abuse report; of the message that it is about only addresses, subject, Message-ID and date. */
 export const failureView = ({ report, feedback: f, sample }: FeedbackRow) =>
   ({
     ...reportView(report),
@@ -267,5 +268,18 @@ export function importView(file: string, member: string | null, result: IntakeRe
     reason,
     reports: wireReports(result.items),
     mail: `m${result.mailId}`,
+  };
+}
+
+/** One file of an import that was not stored: the same members, and the error. */
+export function refusedView(file: string, member: string | null, { code, message }: MailreportError) {
+  return {
+    file,
+    ...(member === null ? {} : { member }),
+    outcome: null,
+    reason: null,
+    reports: [],
+    mail: null,
+    error: { code, message },
   };
 }

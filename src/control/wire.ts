@@ -3,6 +3,8 @@
 /** The version of the protocol; within it fields are only added. */
 export const API_VERSION = 1;
 export const API_HEADER = "mailreport-api";
+/** Header of answers that are no lists: the number of accepted mails that are missing because they are not parsed yet. */
+export const UNPARSED_HEADER = "mailreport-unparsed";
 
 export interface WireError {
   readonly error: {
@@ -15,13 +17,15 @@ export interface WireError {
 
 /** The last line of every list. */
 export interface WireEnd {
-  readonly end: { readonly count: number; readonly next: string | null } & Readonly<Record<string, unknown>>;
-}
-
-export interface WireChange {
-  readonly matched: number;
-  readonly changed: number;
-  readonly skipped: readonly { readonly id: string; readonly code: string }[];
+  readonly end: {
+    readonly count: number;
+    /** The cursor of the next page; null at the end. */
+    readonly next: string | null;
+    /** Number of accepted mails that are missing in the list because they are not parsed yet; absent for none. */
+    readonly unparsed?: number;
+    /** Why an import ended before its end. */
+    readonly error?: { readonly code: string; readonly message: string };
+  } & Readonly<Record<string, unknown>>;
 }
 
 const REPORT = [
@@ -45,7 +49,7 @@ const REPORT = [
 ] as const;
 const VERDICTS = ["messages", "pass", "fail", "unknown"] as const;
 
-/** The fields of each list of the archive, in their order: columns of an export, whether there are rows or not. */
+/** The fields of each list of the archive, in their order; they are the columns of an export, also of an empty one. */
 export const FIELDS = {
   received: [
     "id",

@@ -1,9 +1,11 @@
-/** What the commands of mailreportctl have in common: options as queries, lists, details. */
+/** What the commands of mailreportctl have in common: options as queries, lists, details, questions. */
 import { EXIT } from "../lib/exit.ts";
 import { clean } from "../lib/text.ts";
 import { parseOutgoingId } from "../model/outgoing.ts";
+import type { WireFile } from "../model/wire-report.ts";
 import { type Client, ClientError } from "./client.ts";
 import type { Command } from "./commands.ts";
+import type { FoundPiece, Split } from "./files.ts";
 import { type Parsed, UsageError } from "./grammar.ts";
 import {
   type Column,
@@ -16,8 +18,14 @@ import {
   titleLine,
   tsvLine,
 } from "./render.ts";
-import type { FileTools } from "./run/import.ts";
 import { readTime } from "./times.ts";
+
+/** What the program hands in, so that this part knows no formats. */
+export interface FileTools {
+  /** Parses one file, or one member of a collection, and stores nothing. */
+  check(piece: FoundPiece): WireFile;
+  readonly split: Split;
+}
 
 export interface Surroundings {
   readonly args: readonly string[];
@@ -31,9 +39,9 @@ export interface Surroundings {
   outBytes(bytes: Uint8Array): void;
   err(text: string): void;
   readonly stdin: AsyncIterable<Uint8Array>;
-  /** Readers of files, loaded only when needed. */
+  /** Parsers of files, loaded only when needed. */
   readonly files: () => Promise<FileTools>;
-  /** Asks a person; null when there is none. */
+  /** Asks the person at the terminal; null without one. Rejects with Interrupted. */
   readonly confirm: (question: string) => Promise<string | null>;
   readonly version: string;
 }
@@ -55,10 +63,10 @@ const TIMES: Readonly<Record<string, string>> = {
   before: "due_before",
   "due-after": "due_after",
 };
-/** Since when is asked about the past; when something is due, a span needs its sign. */
+/** --since and --until are about the past, so that a span needs no sign; the due times need one. */
 const bareOf = (name: string): "ago" | undefined =>
   name === "since" || name === "until" ? "ago" : undefined;
-/** Options whose parameter has another name, or none: Stalwart's format is our kind, a mail's state its outcome. */
+/** Options whose query parameter has another name, or none: Stalwart's format is our kind, a mail's state its outcome. */
 const RENAMED: Readonly<Record<string, (command: Command) => string>> = {
   format: ({ run }) => (run === "export" ? "" : "kind"),
   state: ({ options = [] }) => (options.some((o) => o.name === "outcome") ? "outcome" : "state"),
@@ -79,6 +87,8 @@ const PASSED = [
   "after",
 ];
 
+const FLAGS = ["all", "wait"];
+
 /** Options as query parameters. */
 export function query(
   { parsed, around }: Call,
@@ -87,7 +97,7 @@ export function query(
   const params = new URLSearchParams();
   const known = new Set((parsed.command.options ?? []).map((o) => o.name));
   for (const [name, value] of Object.entries(parsed.options)) {
-    if (name === "all" && value === true && known.has(name)) params.set("all", "true");
+    if (FLAGS.includes(name) && value === true && known.has(name)) params.set(name, "true");
     if (value === true || !known.has(name)) continue;
     if (name in TIMES) params.set(TIMES[name]!, String(readTime(value, around.now, bareOf(name))));
     else if (name in RENAMED) {
@@ -105,7 +115,7 @@ export function query(
 export const withQuery = (path: string, params: URLSearchParams): string =>
   params.size > 0 ? `${path}?${params}` : path;
 
-/** Prints a list in the wanted form, as it comes. */
+/** Prints a list in the wanted form, as it arrives. */
 export async function list(
   call: Call,
   path: string,
@@ -137,7 +147,7 @@ export function show({ form, around }: Call, item: Item): void {
   around.out(form === "json" ? `${JSON.stringify(item)}\n` : details(item));
 }
 
-/** Does something for each id; what fails is told, the others go on. */
+/** Does something for each id; one that fails is reported, the others go on. */
 export async function each(
   ids: readonly string[],
   around: Surroundings,
@@ -154,6 +164,21 @@ export async function each(
     }
   }
   return exit;
+}
+
+/**
+ * Asks before something is destroyed, unless --yes was given.
+ * @param what what would happen, e.g. `12 rows would be deleted`
+ * @param answer what must be typed to go on
+ * Throws UsageError without a terminal.
+ */
+export async function confirmed({ around, parsed }: Call, what: string, answer: string): Promise<boolean> {
+  if (parsed.options.yes) return true;
+  const typed = await around.confirm(`${what}. Type ${answer} to go on: `);
+  if (typed === null) throw new UsageError(`${what}; say --yes`);
+  if (typed.trim() === answer) return true;
+  around.err("mailreportctl: nothing was changed\n");
+  return false;
 }
 
 export const plural = (n: number, word: string): string => `${n} ${word}${n === 1 ? "" : "s"}`;

@@ -1,11 +1,11 @@
 /** Talks to the daemon: HTTP/1.1 on its Unix socket. */
 import { existsSync } from "node:fs";
-import { type IncomingMessage, type RequestOptions, request } from "node:http";
-import { API_HEADER, API_VERSION, type WireEnd, type WireError } from "../control/wire.ts";
+import { type ClientRequest, type IncomingMessage, type RequestOptions, request } from "node:http";
+import { API_HEADER, API_VERSION, UNPARSED_HEADER, type WireEnd, type WireError } from "../control/wire.ts";
 import { ERROR_CODES, type ErrorCode } from "../lib/errors.ts";
 import { EXIT } from "../lib/exit.ts";
 
-/** The daemon is not there, or said no; `exit` is what the program ends with. */
+/** Why a command cannot be carried out, for the operator; `exit` is the exit code of the program. */
 export class ClientError extends Error {
   readonly exit: number;
 
@@ -16,7 +16,7 @@ export class ClientError extends Error {
   }
 }
 
-/** The socket that was asked for, else the one of a daemon started here, else the system's. */
+/** The socket of the command line or environment, else the one of a daemon started here, else the system's. */
 export function socketPath(option: string | undefined, environment: NodeJS.ProcessEnv): string {
   return (
     option ??
@@ -33,12 +33,15 @@ export interface Client {
     type?: string,
   ): Promise<T>;
   bytes(path: string): Promise<Buffer>;
-  /** Lines of a list as they come; resolves with the end record. */
+  /** Lines of a list as they arrive; resolves with the end record. */
   list(
     path: string,
     onItem: (item: Record<string, unknown>) => void | Promise<void>,
   ): Promise<WireEnd["end"]>;
-  /** A POST whose body is written piece by piece while its answer is read. */
+  /**
+   * A POST that writes its body piece by piece while its answer is read. It stops when the answer has ended.
+   * Rejects with what the body throws.
+   */
   stream(
     path: string,
     body: AsyncIterable<Uint8Array>,
@@ -59,26 +62,55 @@ function connectionError(error: NodeJS.ErrnoException, socket: string): ClientEr
   return new ClientError(`${socket}: ${error.message}`, EXIT.UNAVAILABLE);
 }
 
+/** The exit code of an error of the daemon. */
+export function exitOf(code: unknown): number {
+  return typeof code === "string" && Object.hasOwn(ERROR_CODES, code)
+    ? ERROR_CODES[code as ErrorCode].exit
+    : EXIT.SOFTWARE;
+}
+
+/** An answer that is an error. */
 function refusal(text: string, status: number): ClientError {
+  const body = fromJson(text) as (Partial<WireError> & { problems?: string[] }) | undefined;
+  if (body?.problems) return new ClientError(body.problems.join("\n"), EXIT.CONFIG);
+  if (body?.error === undefined) return new ClientError(`the daemon answered ${status}`, EXIT.SOFTWARE);
+  return new ClientError(body.error.message, exitOf(body.error.code));
+}
+
+/** An object or list of JSON; undefined for anything else. */
+function fromJson(text: string): object | undefined {
   try {
-    const body = JSON.parse(text) as Partial<WireError> & { problems?: string[] };
-    if (body.problems) return new ClientError(body.problems.join("\n"), EXIT.CONFIG);
-    const code = body.error?.code as ErrorCode;
-    return new ClientError(
-      body.error?.message ?? text,
-      Object.hasOwn(ERROR_CODES, code) ? ERROR_CODES[code].exit : EXIT.SOFTWARE,
-    );
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null ? value : undefined;
   } catch {
-    return new ClientError(`the daemon answered ${status}`, EXIT.SOFTWARE); // not our JSON
+    return undefined; // the caller says what it expected
   }
 }
 
-export function makeClient(socket: string): Client {
+/** Waits until more of a request can be written, or its connection ends. */
+function drained(req: ClientRequest): Promise<void> {
+  if (req.destroyed || !req.writableNeedDrain) return Promise.resolve();
+  return new Promise((resolve) => {
+    const done = (): void => {
+      req.off("drain", done);
+      req.off("close", done);
+      resolve();
+    };
+    req.on("drain", done);
+    req.on("close", done);
+  });
+}
+
+/**
+ * A client of the daemon at a socket.
+ * @param onUnparsed called when an answer does not contain accepted mails because they are not parsed yet
+ */
+export function makeClient(socket: string, onUnparsed: (mails: number) => void = () => {}): Client {
   function open(
     method: string,
     path: string,
     headers: RequestOptions["headers"],
-    write: (req: ReturnType<typeof request>) => void,
+    write: (req: ClientRequest) => void,
   ): Promise<IncomingMessage> {
     return new Promise((resolve, reject) => {
       const req = request(
@@ -88,47 +120,68 @@ export function makeClient(socket: string): Client {
           path,
           headers: { host: "mailreportd", [API_HEADER]: String(API_VERSION), ...headers },
         },
-        resolve,
+        (response) => {
+          const unparsed = Number(response.headers[UNPARSED_HEADER] ?? 0);
+          if (unparsed > 0) onUnparsed(unparsed);
+          resolve(response);
+        },
       );
       req.on("error", (error) => reject(connectionError(error, socket)));
       write(req);
     });
   }
 
-  async function text(response: IncomingMessage): Promise<string> {
-    response.setEncoding("utf8");
-    let all = "";
-    for await (const chunk of response) all += chunk as string;
-    return all;
+  async function whole(response: IncomingMessage): Promise<Buffer> {
+    const chunks: Buffer[] = [];
+    try {
+      for await (const chunk of response) chunks.push(chunk as Buffer);
+    } catch {
+      throw new ClientError("the answer was cut off before its end", EXIT.IOERR);
+    }
+    return Buffer.concat(chunks);
   }
 
   async function lines(
     response: IncomingMessage,
     onItem: (item: Record<string, unknown>) => void | Promise<void>,
   ): Promise<WireEnd["end"]> {
+    if (response.statusCode !== 200)
+      throw refusal((await whole(response)).toString(), response.statusCode ?? 0);
     response.setEncoding("utf8");
-    if (response.statusCode !== 200) throw refusal(await text(response), response.statusCode ?? 0);
     let rest = "";
     let end: WireEnd["end"] | undefined;
     const take = async (line: string): Promise<void> => {
       if (line === "") return;
-      const item = JSON.parse(line) as Record<string, unknown>;
-      if ("end" in item && Object.keys(item).length === 1) end = (item as unknown as WireEnd).end;
-      else if ("error" in item && Object.keys(item).length === 1) throw refusal(line, 500);
+      const item = fromJson(line) as Record<string, unknown> | undefined;
+      if (!item) throw new ClientError("the daemon sent a line that is not JSON", EXIT.PROTOCOL);
+      const keys = Object.keys(item);
+      if (keys.length === 1 && keys[0] === "end") end = (item as unknown as WireEnd).end;
+      else if (keys.length === 1 && keys[0] === "error") throw refusal(line, 500);
       else await onItem(item);
     };
-    try {
-      for await (const chunk of response) {
-        const parts = (rest + (chunk as string)).split("\n");
-        rest = parts.pop()!;
-        for (const part of parts) await take(part);
-      }
-    } catch (error) {
-      if (error instanceof ClientError) throw error;
-      throw new ClientError("the list was cut off before its end", EXIT.IOERR);
+    for await (const chunk of uncut(response)) {
+      const parts = (rest + chunk).split("\n");
+      rest = parts.pop()!;
+      for (const part of parts) await take(part);
     }
     if (!end) throw new ClientError("the list was cut off before its end", EXIT.IOERR);
+    if (end.unparsed !== undefined) onUnparsed(end.unparsed);
     return end;
+  }
+
+  /** The text of a list; an error of the connection is one of the operator's. */
+  async function* uncut(response: IncomingMessage): AsyncGenerator<string, undefined> {
+    const chunks = response[Symbol.asyncIterator]();
+    for (;;) {
+      let next: IteratorResult<string>;
+      try {
+        next = (await chunks.next()) as IteratorResult<string>;
+      } catch {
+        throw new ClientError("the list was cut off before its end", EXIT.IOERR);
+      }
+      if (next.done) return undefined;
+      yield next.value;
+    }
   }
 
   return {
@@ -145,43 +198,49 @@ export function makeClient(socket: string): Client {
         payload === undefined ? {} : { "content-type": type, "content-length": Buffer.byteLength(payload) },
         (req) => req.end(payload),
       );
-      const answer = await text(response);
+      const answer = (await whole(response)).toString();
       if ((response.statusCode ?? 500) >= 300) throw refusal(answer, response.statusCode ?? 0);
-      return JSON.parse(answer) as T;
+      const value = fromJson(answer);
+      if (!value) throw new ClientError("the daemon's answer is not JSON", EXIT.PROTOCOL);
+      return value as T;
     },
     async bytes(path) {
       const response = await open("GET", path, {}, (req) => req.end());
-      const chunks: Buffer[] = [];
-      for await (const chunk of response) chunks.push(chunk as Buffer);
-      if (response.statusCode !== 200)
-        throw refusal(Buffer.concat(chunks).toString(), response.statusCode ?? 0);
-      return Buffer.concat(chunks);
+      const answer = await whole(response);
+      if (response.statusCode !== 200) throw refusal(answer.toString(), response.statusCode ?? 0);
+      return answer;
     },
     async list(path, onItem) {
       return lines(await open("GET", path, {}, (req) => req.end()), onItem);
     },
     async stream(path, body, onItem) {
       let failed: unknown;
-      const response = await open(
-        "POST",
-        path,
-        { "content-type": "application/octet-stream", "transfer-encoding": "chunked" },
-        (req) => {
-          req.flushHeaders();
-          void (async () => {
-            try {
-              for await (const piece of body)
-                if (!req.write(piece)) await new Promise((resolve) => req.once("drain", resolve));
-            } catch (error) {
-              failed = error;
-            }
-            req.end();
-          })();
-        },
-      );
-      const end = await lines(response, onItem);
-      if (failed) throw failed;
-      return end;
+      let answered = false;
+      let sending: ClientRequest | undefined;
+      const send = async (req: ClientRequest): Promise<void> => {
+        sending = req;
+        req.flushHeaders();
+        try {
+          for await (const piece of body) {
+            if (answered || req.destroyed) break;
+            if (!req.write(piece)) await drained(req);
+          }
+          req.end();
+        } catch (error) {
+          failed = error;
+          req.destroy();
+        }
+      };
+      const headers = { "content-type": "application/octet-stream", "transfer-encoding": "chunked" };
+      try {
+        const response = await open("POST", path, headers, (req) => void send(req));
+        return await lines(response, onItem);
+      } catch (error) {
+        throw failed ?? error;
+      } finally {
+        answered = true;
+        if (!sending?.writableEnded) sending?.destroy();
+      }
     },
   };
 }

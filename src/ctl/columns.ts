@@ -5,7 +5,7 @@ const last = (item: Item, name: string): string => str((item.last as Item | null
 
 const runstate = (state: unknown): string => (state === "held" ? "pending" : str(state));
 
-/** smtpctl's fourteen fields, and three more behind them. */
+/** smtpctl's fourteen fields, and three more after them. */
 export const queueColumns = (now: number): readonly Column[] => [
   { title: "ENVELOPE", text: (e) => str(e.id) },
   { title: "TYPE", text: (e) => str(e.kind) },
@@ -230,7 +230,7 @@ export const reporterColumns = (now: number): readonly Column[] => [
   { title: "ORGANISATION", text: (r) => str(r.org_name) },
   { title: "REPORTS", text: (r) => str(r.reports), right: true },
   {
-    title: "REPAIRED",
+    title: "WITH WARNINGS",
     text: (r) => share(r.repaired, r.reports),
     plain: (r) => str(r.repaired),
     right: true,
@@ -238,7 +238,7 @@ export const reporterColumns = (now: number): readonly Column[] => [
   { title: "MESSAGES", text: (r) => thousands(r.messages), plain: (r) => str(r.messages), right: true },
   { title: "LAST", text: (r) => relative(r.last_at, now), plain: (r) => epoch(r.last_at) },
   {
-    title: "REPAIRS",
+    title: "PARSE WARNINGS",
     text: (r) => (r.warnings as Item[]).map((w) => `${str(w.code)}=${str(w.count)}`).join(","),
   },
 ];

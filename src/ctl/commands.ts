@@ -2,6 +2,7 @@
 import type { CommandSpec } from "./grammar.ts";
 import {
   ALL,
+  archivePage,
   DOMAIN,
   days,
   envelopes,
@@ -20,6 +21,7 @@ import {
   STATE,
   time,
   UNTIL,
+  WAIT,
 } from "./options.ts";
 
 const EXPIRED_TOO = { name: "all", help: "entries whose time is over, too" };
@@ -37,7 +39,7 @@ export const COMMANDS: readonly Command[] = [
     operands: "[ID]",
     most: 1,
     options: [...envelopes, ...page],
-    help: "envelopes that wait",
+    help: "envelopes in the queue",
     examples: ["mailreportctl show queue", "mailreportctl show queue --json -d example.net"],
   },
   {
@@ -64,13 +66,21 @@ export const COMMANDS: readonly Command[] = [
     classic: true,
     help: "destinations whose delivery is paused",
   },
-  { run: "stats", words: ["show", "stats"], classic: true, operands: "[NAME]", most: 1, help: "counters" },
+  {
+    run: "stats",
+    words: ["show", "stats"],
+    classic: true,
+    operands: "[NAME]",
+    most: 1,
+    options: [WAIT],
+    help: "counters",
+  },
   { run: "status", words: ["show", "status"], classic: true, help: "what runs and what is paused" },
   {
     run: "outgoing",
     words: ["show", "reports"],
     options: [...outgoing, ...page],
-    help: "outgoing reports: the reports that are due to others",
+    help: "outgoing reports: those that are to be sent",
   },
   {
     run: "report",
@@ -81,14 +91,15 @@ export const COMMANDS: readonly Command[] = [
     options: [
       { name: "raw", help: "the mail or message it is in" },
       { name: "rows", help: "its rows" },
+      WAIT,
     ],
     help: "one report: received (r42) or outgoing (d!…, t!…)",
   },
   {
     run: "received",
     words: ["show", "received"],
-    options: [...mails, ...page],
-    help: "mails and files that came, and what became of them",
+    options: [...mails, ...archivePage],
+    help: "accepted mails and imported files with their outcome",
   },
   {
     run: "mail",
@@ -96,7 +107,7 @@ export const COMMANDS: readonly Command[] = [
     operands: "MAIL",
     least: 1,
     most: 1,
-    options: [{ name: "raw", help: "its bytes" }],
+    options: [{ name: "raw", help: "its bytes" }, WAIT],
     help: "one accepted mail (m42)",
   },
   {
@@ -104,13 +115,13 @@ export const COMMANDS: readonly Command[] = [
     words: ["show", "records"],
     operands: "[DOMAIN]",
     most: 1,
-    options: [...records, ...page],
+    options: [...records, ...archivePage],
     help: "records of received DMARC reports",
   },
   {
     run: "domains",
     words: ["show", "domains"],
-    options: [DOMAIN, ORG, SINCE, UNTIL, ...page],
+    options: [DOMAIN, ORG, SINCE, UNTIL, ...archivePage],
     help: "figures by policy domain",
   },
   {
@@ -118,22 +129,22 @@ export const COMMANDS: readonly Command[] = [
     words: ["show", "sources"],
     operands: "[DOMAIN]",
     most: 1,
-    options: [...records, ALL, ...page],
+    options: [...records, ALL, ...archivePage],
     help: "who sends in a domain's name",
   },
   {
     run: "reporters",
     words: ["show", "reporters"],
-    options: [...reports, ...page],
-    help: "who reports, and which repairs that takes",
+    options: [...reports, ...archivePage],
+    help: "reporting organisations, and the parse warnings of their reports",
   },
   {
     run: "tls",
     words: ["show", "tls"],
     operands: "[DOMAIN]",
     most: 1,
-    options: [...reportsOfKind, ...page],
-    help: "received TLS reports, policy by policy, with what failed",
+    options: [...reportsOfKind, ...archivePage],
+    help: "received TLS reports, policy by policy, with failures",
   },
   {
     run: "failures",
@@ -146,14 +157,14 @@ export const COMMANDS: readonly Command[] = [
         values: ["failure", "arf"],
       }),
       ...reportsOfKind,
-      ...page,
+      ...archivePage,
     ],
     help: "received failure reports: which authentication failed, for whom",
   },
   {
     run: "dsn",
     words: ["show", "dsn"],
-    options: [...reportsOfKind, ...page],
+    options: [...reportsOfKind, ...archivePage],
     help: "received delivery status notifications, recipient by recipient",
   },
   {
@@ -161,8 +172,8 @@ export const COMMANDS: readonly Command[] = [
     words: ["show", "days"],
     operands: "[DOMAIN]",
     most: 1,
-    options: [...days, ...page],
-    help: "figures by day; long reports are spread over theirs",
+    options: [...days, ...archivePage],
+    help: "figures by day; reports of several days are spread over them",
   },
   {
     run: "suppressions",
@@ -177,6 +188,7 @@ export const COMMANDS: readonly Command[] = [
     operands: "ID...|all",
     most: 1000,
     options: [...envelopes, time],
+    dryRun: true,
     help: "deliver now, or at a time",
   },
   {
@@ -186,6 +198,7 @@ export const COMMANDS: readonly Command[] = [
     operands: "ID...|all",
     most: 1000,
     options: envelopes,
+    dryRun: true,
     help: "remove envelopes, or cancel outgoing reports",
   },
   {
@@ -194,6 +207,7 @@ export const COMMANDS: readonly Command[] = [
     operands: "ID...|all",
     most: 1000,
     options: envelopes,
+    dryRun: true,
     help: "bring back removed envelopes, while they are kept (deliver.keep_settled)",
     examples: ["mailreportctl undelete 3628aa4b", "mailreportctl undelete -d example.net"],
   },
@@ -203,6 +217,7 @@ export const COMMANDS: readonly Command[] = [
     operands: "ID...|all",
     most: 1000,
     options: envelopes,
+    dryRun: true,
     help: "send failed or expired envelopes again, with a new lifetime (deliver.expire)",
     examples: ["mailreportctl requeue 3628aa4b97c04ff6", "mailreportctl requeue --rcpt @example.net"],
   },
@@ -212,6 +227,7 @@ export const COMMANDS: readonly Command[] = [
     operands: "ID...|all",
     most: 1000,
     options: envelopes,
+    dryRun: true,
     help: "hold envelopes or outgoing reports",
   },
   {
@@ -220,7 +236,8 @@ export const COMMANDS: readonly Command[] = [
     operands: "ID...|all",
     most: 1000,
     options: envelopes,
-    help: "release what is held",
+    dryRun: true,
+    help: "release held envelopes or outgoing reports",
   },
   {
     run: "hold",
@@ -229,6 +246,7 @@ export const COMMANDS: readonly Command[] = [
     operands: "ID...|all",
     most: 1000,
     options: envelopes,
+    dryRun: true,
     help: "hold envelopes",
   },
   {
@@ -238,6 +256,7 @@ export const COMMANDS: readonly Command[] = [
     operands: "ID...|all",
     most: 1000,
     options: envelopes,
+    dryRun: true,
     help: "release held envelopes",
   },
   ...(["smtp", "mta", "mda"] as const).flatMap((subsystem): Command[] => [
@@ -245,10 +264,11 @@ export const COMMANDS: readonly Command[] = [
       run: "pause",
       words: ["pause", subsystem],
       classic: true,
+      dryRun: true,
       ...(subsystem === "mta" ? { operands: "[for DOMAIN]", most: 2 } : {}),
       help: {
-        smtp: "accept no new SMTP sessions (421)",
-        mta: "deliver nothing",
+        smtp: "refuse new SMTP sessions with 421",
+        mta: "stop delivery; attempts in progress are finished",
         mda: "store mail without parsing it (mda: the report parser)",
       }[subsystem],
     },
@@ -256,21 +276,22 @@ export const COMMANDS: readonly Command[] = [
       run: "resume",
       words: ["resume", subsystem],
       classic: true,
+      dryRun: true,
       ...(subsystem === "mta" ? { operands: "[for DOMAIN]", most: 2 } : {}),
       help: {
-        smtp: "accept SMTP sessions again",
-        mta: "deliver again",
-        mda: "parse mail again, and the backlog",
+        smtp: "resume accepting SMTP sessions",
+        mta: "resume delivery",
+        mda: "resume parsing, with the unparsed backlog first",
       }[subsystem],
     },
   ]),
-  { run: "pause", words: ["pause", "scheduler"], help: "compose no reports" },
-  { run: "resume", words: ["resume", "scheduler"], help: "compose due reports again" },
+  { run: "pause", words: ["pause", "scheduler"], dryRun: true, help: "compose no reports" },
+  { run: "resume", words: ["resume", "scheduler"], dryRun: true, help: "resume composing reports" },
   {
     run: "outgoing",
     words: ["report", "list"],
     options: [...outgoing, ...page],
-    help: "outgoing reports: the reports that are due to others",
+    help: "outgoing reports: those that are to be sent",
   },
   {
     run: "reportStatus",
@@ -286,6 +307,7 @@ export const COMMANDS: readonly Command[] = [
     operands: "ID...",
     least: 1,
     most: 1000,
+    dryRun: true,
     help: "do not send outgoing reports",
   },
   {
@@ -294,6 +316,7 @@ export const COMMANDS: readonly Command[] = [
     operands: "ID...",
     least: 1,
     most: 100,
+    dryRun: true,
     help: "send outgoing reports now; an open period is closed",
   },
   {
@@ -318,6 +341,7 @@ export const COMMANDS: readonly Command[] = [
     operands: "ID...",
     least: 1,
     most: 1000,
+    dryRun: true,
     help: "hold outgoing reports",
   },
   {
@@ -326,7 +350,14 @@ export const COMMANDS: readonly Command[] = [
     operands: "ID...",
     least: 1,
     most: 1000,
-    help: "release them",
+    dryRun: true,
+    help: "release held outgoing reports",
+  },
+  {
+    run: "queue",
+    words: ["queue", "list"],
+    options: [...envelopes, ...page],
+    help: "envelopes in the queue",
   },
   {
     run: "suppressAdd",
@@ -338,6 +369,7 @@ export const COMMANDS: readonly Command[] = [
       option("until", "TIME", "when it ends (2026-12-24, +30d; default: no end)"),
       option("for", "PERIOD", "how long (12h, 30d)"),
     ],
+    dryRun: true,
     help: "send no reports to an ADDRESS, to @DOMAIN, to an https URI, or about a DOMAIN",
     examples: [
       "mailreportctl suppress add dmarc@example.net --for 30d mailbox is full",
@@ -350,6 +382,7 @@ export const COMMANDS: readonly Command[] = [
     operands: "TARGET...",
     least: 1,
     most: 1000,
+    dryRun: true,
     help: "send reports there again",
   },
   {
@@ -366,7 +399,6 @@ export const COMMANDS: readonly Command[] = [
     most: 1,
     help: "whether an address, @DOMAIN, DOMAIN or https URI is suppressed (exit code 1: it is not)",
   },
-  { run: "queue", words: ["queue", "list"], options: [...envelopes, ...page], help: "envelopes that wait" },
   {
     run: "envelope",
     words: ["queue", "status"],
@@ -381,6 +413,7 @@ export const COMMANDS: readonly Command[] = [
     operands: "[ID...]",
     most: 1000,
     options: [...envelopes, time],
+    dryRun: true,
     help: "deliver now, or at a time",
   },
   {
@@ -389,6 +422,7 @@ export const COMMANDS: readonly Command[] = [
     operands: "[ID...]",
     most: 1000,
     options: envelopes,
+    dryRun: true,
     help: "remove envelopes",
   },
   {
@@ -397,16 +431,17 @@ export const COMMANDS: readonly Command[] = [
     operands: "PATH...",
     least: 1,
     most: 100_000,
-    help: "read files, directories, tar.gz, mbox, Maildir or - into the archive",
+    dryRun: true,
+    help: "parse and store files, directories, tar.gz, mbox, Maildir or - (standard input)",
     examples: ["mailreportctl import ~/reports/*.zip old.mbox"],
   },
   {
     run: "check",
     words: ["check"],
-    operands: "FILE...",
+    operands: "PATH...",
     least: 1,
     most: 100_000,
-    help: "read files without keeping them; needs no daemon",
+    help: "parse the same without storing; needs no daemon",
   },
   {
     run: "feed",
@@ -414,7 +449,8 @@ export const COMMANDS: readonly Command[] = [
     operands: "FILE|-",
     least: 1,
     most: 1,
-    options: [{ name: "name", value: "FEED", help: "name of the feed (default: control)" }],
+    options: [{ name: "name", value: "FEED", help: "a feed of the configuration (default: control)" }],
+    dryRun: true,
     help: "count evaluations and TLS sessions",
   },
   {
@@ -423,7 +459,8 @@ export const COMMANDS: readonly Command[] = [
     operands: "[MAIL|REPORT...]",
     most: 1000,
     options: [OUTCOME, STATE, { name: "all", help: "all mails" }],
-    help: "read kept mails again: the named ones, or all that failed",
+    dryRun: true,
+    help: "parse stored mails again: the named ones, or all that failed",
   },
   {
     run: "reparse",
@@ -431,7 +468,8 @@ export const COMMANDS: readonly Command[] = [
     operands: "[MAIL|REPORT...]",
     most: 1000,
     options: [OUTCOME, STATE, { name: "all", help: "all mails" }],
-    help: "read kept mails again, as after an upgrade",
+    dryRun: true,
+    help: "parse stored mails again, as after an upgrade",
     examples: ["mailreportctl reparse m42", "mailreportctl reparse --state failed"],
   },
   {
@@ -448,7 +486,7 @@ export const COMMANDS: readonly Command[] = [
       ...[...mails.filter((o) => o.name !== "source"), SOURCE, RESULT, ALL].filter(
         (o) => o.name !== "reports",
       ),
-      ...page,
+      ...archivePage,
     ],
     help: "all fields of mails, reports, records, domains, sources, reporters, days, tls, failures, dsn; or raw mail",
     examples: [
@@ -465,13 +503,22 @@ export const COMMANDS: readonly Command[] = [
     help: "copy both databases to a new directory, while they are in use",
   },
   { run: "dbCheck", words: ["db", "check"], help: "check the integrity of both databases" },
-  { run: "dbVacuum", words: ["db", "vacuum"], help: "give unused space back; intake waits meanwhile" },
-  { run: "dbPrune", words: ["db", "prune"], help: "delete now what has expired (--dry-run counts it)" },
+  {
+    run: "dbVacuum",
+    words: ["db", "vacuum"],
+    help: "give unused space back to the file system; intake waits meanwhile",
+  },
+  {
+    run: "dbPrune",
+    words: ["db", "prune"],
+    dryRun: true,
+    help: "delete now what has expired; asks first",
+  },
   { run: "dbStats", words: ["db", "stats"], help: "size and content of the databases" },
-  { run: "reload", words: ["reload"], help: "read the configuration again" },
+  { run: "reload", words: ["reload"], dryRun: true, help: "read the configuration again and apply it" },
   { run: "stop", words: ["stop"], help: "end the daemon" },
-  { run: "log", words: ["log", "brief"], classic: true, help: "log what matters" },
-  { run: "log", words: ["log", "verbose"], classic: true, help: "log everything" },
-  { run: "ping", words: ["ping"], help: "see whether the daemon answers" },
-  { run: "help", words: ["help"], operands: "[COMMAND...]", most: 10, help: "this" },
+  { run: "log", words: ["log", "brief"], classic: true, help: "log at level info" },
+  { run: "log", words: ["log", "verbose"], classic: true, help: "log at level debug" },
+  { run: "ping", words: ["ping"], help: "ask whether the daemon answers" },
+  { run: "help", words: ["help"], operands: "[COMMAND...]", most: 10, help: "this text" },
 ];

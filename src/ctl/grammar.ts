@@ -1,6 +1,6 @@
 /**
- * The word grammar of smtpctl: a command is words; a unique beginning of a word will do. The words of smtpctl come
- * first, so that nothing that was added changes what its abbreviations mean. Values are never abbreviated.
+ * The word grammar of smtpctl: a command is words, each of which may be shortened while it stays unique. The words of
+ * smtpctl come first, so that nothing that was added changes what its abbreviations mean. Values are never abbreviated.
  */
 import { nearest } from "../lib/text.ts";
 
@@ -19,11 +19,13 @@ export interface CommandSpec {
   readonly words: readonly string[];
   /** Of smtpctl itself: its abbreviations win. */
   readonly classic?: boolean;
-  /** Shown behind the words, e.g. `[ID]`, `FILE...`. */
+  /** Shown after the words, e.g. `[ID]`, `FILE...`. */
   readonly operands?: string;
   readonly least?: number;
   readonly most?: number;
   readonly options?: readonly OptionSpec[];
+  /** Honours --dry-run: changes nothing and shows what would change. Without this --dry-run is refused. */
+  readonly dryRun?: boolean;
   readonly help: string;
   readonly examples?: readonly string[];
 }
@@ -52,10 +54,17 @@ export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
   { name: "csv", help: "comma-separated values" },
   { name: "tsv", help: "tab-separated values" },
   { name: "yes", short: "y", help: "do not ask" },
-  { name: "dry-run", short: "n", help: "say what would change" },
   { name: "reason", value: "TEXT", help: "why, for the audit log" },
   { name: "help", short: "h", help: "help for the command" },
 ];
+
+/** Accepted by the commands that honour it; all others refuse it. */
+const DRY_RUN: OptionSpec = { name: "dry-run", short: "n", help: "change nothing, show what would change" };
+
+/** The options of one command, beside the global ones. */
+export function optionsOf({ options = [], dryRun = false }: CommandSpec): readonly OptionSpec[] {
+  return dryRun ? [...options, DRY_RUN] : options;
+}
 
 /** The commands whose words begin with the given ones, abbreviated or not. */
 export function resolve<C extends CommandSpec>(
@@ -70,7 +79,7 @@ export function resolve<C extends CommandSpec>(
     const exact = at.filter((c) => c.words[used] === word);
     const next = exact.length > 0 ? exact : abbreviated(at, used, word);
     if (next.length === 0) {
-      // what follows may be an operand of a shorter command
+      // this word may be an operand of a shorter command
       const ended = matching.filter((c) => c.words.length === used && (c.most ?? 0) > 0);
       if (ended.length > 0) return { matching: ended, used };
       const known = [...new Set(at.map((c) => c.words[used]!))];
@@ -110,7 +119,7 @@ function abbreviated<C extends CommandSpec>(commands: readonly C[], at: number, 
 
 /**
  * Splits arguments into words and options; `--` ends the options. Negative numbers and times are values.
- * @param unknown what becomes of an option that is none of `specs`; it is thrown over or taken for a flag
+ * @param unknown an option that is none of `specs` is refused, or skipped as a flag
  */
 export function splitOptions(
   args: readonly string[],
@@ -157,7 +166,7 @@ export function splitOptions(
   return { words, options };
 }
 
-/** The value, if it is one of those there are. */
+/** The value, if the option takes it. Throws UsageError. */
 function known({ name, values }: OptionSpec, value: string): string {
   if (!values || values.includes(value)) return value;
   const near = nearest(value, values);
@@ -175,16 +184,18 @@ function splitAt(text: string): [string, string | undefined] {
 
 /** Finds the command and checks its operands. Throws UsageError. */
 export function parse<C extends CommandSpec>(commands: readonly C[], args: readonly string[]): Parsed<C> {
-  const all = unique([...GLOBAL_OPTIONS, ...commands.flatMap((c) => c.options ?? [])]);
-  // which options there are depends on the command, which must be found first
-  const { words } = splitOptions(args, all, "pass");
+  const all = unique([...GLOBAL_OPTIONS, DRY_RUN, ...commands.flatMap((c) => c.options ?? [])]);
+  // the options depend on the command, which must be found first
+  const { words, options: given } = splitOptions(args, all, "pass");
   const { matching, used } = resolve(commands, words);
   const whole = matching.filter((c) => c.words.length === used);
   const command = whole[0];
   if (!command) {
     throw new UsageError("possibilities are:", ...[...new Set(matching.map((c) => usage(c)))]);
   }
-  const { options, words: again } = splitOptions(args, [...(command.options ?? []), ...GLOBAL_OPTIONS]);
+  if (given["dry-run"] && !command.dryRun && !given.help)
+    throw new UsageError(`--dry-run has no meaning for: ${command.words.join(" ")}`);
+  const { options, words: again } = splitOptions(args, [...optionsOf(command), ...GLOBAL_OPTIONS]);
   const operands = again.slice(used);
   if (options.help) return { command, operands, options };
   if (operands.length < (command.least ?? 0)) throw new UsageError(`usage: mailreportctl ${usage(command)}`);
@@ -196,7 +207,7 @@ export function parse<C extends CommandSpec>(commands: readonly C[], args: reado
   return { command, operands, options };
 }
 
-/** One spec a name; short letters may mean different things to different commands, so the first that takes a value wins. */
+/** One spec for each name; a short letter may differ between commands, so the first that takes a value wins. */
 function unique(specs: readonly OptionSpec[]): OptionSpec[] {
   const byName = new Map<string, OptionSpec>();
   for (const { values: _values, ...spec } of specs)

@@ -1,4 +1,4 @@
-/** Options that several commands of mailreportctl share, with the words that their values may be. */
+/** Options that several commands of mailreportctl share, with the values that they take. */
 import { OUTCOMES, REASONS, WARNINGS } from "../model/outcome.ts";
 import { OUTGOING_STATES } from "../model/outgoing.ts";
 import { ENVELOPE_STATES } from "../model/queue.ts";
@@ -6,9 +6,15 @@ import { REPORT_KINDS } from "../model/report.ts";
 import type { OptionSpec } from "./grammar.ts";
 
 export const page: readonly OptionSpec[] = [
-  { name: "limit", short: "p", value: "N", help: "at most so many" },
-  { name: "after", value: "KEY", help: "go on behind this one" },
+  { name: "limit", short: "p", value: "N", help: "maximum number of results" },
+  { name: "after", value: "CURSOR", help: "continue after this cursor" },
 ];
+export const WAIT: OptionSpec = {
+  name: "wait",
+  help: "wait until all mail that was accepted before is parsed",
+};
+/** Of lists of the archive. */
+export const archivePage: readonly OptionSpec[] = [...page, WAIT];
 export const option = (
   name: string,
   value: string,
@@ -28,7 +34,7 @@ export const envelopes: readonly OptionSpec[] = [
   option("before", "TIME", "due before", { short: "b" }),
   option("due-after", "TIME", "due after", { short: "a" }),
 ];
-/** What mails can be asked for by: how they ended, all that went wrong, and what is still to be read. */
+/** Outcomes of mails; `failed`: all that went wrong; `spooled`: not parsed yet. */
 const MAIL_STATES = [...OUTCOMES, "failed", "spooled"] as const;
 const KIND = option("kind", "KIND", "dmarc, tls, failure, arf, dsn", { short: "f", values: REPORT_KINDS });
 export const DOMAIN = option("domain", "DOMAIN", "policy domain", { short: "d" });
@@ -43,12 +49,12 @@ const WARNING = option("warning", "CODE", "reports with this warning", { values:
 export const OUTCOME = option(
   "outcome",
   "OUTCOME",
-  "imported, partial, duplicate, invalid…, failed for all that went wrong, spooled for what is yet to be read",
+  "imported, partial, duplicate, invalid…; failed: all that went wrong; spooled: not parsed yet",
   { values: MAIL_STATES },
 );
 export const STATE = option("state", "OUTCOME", "the same as --outcome", { values: MAIL_STATES });
-export const ALL: OptionSpec = { name: "all", help: "with reports that are left out of the figures" };
-/** What the lists of the archive can be narrowed by. */
+export const ALL: OptionSpec = { name: "all", help: "include reports that the figures leave out" };
+/** Filters of the lists of the archive. */
 export const reports: readonly OptionSpec[] = [KIND, DOMAIN, ORG, SINCE, UNTIL, WARNING];
 export const reportsOfKind: readonly OptionSpec[] = [DOMAIN, ORG, SINCE, UNTIL, WARNING];
 export const records: readonly OptionSpec[] = [DOMAIN, ORG, SOURCE, RESULT, SINCE, UNTIL];
@@ -61,10 +67,10 @@ export const mails: readonly OptionSpec[] = [
   DOMAIN,
   ORG,
   WARNING,
-  option("source", "IP", "address of the client that brought it"),
+  option("source", "IP", "address of the SMTP client"),
   SINCE,
   UNTIL,
-  { name: "reports", help: "the reports in place of the mails" },
+  { name: "reports", help: "list reports instead of mails" },
 ];
 export const outgoing: readonly OptionSpec[] = [
   option("kind", "dmarc|tls", "kind of report", { short: "f", values: OUTGOING_KINDS }),

@@ -4,14 +4,6 @@ import { formatDuration } from "../lib/units.ts";
 
 export type Form = "table" | "plain" | "json" | "csv" | "tsv";
 
-export interface Terminal {
-  readonly isTTY: boolean;
-  readonly columns: number;
-  /** Epoch milliseconds. */
-  readonly now: number;
-  write(text: string): void;
-}
-
 /** One column: its title, its text for people, and for programs where that differs. */
 export interface Column {
   readonly title: string;
@@ -40,7 +32,7 @@ export const day = (value: unknown): string => str(value).slice(0, 10);
 
 export const thousands = (value: unknown): string => str(value).replace(/\B(?=(\d{3})+$)/g, ",");
 
-/** Rows that a table's widths are taken from; later ones flow, cut to them. */
+/** Rows that decide the widths of a table; later ones are cut to them. */
 const FITTED_ROWS = 500;
 
 /** A table fitted to the terminal: the widest columns are cut in the middle. However long, little of it is held. */
@@ -128,7 +120,7 @@ export function csvLine(columns: readonly Column[], item: Item): string {
   return `${columns.map((c) => csvCell(clean((c.plain ?? c.text)(item)))).join(",")}\r\n`;
 }
 
-/** Tabs and line ends cannot stand in a field: they are escaped like all control characters. Never a formula. */
+/** Tabs and line ends in a field are escaped like all control characters. Never a formula. */
 export function tsvLine(columns: readonly Column[], item: Item): string {
   return `${columns.map((c) => inert(clean((c.plain ?? c.text)(item)))).join("\t")}\n`;
 }

@@ -3,19 +3,20 @@ import type { Config } from "../config/schema.ts";
 import { type Clock, epochSeconds } from "../lib/clock.ts";
 import type { FeedEvent } from "../model/evaluation.ts";
 import { addressMatcher } from "../model/recipients.ts";
-import { type Line, LineSplitter, LONGEST_LINE } from "./lines.ts";
+import { type Line, LONGEST_LINE } from "./lines.ts";
 import { type ParseContext, parseFeedLine } from "./parse.ts";
 import type { CountEvents, FeedReply, RejectedLine } from "./port.ts";
 
 /** Lines of one transaction. */
 export const BATCH = 500;
-const MOST_ERRORS = 100;
+/** Rejected lines that an answer names. */
+const NAMED_ERRORS = 100;
 
 export interface Feeder {
   /** Counts one batch, durably when it returns. Errors: MailreportError of the store; then nothing was counted. */
   lines(feed: string, lines: readonly Line[]): FeedReply;
-  /** Counts all lines of a body, batch by batch. Errors: as `lines`; batches before the failing one stay counted. */
-  text(feed: string, chunks: AsyncIterable<Uint8Array>): Promise<FeedReply>;
+  /** Parses one batch and counts nothing. Events that were counted before, or will not fit, are not known. */
+  check(lines: readonly Line[]): FeedReply;
 }
 
 export interface FeederOptions {
@@ -24,7 +25,7 @@ export interface FeederOptions {
   readonly count: CountEvents;
 }
 
-/** What the lines of a feed are measured by. */
+/** What the lines of a feed are checked against. */
 export function parseContext(config: Config, now: number): ParseContext {
   return {
     now,
@@ -32,6 +33,13 @@ export function parseContext(config: Config, now: number): ParseContext {
     submitter: config.report.submitter,
     takesReports: addressMatcher([config.report.from, ...config.recipient.map(({ address }) => address)]),
   };
+}
+
+/** The events of a batch with the numbers of their lines, and the lines that are none. */
+interface ParsedBatch {
+  readonly events: readonly FeedEvent[];
+  readonly numbers: readonly number[];
+  readonly errors: readonly RejectedLine[];
 }
 
 export function makeFeeder({ config, clock, count }: FeederOptions): Feeder {
@@ -43,61 +51,38 @@ export function makeFeeder({ config, clock, count }: FeederOptions): Feeder {
     return { ...known.context, now: epochSeconds(clock) };
   }
 
-  function countBatch(feed: string, lines: readonly Line[]): FeedReply {
-    const rules = context();
-    const events: FeedEvent[] = [];
-    const numbers: number[] = [];
-    const errors: RejectedLine[] = [];
-    for (const { number, text } of lines) {
-      if (text?.trim() === "") continue;
-      const parsed = text === null || text.length > LONGEST_LINE ? TOO_LONG : parseFeedLine(text, rules);
-      if (parsed.ok) {
-        events.push(parsed.event);
-        numbers.push(number);
-      } else errors.push({ line: number, reason: parsed.reason });
-    }
-    const { counted, repeated, refused } = count(feed, events, errors.length);
-    for (const { index, reason } of refused) errors.push({ line: numbers[index]!, reason });
-    errors.sort((a, b) => a.line - b.line);
-    return {
-      accepted: counted + repeated,
-      repeated,
-      rejected: errors.length,
-      errors: errors.slice(0, MOST_ERRORS),
-    };
-  }
-
   return {
-    lines: countBatch,
-    async text(feed, chunks) {
-      const splitter = new LineSplitter();
-      const total = { accepted: 0, repeated: 0, rejected: 0, errors: [] as RejectedLine[] };
-      let waiting: Line[] = [];
-      const take = (): void => {
-        const reply = countBatch(feed, waiting.slice(0, BATCH));
-        waiting = waiting.slice(BATCH);
-        total.accepted += reply.accepted;
-        total.repeated += reply.repeated;
-        total.rejected += reply.rejected;
-        total.errors.push(...reply.errors.slice(0, MOST_ERRORS - total.errors.length));
-      };
-      for await (const chunk of chunks) {
-        waiting.push(...splitter.push(chunk));
-        while (waiting.length >= BATCH) {
-          take();
-          await turn();
-        }
-      }
-      waiting.push(...splitter.end());
-      if (waiting.length > 0) take();
-      return total;
+    lines(feed, lines) {
+      const { events, numbers, errors } = parseBatch(lines, context());
+      const { counted, repeated, refused } = count(feed, events, errors.length);
+      const late = refused.map(({ index, reason }) => ({ line: numbers[index]!, reason }));
+      return replyOf(counted + repeated, repeated, [...errors, ...late]);
+    },
+    check(lines) {
+      const { events, errors } = parseBatch(lines, context());
+      return replyOf(events.length, 0, errors);
     },
   };
 }
 
-const TOO_LONG = { ok: false, reason: `longer than ${LONGEST_LINE} bytes` } as const;
-
-/** Lets other work of the event loop run. */
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
+function parseBatch(lines: readonly Line[], context: ParseContext): ParsedBatch {
+  const events: FeedEvent[] = [];
+  const numbers: number[] = [];
+  const errors: RejectedLine[] = [];
+  for (const { number, text } of lines) {
+    if (text?.trim() === "") continue;
+    const parsed = text === null || text.length > LONGEST_LINE ? TOO_LONG : parseFeedLine(text, context);
+    if (parsed.ok) {
+      events.push(parsed.event);
+      numbers.push(number);
+    } else errors.push({ line: number, reason: parsed.reason });
+  }
+  return { events, numbers, errors };
 }
+
+function replyOf(accepted: number, repeated: number, errors: readonly RejectedLine[]): FeedReply {
+  const inOrder = errors.toSorted((a, b) => a.line - b.line);
+  return { accepted, repeated, rejected: errors.length, errors: inOrder.slice(0, NAMED_ERRORS) };
+}
+
+const TOO_LONG = { ok: false, reason: `longer than ${LONGEST_LINE} bytes` } as const;

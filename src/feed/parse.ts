@@ -1,4 +1,4 @@
-/** One line of a feed, checked and normalised; what is wrong is said by member. */
+/** One line of a feed, checked and normalised; errors name the member. */
 import type { z } from "zod";
 import { cleanShort } from "../lib/text.ts";
 import { normalizeDomain } from "../model/domain-name.ts";
@@ -25,7 +25,7 @@ export interface ParseContext {
   readonly maxAge: number;
   /** The host that submits our reports: mail from it never causes one. */
   readonly submitter: string;
-  /** True for `user@domain` where reports are taken; `@domain` asks about all of a domain. */
+  /** True when reports are received at `user@domain`; `@domain` asks about all addresses of a domain. */
   readonly takesReports: (address: string) => boolean;
 }
 
@@ -163,7 +163,7 @@ function isNullSender(from: string | null | undefined): boolean {
   return from === "" || from === "<>";
 }
 
-/** Mail to where reports are taken; a domain alone counts when all of it takes them. */
+/** True for mail to an address that receives reports; for a domain alone, when all its addresses do. */
 function goesToReports(to: string | null | undefined, { takesReports }: ParseContext): boolean {
   if (!to) return false;
   const bare = to.replace(/^<|>$/g, "");

@@ -1,4 +1,4 @@
-/** The JSON lines of feeds: DMARC evaluations and TLS sessions as mail servers tell them. */
+/** The JSON lines of feeds: DMARC evaluations and TLS sessions, as mail servers send them. */
 import { z } from "zod";
 import { TLS_RESULT_TYPES } from "../model/evaluation.ts";
 

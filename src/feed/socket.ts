@@ -1,15 +1,18 @@
 /**
  * A feed on a Unix stream socket: the client writes JSON lines and gets a JSON line for each batch after its commit,
- * in order. A batch is what arrived in one turn of the event loop, at most 500 lines.
+ * in order. A batch is what arrived in one turn of the event loop, at most 500 lines. A batch that cannot be counted
+ * is answered with an error and the numbers of its first and last line; nothing of it was counted, and the connection
+ * goes on.
  */
 import { chmodSync, lstatSync, unlinkSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
-import { errorText, MailreportError } from "../lib/errors.ts";
+import { type ErrorCode, errorText, MailreportError } from "../lib/errors.ts";
 import type { Log } from "../lib/log/log.ts";
+import { failureOf, logFailure } from "../lib/supervised.ts";
 import { BATCH, type Feeder } from "./batch.ts";
 import { type Line, LineSplitter } from "./lines.ts";
 
-/** Feeders at once. */
+/** Connections of one socket at once. */
 const MOST_CLIENTS = 64;
 
 export interface FeedSocketOptions {
@@ -32,7 +35,7 @@ export async function startFeedSocket(options: FeedSocketOptions): Promise<FeedS
   const { name, path, log } = options;
   await removeStale(path);
   const clients = new Set<Socket>();
-  // half-open: a client that has said all still gets its answers
+  // half-open: a client that has sent all still gets its answers
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     clients.add(socket);
     socket.on("close", () => clients.delete(socket));
@@ -50,7 +53,7 @@ export async function startFeedSocket(options: FeedSocketOptions): Promise<FeedS
   };
 }
 
-/** Removes a socket that nobody listens on any more; anything else at the path stays. */
+/** Removes a socket that no process listens on; anything else at the path stays. */
 async function removeStale(path: string): Promise<void> {
   const there = lstatSync(path, { throwIfNoEntry: false });
   if (!there) return;
@@ -91,6 +94,8 @@ function serve(socket: Socket, { name, feeder, log }: FeedSocketOptions): void {
   let waiting: Line[] = [];
   let planned = false;
   let ended = false;
+  /** The error of the batch before; undefined when it was counted. */
+  let failing: ErrorCode | undefined;
 
   socket.on("data", (chunk) => take(splitter.push(chunk)));
   socket.on("end", () => {
@@ -129,21 +134,28 @@ function serve(socket: Socket, { name, feeder, log }: FeedSocketOptions): void {
     else socket.resume();
   }
 
-  /** Counts a batch and says so. False: the client must read before it gets more. */
+  /** Counts a batch and answers it. False: the client must read before it gets more. */
   function answer(batch: readonly Line[]): boolean {
     try {
       const reply = feeder.lines(name, batch);
       const { accepted, repeated, rejected, errors } = reply;
+      failing = undefined;
       log.debug("feed.batch", { feed: name, accepted, repeated, rejected });
       if (rejected > 0) log.warn("feed.rejected", { feed: name, rejected, ...errors[0] });
-      return socket.write(`${JSON.stringify(reply)}\n`);
-    } catch (error) {
-      if (!(error instanceof MailreportError)) throw error;
-      // nothing of the batch was counted: the feeder sends it again when it comes back
-      log.error("store.problem", { feed: name, error: error.message });
-      waiting = [];
-      ended = true;
-      return socket.write(`${JSON.stringify({ error: { code: error.code, message: error.message } })}\n`);
+      return write(reply);
+    } catch (thrown) {
+      const failure = failureOf(thrown);
+      const { code, message, temporary } = failure.error;
+      const lines = { first: batch[0]!.number, last: batch.at(-1)!.number };
+      // one log line for a run of batches that fail alike
+      if (failing !== code)
+        logFailure({ log, unit: "feed batch", fields: { feed: name, ...lines } }, failure);
+      failing = code;
+      return write({ error: { code, message, temporary }, ...lines });
     }
+  }
+
+  function write(reply: object): boolean {
+    return socket.write(`${JSON.stringify(reply)}\n`);
   }
 }

@@ -1,9 +1,19 @@
-/** Reads a file without keeping anything: what `mailreportctl check` does, with no daemon and no network. */
+/** Parses a file and stores nothing: what `mailreportctl check` does, with no daemon and no network. */
 import type { IngestLimits } from "../config/schema.ts";
 import { mailOutcome } from "../model/mail-outcome.ts";
 import type { ReportSink, ReportWriter } from "../model/reading.ts";
 import { type WireFile, wireReports } from "../model/wire-report.ts";
 import { readMail } from "./mail/read.ts";
+
+/** A file, or one member of a collection. */
+export interface CheckedFile {
+  readonly file: string;
+  /** Number or name inside a collection; null for the file itself. */
+  readonly member?: string | null;
+  readonly raw: Uint8Array;
+  /** `mail`: certainly a message, as in an mbox. */
+  readonly form?: "mail" | "file";
+}
 
 const countingWriter: ReportWriter = { record() {}, policy() {}, close: () => "new", abort() {} };
 const countingSink: ReportSink = { open: () => countingWriter, whole: () => "new" };
@@ -13,14 +23,14 @@ const countingSink: ReportSink = { open: () => countingWriter, whole: () => "new
  * @param now epoch seconds
  */
 export function checkFile(
-  raw: Uint8Array,
-  file: string,
+  { file, member = null, raw, form = "file" }: CheckedFile,
   limits: IngestLimits,
   now: number,
   monotonic: () => number,
 ): WireFile & { readonly detail: string | null } {
-  const fileName = file.slice(file.lastIndexOf("/") + 1);
-  const reading = readMail(raw, { form: "file", fileName, receivedAt: now }, limits, monotonic, countingSink);
+  const fileName = (member ?? file).replace(/^.*[/\\]/s, "");
+  const reading = readMail(raw, { form, fileName, receivedAt: now }, limits, monotonic, countingSink);
   const { outcome, reason, detail } = mailOutcome(reading);
-  return { file, outcome, reason, reports: wireReports(reading.items), detail };
+  const name = member === null ? { file } : { file, member };
+  return { ...name, outcome, reason, reports: wireReports(reading.items), detail };
 }

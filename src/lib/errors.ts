@@ -48,6 +48,7 @@ export const ERROR_CODES = {
   "archive.no_such_report": { exit: 1, http: 404, text: "no such report" },
   "archive.no_such_mail": { exit: 1, http: 404, text: "no such mail" },
   "archive.no_raw": { exit: 1, http: 404, text: "the bytes of this mail are not kept" },
+  "feed.unknown": { exit: 64, http: 404, text: "no such feed" },
   // composing
   "compose.readback_differs": {
     exit: 70,

@@ -6,19 +6,6 @@ export type RandomBytes = (size: number) => Uint8Array;
 const MESSAGE_ID = /^[0-9a-f]{8}$/;
 const ENVELOPE_ID = /^[0-9a-f]{16}$/;
 
-/** A new message id: 8 lower-case hex digits, never all zero. */
-export function newMessageId(random: RandomBytes): string {
-  for (;;) {
-    const id = Buffer.from(random(4)).toString("hex");
-    if (id !== "00000000") return id;
-  }
-}
-
-/** A new envelope id of a message: its 8 digits and 8 more, the latter never all zero. */
-export function newEnvelopeId(messageId: string, random: RandomBytes): string {
-  return messageId + newMessageId(random);
-}
-
 export function isMessageId(text: string): boolean {
   return MESSAGE_ID.test(text) && text !== "00000000";
 }

@@ -55,18 +55,6 @@ export function formatDuration(ms: number): string {
   return (ms < 0 ? "-" : "") + (parts.slice(0, 2).join("") || "0s");
 }
 
-/** Bytes → "508 B", "12.4 KB". */
-export function formatSize(bytes: number): string {
-  const units = ["B", "KB", "MB", "GB", "TB"];
-  let value = bytes;
-  let unit = 0;
-  while (value >= 1024 && unit < units.length - 1) {
-    value /= 1024;
-    unit++;
-  }
-  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
-}
-
 /** Epoch seconds → RFC 3339 in UTC, whole seconds. */
 export function iso(seconds: number): string {
   return new Date(seconds * 1000).toISOString().replace(".000Z", "Z");

@@ -18,6 +18,8 @@ export interface WireReport {
 
 export interface WireFile {
   readonly file: string;
+  /** Number or name inside a collection. */
+  readonly member?: string;
   readonly outcome: string;
   readonly reason: string | null;
   readonly reports: readonly WireReport[];

@@ -4,6 +4,7 @@ import { lstatSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import Database from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type Feeder, makeFeeder } from "../../src/feed/batch.ts";
 import type { FeedReply } from "../../src/feed/port.ts";
@@ -14,6 +15,7 @@ import { makeCounter } from "../../src/report/counter.ts";
 import type { QueueStore } from "../../src/store/queue.ts";
 import { openQueueStore } from "../../src/store/sqlite/queue/store.ts";
 import { FakeClock } from "../support/fake-clock.ts";
+import { keepingLog } from "../support/keeping-log.ts";
 import { testConfig } from "../support/test-config.ts";
 import { until } from "../support/wait.ts";
 
@@ -26,13 +28,16 @@ let path: string;
 let store: QueueStore;
 let feeder: Feeder;
 let socket: FeedSocket | undefined;
-let storeIsFull = false;
+/** Thrown in place of counting. */
+let fault: Error | undefined;
+let logged: Record<string, unknown>[] = [];
 
 beforeEach(async () => {
   dir = mkdtempSync(join(tmpdir(), "feed-"));
   path = join(dir, "feed.sock");
   store = openQueueStore(join(dir, "queue.db"));
-  storeIsFull = false;
+  fault = undefined;
+  logged = [];
   const secret = Buffer.alloc(32, 1);
   const options = { config: () => config, store, clock, secret, log: silentLog, onOpened: () => {} };
   const counter = makeCounter(options);
@@ -40,11 +45,11 @@ beforeEach(async () => {
     config: () => config,
     clock,
     count: (...args) => {
-      if (storeIsFull) throw new MailreportError("store.full");
+      if (fault) throw fault;
       return counter(...args);
     },
   });
-  socket = await startFeedSocket({ name: "mx1", path, feeder, log: silentLog });
+  socket = await startFeedSocket({ name: "mx1", path, feeder, log: keepingLog(logged) });
 });
 
 afterEach(async () => {
@@ -101,10 +106,18 @@ class Client {
   }
 
   get replies(): FeedReply[] {
+    return this.#lines.filter((each) => !("error" in each)) as unknown as FeedReply[];
+  }
+
+  get refusals(): Record<string, unknown>[] {
+    return this.#lines.filter((each) => "error" in each);
+  }
+
+  get #lines(): Record<string, unknown>[] {
     return this.#text
       .split("\n")
       .slice(0, -1)
-      .map((each) => JSON.parse(each) as FeedReply);
+      .map((each) => JSON.parse(each) as Record<string, unknown>);
   }
 
   /** The sums of all answers, when `n` lines were answered. */
@@ -192,19 +205,68 @@ describe("the feed socket", () => {
     client.destroy();
   });
 
-  it("says when the store cannot take a batch, counts nothing of it, and serves the next client", async () => {
-    storeIsFull = true;
+  it("a full store closed the connection: the batch is refused with its lines, and the connection goes on", async () => {
+    fault = new MailreportError("store.full");
+    const client = new Client();
+    client.write(line("a") + line("b"));
+    await until("the refusal", () => client.refusals.length === 1);
+    expect(client.refusals).toEqual([
+      {
+        error: { code: "store.full", message: "no space left for the database", temporary: true },
+        first: 1,
+        last: 2,
+      },
+    ]);
+    fault = undefined;
+    client.write(line("a") + line("b") + line("c"));
+    expect(await client.answered(3)).toMatchObject({ accepted: 3, repeated: 0 });
+    expect(store.stats()["outgoing.message"]).toBe(3);
+    client.destroy();
+  });
+
+  it("a locked store closed the connection: the lock of another process is a temporary refusal", async () => {
+    const other = new Database(join(dir, "queue.db"));
+    other.exec("BEGIN IMMEDIATE");
     const client = new Client();
     client.write(line("a"));
-    await until("the end", () => client.closed);
-    expect(client.replies).toEqual([
-      { error: { code: "store.full", message: "no space left for the database" } },
+    await until("the refusal", () => client.refusals.length === 1);
+    expect(client.refusals[0]).toMatchObject({ error: { code: "store.busy", temporary: true }, first: 1 });
+    other.exec("ROLLBACK");
+    other.close();
+    client.write(line("a"));
+    expect(await client.answered(1)).toMatchObject({ accepted: 1, repeated: 0 });
+    client.destroy();
+  });
+
+  it("a bug in counting ended the daemon: it refuses that batch for good, and is logged once with its stack", async () => {
+    fault = new TypeError("x is not a function");
+    const client = new Client();
+    client.write(line("a"));
+    await until("the refusal", () => client.refusals.length === 1);
+    client.write(line("a"));
+    await until("the next refusal", () => client.refusals.length === 2);
+    expect(client.refusals[1]).toMatchObject({
+      error: { code: "daemon.bug", temporary: false },
+      first: 2,
+      last: 2,
+    });
+    expect(logged).toEqual([
+      expect.objectContaining({
+        level: "error",
+        event: "unit.failed",
+        unit: "feed batch",
+        code: "daemon.bug",
+        stack: expect.stringContaining("TypeError"),
+      }),
     ]);
-    storeIsFull = false;
-    const next = new Client();
-    next.write(line("a"));
-    expect(await next.answered(1)).toMatchObject({ accepted: 1, repeated: 0 });
-    next.destroy();
+    fault = undefined;
+    const other = new Client();
+    other.write(line("b"));
+    expect(await other.answered(1)).toMatchObject({ accepted: 1 });
+    client.write(line("a"));
+    expect(await client.answered(1)).toMatchObject({ accepted: 1, repeated: 0 });
+    client.destroy();
+    other.destroy();
   });
 
   it("serves others while one client does not read its answers", async () => {
@@ -254,36 +316,23 @@ describe("the feed socket", () => {
   });
 });
 
-describe("the text of a feed", () => {
-  async function* chunks(text: string, size: number): AsyncGenerator<Uint8Array> {
-    for (let i = 0; i < text.length; i += size) yield Buffer.from(text.slice(i, i + size));
-  }
+describe("a dry run of a feed", () => {
+  const lines = (text: string) => text.split("\n").map((each, i) => ({ number: i + 1, text: each }));
 
-  it("is counted batch by batch, with line numbers of the whole", async () => {
-    const text = Array.from({ length: 1200 }, (_, i) => (i % 100 === 99 ? "bad\n" : line(`t${i}`))).join("");
-    const reply = await feeder.text("file", chunks(text, 1000));
-    expect(reply).toMatchObject({ accepted: 1188, repeated: 0, rejected: 12 });
-    expect(reply.errors.map((each) => each.line)).toEqual(
-      Array.from({ length: 12 }, (_, i) => (i + 1) * 100),
-    );
-    expect(await feeder.text("file", chunks(text, 100_000))).toMatchObject({
-      accepted: 1188,
-      repeated: 1188,
-    });
-  });
-
-  it("names a hundred wrong lines at most", async () => {
-    const reply = await feeder.text("file", chunks("bad\n".repeat(1000), 100));
-    expect(reply.rejected).toBe(1000);
-    expect(reply.errors).toHaveLength(100);
-  });
-
-  it("may be empty", async () => {
-    expect(await feeder.text("file", chunks("", 1))).toEqual({
-      accepted: 0,
+  it("counted what it should only parse: it tells what is wrong and counts nothing", () => {
+    const text = `${line("a")}bad\n${line("b")}`;
+    expect(feeder.check(lines(text))).toEqual({
+      accepted: 2,
       repeated: 0,
-      rejected: 0,
-      errors: [],
+      rejected: 1,
+      errors: [{ line: 2, reason: "not JSON" }],
     });
+    expect(store.stats()).toMatchObject({ "feed.accepted": 0, "feed.rejected": 0, "outgoing.message": 0 });
+  });
+
+  it("names a hundred wrong lines at most", () => {
+    const reply = feeder.check(lines("bad\n".repeat(500)));
+    expect(reply.rejected).toBe(500);
+    expect(reply.errors).toHaveLength(100);
   });
 });

@@ -45,7 +45,7 @@ function reasonsIn(notes: string): readonly string[] {
 }
 
 const check = (file: string) =>
-  checkFile(readFileSync(join(DATA, file)), file, limits, NOW, () => performance.now());
+  checkFile({ raw: readFileSync(join(DATA, file)), file }, limits, NOW, () => performance.now());
 const outcomeOf = (row: ManifestRow): string | undefined => OTHERWISE[row.file] ?? OUTCOMES[row.expected];
 
 describe("the corpus", () => {

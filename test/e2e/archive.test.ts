@@ -281,9 +281,9 @@ describe("the archive", () => {
       expect(ran.stderr).toMatch(says);
     }
     for (const [args, says] of [
-      [["show", "received", "--after", "r1"], /not a key of this list/],
-      [["show", "records", "--after", "x"], /not a key of this list/],
-      [["show", "days", "--after", "2024-01-01"], /not a key of this list/],
+      [["show", "received", "--after", "r1"], /not a cursor of this list/],
+      [["show", "records", "--after", "x"], /not a cursor of this list/],
+      [["show", "days", "--after", "2024-01-01"], /not a cursor of this list/],
       [["show", "days", "--since", "2024-01-02", "--until", "2024-01-02"], /the window is empty/],
       [["show", "records", "--result", "maybe"], /possibilities are:\npass\nfail\nunknown/],
       [["show", "everything"], /possibilities are:\nshow queue/],
@@ -329,8 +329,8 @@ describe("the archive", () => {
 
   it("reads kept mails again, by id, by outcome and all: the figures stay", async () => {
     const before = await stored();
-    const one = JSON.parse(await ok("reparse", "m1", "--json")) as { read: number };
-    expect(one.read).toBe(1);
+    const one = JSON.parse(await ok("reparse", "m1", "--json")) as { parsed: number };
+    expect(one.parsed).toBe(1);
     const failed = JSON.parse(await ok("ingest", "retry", "--state", "failed", "--json")) as {
       outcomes: Record<string, number>;
     };
@@ -343,7 +343,7 @@ describe("the archive", () => {
     expect(partly.stderr).toBe(
       "mailreportctl: no such mail: m999999\nmailreportctl: no such report: r999999\n",
     );
-    expect(partly.stdout).toMatch(/^1 mail read again, 1 (?:imported|partial)/);
+    expect(partly.stdout).toMatch(/^1 mail parsed again, 1 (?:imported|partial)/);
     await ok("reparse", "--all");
     expect(await stored()).toEqual(before);
   });
@@ -354,7 +354,7 @@ describe("the archive", () => {
     const would = JSON.parse(await ok("db", "prune", "--dry-run", "--json")) as Record<string, number>;
     expect(would.reports_with_records).toBeGreaterThan(0); // the corpus is old
     expect(ndjson(await ok("export", "records")).length).toBe(sums["archive.record"]);
-    const done = JSON.parse(await ok("db", "prune", "--json")) as Record<string, number>;
+    const done = JSON.parse(await ok("db", "prune", "--yes", "--json")) as Record<string, number>;
     expect(done).toMatchObject(would);
     const left = JSON.parse(await ok("db", "prune", "--dry-run", "--json")) as Record<string, number>;
     expect(Object.values(left)).toEqual([0, 0, 0]);
@@ -378,7 +378,7 @@ describe("the archive", () => {
   it.skipIf(!have("script"))("says on a terminal how far an import is", () => {
     const command = `${process.execPath} ${MAILREPORTCTL} -S ${d.socket} import ${join(DATA, "tls")}`;
     const ran = spawnSync("script", ["-qec", command, "/dev/null"], { encoding: "utf8" });
-    expect(ran.stdout).toMatch(/\r\d+ of \d+ read/);
+    expect(ran.stdout).toMatch(/\r\d+ of \d+ parsed/);
     expect(ran.stdout).toMatch(/duplicate \d+/);
   });
 

@@ -1,8 +1,10 @@
 /** mailreportctl on the built daemon: every command of the main job, as an operator types it. */
 import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { SMTPServer } from "smtp-server";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { ndjson, TestDaemon } from "../support/daemon.ts";
+import { mailWith } from "../support/report-mail.js";
 import { SmtpClient } from "../support/smtp-client.js";
 import { until } from "../support/wait.ts";
 
@@ -14,10 +16,12 @@ const TOUR = new URL("../../contrib/tour/reports", import.meta.url).pathname;
 describe("mailreportctl", () => {
   let d: TestDaemon;
   let sink: SMTPServer;
-  const got: Buffer[] = [];
-  let answer: { code: number; text: string } | null = null;
+  let got: Buffer[];
+  let answer: { code: number; text: string } | null;
 
-  beforeAll(async () => {
+  beforeEach(async () => {
+    got = [];
+    answer = null;
     sink = new SMTPServer({
       authOptional: true,
       disabledCommands: ["AUTH", "STARTTLS"],
@@ -52,9 +56,9 @@ socket = "feed.sock"
 `,
     }).start();
   });
-  afterAll(async () => {
+  afterEach(async ({ task }) => {
     await d.stop();
-    d.remove();
+    if (task.result?.state === "pass") d.remove();
     await new Promise<void>((resolve) => sink.close(() => resolve()));
   });
 
@@ -63,6 +67,16 @@ socket = "feed.sock"
     const ran = await run(...args);
     expect(ran.code, `${args.join(" ")}: ${ran.stderr}`).toBe(0);
     return ran.stdout;
+  };
+
+  /** Feeds, composes a report and returns its envelope. */
+  const queue = async (report: string): Promise<string> => {
+    expect(d.ctlInput(EVALUATIONS, "feed", "-").code).toBe(0);
+    const sent = JSON.parse(await ok("report", "send", report, "--json")) as { message_ids: string[] };
+    const message = JSON.parse(await ok("show", "envelope", sent.message_ids[0]!, "--json")) as {
+      envelopes: { id: string }[];
+    };
+    return message.envelopes[0]!.id;
   };
 
   it("imports, and answers what came", async () => {
@@ -104,8 +118,8 @@ socket = "feed.sock"
     const wrong = d.ctlInput('{"v":1}\nnonsense\n', "feed", "-");
     expect(wrong.code).toBe(65);
     expect(wrong.stderr).toMatch(/line 1: .*\n.*line 2: not JSON/);
-    const owed = ndjson(await ok("report", "list", "--json")).slice(0, -1);
-    expect(owed.map((r) => [r.kind, r.messages, r.state])).toEqual([
+    const open = ndjson(await ok("report", "list", "--json")).slice(0, -1);
+    expect(open.map((r) => [r.kind, r.messages, r.state])).toEqual([
       ["dmarc", 15, "open"],
       ["tls", 42, "open"],
     ]);
@@ -119,12 +133,11 @@ socket = "feed.sock"
     );
   });
 
-  let envelope = "";
   it("pauses delivery, and a message goes out with the same bytes after kill -9", async () => {
     expect(await ok("pause", "mta")).toBe("mta paused\n");
     expect(await ok("pause", "mta")).toBe("mta was already paused\n");
     expect(await ok("sh", "statu")).toContain("MTA paused");
-    await ok("report", "send", "d:sender.example");
+    const envelope = await queue("d:sender.example");
     const [queued] = ndjson(await ok("show", "queue", "--json"));
     expect(queued).toMatchObject({
       state: "pending",
@@ -132,7 +145,6 @@ socket = "feed.sock"
       rcpt: "dmarc@sender.example",
       attempts: 0,
     });
-    envelope = String(queued!.id);
     const plain = (await ok("show", "queue")).trimEnd().split("|");
     expect(plain.slice(0, 4)).toEqual([envelope, "local", "mta", ""]);
     expect(plain).toHaveLength(17);
@@ -159,6 +171,10 @@ socket = "feed.sock"
   });
 
   it("ties a bounce to the envelope that caused it, and sends nothing more there", async () => {
+    const envelope = await queue("d:sender.example");
+    await until("the delivery", async () =>
+      (await ok("show", "envelope", envelope)).includes("state: delivered"),
+    );
     const sent = JSON.parse(await ok("show", "envelope", envelope, "--json")) as Record<string, string>;
     expect(sent.sender).toMatch(/^noreply-reports\+[0-9a-f]{8}\.[0-9a-f]{8}@example\.org$/);
     const bounce = (to: string) =>
@@ -195,9 +211,7 @@ socket = "feed.sock"
 
   it("holds, releases and removes, and says when nothing matched", async () => {
     await ok("pause", "mta");
-    await ok("report", "send", "t:sender.example");
-    const [queued] = ndjson(await ok("queue", "list", "--json"));
-    const id = String(queued!.id);
+    const id = await queue("t:sender.example");
     expect(await ok("pause", "envelope", id)).toBe("1 envelope paused\n");
     expect(ndjson(await ok("show", "queue", "--json"))[0]).toMatchObject({ state: "held" });
     expect(await ok("resume", "envelope", id)).toBe("1 envelope resumed\n");
@@ -211,7 +225,6 @@ socket = "feed.sock"
     expect((await run("show", "envelope", "0123456789abcdef")).code).toBe(1);
     expect((await run("report", "send", "d:nobody.example")).code).toBe(1);
     expect((await run("report", "cancel", "t:sender.example")).code).toBe(1); // composed already
-    await ok("resume", "mta");
   });
 
   it("refuses new sessions while smtp is paused, and logs as told", async () => {
@@ -224,6 +237,47 @@ socket = "feed.sock"
     await ok("resume", "smtp");
     expect(await ok("log", "verbose")).toBe("log verbose\n");
     expect(await ok("log", "brief")).toBe("log brief\n");
+  });
+
+  it("an unknown feed name began a feed of its own: it is refused, and the known ones are named", () => {
+    const unknown = d.ctlInput(EVALUATIONS, "feed", "--name", "mat", "-");
+    expect([unknown.code, unknown.stderr]).toEqual([
+      64,
+      "mailreportctl: no such feed: mat (known feeds: control, mta)\n",
+    ]);
+    expect(d.ctlInput(EVALUATIONS, "feed", "--name", "mta", "-").stdout).toMatch(/^16 accepted, 0 repeated/);
+  });
+
+  it("mail that is not parsed yet was missing silently: status, lists and counters tell it", async () => {
+    await ok("pause", "mda");
+    const client = await SmtpClient.open(d.smtpPort);
+    const mail = mailWith({
+      name: "r.xml",
+      type: "text/xml",
+      subject: "Report",
+      content: readFileSync(`${TOUR}/provider-two.xml`),
+    });
+    expect(await client.send("r@reporter.example", "dmarc@example.org", mail)).toMatch(/^250 /);
+    await client.quit();
+    const note = "note: 1 accepted mail is not parsed yet; figures are incomplete; use --wait\n";
+    for (const args of [
+      ["show", "days", "--json"],
+      ["show", "stats", "archive.mail"],
+      ["export", "records"],
+    ])
+      expect(await run(...args), args.join(" ")).toMatchObject({ code: 0, stderr: note });
+    expect(ndjson(await ok("show", "days", "--json")).at(-1)).toMatchObject({
+      end: { count: 0, unparsed: 1 },
+    });
+    expect(JSON.parse(await ok("show", "status", "--json"))).toMatchObject({ unparsed: 1 });
+    expect(await ok("show", "status")).toMatch(/^unparsed 1$/m);
+    // --wait does not wait for a parser that is paused
+    expect((await run("show", "days", "--wait")).stderr).toBe(note);
+    await ok("resume", "mda");
+    const waited = await run("show", "domains", "--wait", "--json");
+    expect([waited.code, waited.stderr]).toEqual([0, ""]);
+    expect(ndjson(waited.stdout)[0]).toMatchObject({ domain: "example.org" });
+    expect(await ok("show", "status")).not.toContain("unparsed");
   });
 
   it("abbreviates as smtpctl does, and helps", async () => {
@@ -241,7 +295,7 @@ socket = "feed.sock"
     for (const args of [
       ["show", "received", "--reports"],
       ["show", "reporters"],
-      ["show", "report", "r4"],
+      ["show", "report", "r1"],
     ]) {
       expect(await ok(...args), args.join(" ")).not.toMatch(
         /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/,

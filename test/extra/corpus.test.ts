@@ -69,7 +69,7 @@ describe.skipIf(!here)("the whole corpus", () => {
       expect(reply, file).toMatch(/^250 2\.0\.0 /);
     }
     await client.quit();
-    const received = ndjson(daemon.ctl("show", "received", "--json").stdout).slice(0, -1);
+    const received = ndjson(daemon.ctl("show", "received", "--wait", "--json").stdout).slice(0, -1);
     expect(received).toHaveLength(files.length);
     expect(received.filter((mail) => mail.outcome === "spooled")).toEqual([]);
     const bad = files.filter((file) => rows.filter((r) => r.file === file).every((r) => !isValid(r)));

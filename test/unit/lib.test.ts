@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { DueTimer } from "../../src/lib/clock.ts";
-import { base32, isEnvelopeId, isMessageId, newEnvelopeId } from "../../src/lib/ids.ts";
+import { base32, isEnvelopeId, isMessageId } from "../../src/lib/ids.ts";
 import { clean, nearest } from "../../src/lib/text.ts";
 import { formatDuration, iso, parseDuration, parseSize } from "../../src/lib/units.ts";
 import { normalizeDomain, parseAddress } from "../../src/model/domain-name.ts";
@@ -45,9 +45,9 @@ describe("text", () => {
 
 describe("ids", () => {
   it("have OpenSMTPD's shape", () => {
-    const id = newEnvelopeId("3628aa4b", () => Uint8Array.of(1, 2, 3, 4));
-    expect(id).toBe("3628aa4b01020304");
-    expect(isEnvelopeId(id) && isMessageId("3628aa4b") && !isMessageId("00000000")).toBe(true);
+    expect(isEnvelopeId("3628aa4b01020304") && isMessageId("3628aa4b") && !isMessageId("00000000")).toBe(
+      true,
+    );
     expect(base32(Uint8Array.of(0x66, 0x6f, 0x6f), 5)).toBe("mzxw6".slice(0, 4)); // 24 bits give four whole characters
   });
   it("outgoing ids read back, with ! or :", () => {

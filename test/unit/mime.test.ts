@@ -2,12 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { mailDate } from "../../src/format/mail/headers.ts";
 import { decodeBody, encodingOf } from "../../src/format/mail/mime/body.ts";
-import {
-  decodeWords,
-  readHeaderBlock,
-  readHeaders,
-  readParameters,
-} from "../../src/format/mail/mime/headers.ts";
+import { decodeWords, readHeaderBlock, readParameters } from "../../src/format/mail/mime/headers.ts";
 import { bodyOf, type Part, readParts } from "../../src/format/mail/mime/parts.ts";
 import { WarningList } from "../../src/model/outcome.ts";
 import { LIMITS, mail, part } from "../support/reading.ts";
@@ -38,29 +33,6 @@ describe("a header block", () => {
   });
   it("is refused over its fields", () => {
     expect(() => block("A: 1\n".repeat(LIMITS.header_fields + 1))).toThrow("too-large");
-  });
-});
-
-describe("the headers that the SMTP side asks for", () => {
-  it("are found, and what is beyond the limit is not looked at", () => {
-    const raw = bytes(
-      "Received: 1\r\nReceived: 2\r\nAuthentication-Results: mx;\r\n dmarc=pass\r\nAuto-Submitted: auto-generated\r\n" +
-        `From: =?utf-8?q?R=C3=A9ports?= <d@r.example>\r\nX: ${"x".repeat(300_000)}`,
-    );
-    expect(readHeaders(raw, LIMITS)).toEqual({
-      received: 2,
-      from: "Réports <d@r.example>",
-      autoSubmitted: "auto-generated",
-      authenticationResults: ["mx; dmarc=pass"],
-    });
-  });
-  it("of a mail without any are nothing", () => {
-    expect(readHeaders(bytes("\x1f\x8b\x08"), LIMITS)).toEqual({
-      received: 0,
-      from: null,
-      autoSubmitted: null,
-      authenticationResults: [],
-    });
   });
 });
 

@@ -1,4 +1,4 @@
-/** Routes about what we were told. Each list takes the filters that it answers; anything else is refused. */
+/** Routes about received reports. Each list takes the filters that it knows; anything else is refused. */
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { ZodTypeProvider } from "fastify-type-provider-zod";
 import { z } from "zod";
@@ -20,11 +20,12 @@ import {
   sourceView,
   tlsView,
 } from "../views.ts";
-import { given, keys, LIMIT, sendRaw, TEXT, TIME } from "./schemas.ts";
+import { given, keys, LIMIT, sendRaw, TEXT, TIME, WAIT } from "./schemas.ts";
+import { unparsedHeader, unparsedMember } from "./unparsed.ts";
 
 /** Sources of one answer: they are summed up in memory. */
 const MOST_SOURCES = 100_000;
-/** Mails read again in one request to the ingest process: new mail has its turn in between. */
+/** Mails parsed again in one request to the ingest process: new mail is stored in between. */
 const REPARSED_AT_ONCE = 20;
 
 const time = { since: TIME.optional(), until: TIME.optional() };
@@ -34,14 +35,14 @@ const aboutRecord = { ...named, result: z.enum(["pass", "fail", "unknown"]).opti
 const kind = { kind: z.enum(REPORT_KINDS).optional() };
 const source = { source: TEXT.optional() };
 const outcome = z.enum([...OUTCOMES, "failed", "spooled"]);
-/** What `next` of a list looks like. */
+/** The form of each list's cursor. */
 const MAIL_KEY = /^m\d{1,15}$/;
 const REPORT_KEY = /^r\d{1,15}$/;
 const ROW_KEY = /^r\d{1,15}\.\d{1,9}$/;
 const RECORD_KEY = /^(?:-?\d{1,15}\.\d{1,15}|r)\.-?\d{1,9}$/;
 const PLACE = /^\d{1,9}$/;
 
-/** The filters and the keys of each list. */
+/** The filters and the cursor of each list. */
 const LISTS = {
   received: {
     after: MAIL_KEY,
@@ -68,8 +69,9 @@ const schemaOf = (name: keyof typeof LISTS) => {
   const { after, filter } = LISTS[name];
   return z.strictObject({
     ...filter,
+    ...WAIT,
     limit: LIMIT,
-    after: z.string().regex(after, "not a key of this list").optional(),
+    after: z.string().regex(after, "not a cursor of this list").optional(),
   });
 };
 
@@ -77,9 +79,10 @@ export function addArchiveRoutes(fastify: FastifyInstance, services: Services): 
   const app = fastify.withTypeProvider<ZodTypeProvider>();
   const { archive } = services;
 
-  /** What a request asks of a list. The schemas are made of the words of the filter. */
+  /** The filter and page of a request. The schemas have the names of the filter's members. */
   function asked(request: FastifyRequest) {
-    const { limit, after, report, ...filter } = request.query as ArchiveFilter & {
+    const { limit, after, report, wait, ...filter } = request.query as ArchiveFilter & {
+      readonly wait: boolean;
       readonly limit: number;
       readonly after?: string;
       readonly report?: string;
@@ -92,7 +95,7 @@ export function addArchiveRoutes(fastify: FastifyInstance, services: Services): 
       reason?: Reason;
       reportId?: string;
     };
-    return { limit, after, where };
+    return { limit, after, where, wait };
   }
 
   /** A list that is read page by page. */
@@ -101,21 +104,30 @@ export function addArchiveRoutes(fastify: FastifyInstance, services: Services): 
     load: (where: ArchiveFilter, page: ArchivePage) => Promise<ListPage<T>>,
     view: (item: T) => unknown,
   ): void {
-    app.get(`/v1/${name}`, { schema: { querystring: schemaOf(name) } }, (request, reply) => {
-      const { limit, after, where } = asked(request);
-      return sendList(reply, limit, after, (n, at) => load(where, given({ limit: n, after: at })), view);
+    app.get(`/v1/${name}`, { schema: { querystring: schemaOf(name) } }, async (request, reply) => {
+      const { limit, after, where, wait } = asked(request);
+      const more = await unparsedMember(services, wait);
+      return sendList(
+        reply,
+        limit,
+        after,
+        (n, at) => load(where, given({ limit: n, after: at })),
+        view,
+        more,
+      );
     });
   }
 
-  /** A list of sums, which is there as a whole. */
+  /** A list of sums, which is loaded as a whole. */
   function whole<T>(
     name: keyof typeof LISTS,
     load: (where: ArchiveFilter) => Promise<readonly T[]>,
     view: (item: T) => unknown,
   ): void {
-    app.get(`/v1/${name}`, { schema: { querystring: schemaOf(name) } }, (request, reply) => {
-      const { limit, after, where } = asked(request);
-      return sendWhole(reply, limit, after, () => load(where), view);
+    app.get(`/v1/${name}`, { schema: { querystring: schemaOf(name) } }, async (request, reply) => {
+      const { limit, after, where, wait } = asked(request);
+      const more = await unparsedMember(services, wait);
+      return sendWhole(reply, limit, after, () => load(where), view, more);
     });
   }
 
@@ -130,8 +142,9 @@ export function addArchiveRoutes(fastify: FastifyInstance, services: Services): 
   whole("reporters", (where) => archive.reporters(where), reporterView);
   whole("days", (where) => archive.days(where), dayView);
 
-  const byId = { params: z.strictObject({ id: TEXT }) };
-  app.get("/v1/received/:id", { schema: byId }, async (request) => {
+  const byId = { params: z.strictObject({ id: TEXT }), querystring: z.strictObject(WAIT) };
+  app.get("/v1/received/:id", { schema: byId }, async (request, reply) => {
+    await unparsedHeader(services, reply, request.query.wait);
     const mail = await archive.receivedMail(request.params.id);
     if (!mail) throw new MailreportError("archive.no_such_mail", { detail: request.params.id });
     return mailView(mail);
@@ -142,7 +155,8 @@ export function addArchiveRoutes(fastify: FastifyInstance, services: Services): 
     const known = bytes !== undefined || (await archive.receivedMail(id)) !== undefined;
     return sendRaw(reply, bytes, known ? "archive.no_raw" : "archive.no_such_mail", id);
   });
-  app.get("/v1/reports/:id", { schema: byId }, async (request) => {
+  app.get("/v1/reports/:id", { schema: byId }, async (request, reply) => {
+    await unparsedHeader(services, reply, request.query.wait);
     const report = await archive.report(request.params.id);
     if (!report) throw new MailreportError("archive.no_such_report", { detail: request.params.id });
     const policies = report.kind === "tls" ? await archive.tlsPolicies(request.params.id) : undefined;
@@ -153,29 +167,33 @@ export function addArchiveRoutes(fastify: FastifyInstance, services: Services): 
   addReparse(fastify, services);
 }
 
-/** Reads mails again: the named ones (or those that named reports came in), those of an outcome, or all. */
-function addReparse(fastify: FastifyInstance, { archive, reparse, audit }: Services): void {
+const reparseBody = z.strictObject({
+  ids: z.array(TEXT).max(10_000).optional(),
+  outcome: outcome.optional(),
+  all: z.literal(true).optional(),
+  dry_run: z.boolean().default(false),
+});
+
+/** Parses mails again: the named ones (or those that named reports came in), those of an outcome, or all. */
+function addReparse(fastify: FastifyInstance, services: Services): void {
   const app = fastify.withTypeProvider<ZodTypeProvider>();
-  const body = z.strictObject({
-    ids: z.array(TEXT).max(10_000).optional(),
-    outcome: outcome.optional(),
-    all: z.literal(true).optional(),
-  });
-  app.post("/v1/reparse", { schema: { body } }, async (request) => {
-    const { ids, outcome: wanted, all } = request.body;
-    if (!ids && !wanted && !all)
+  const { archive } = services;
+  app.post("/v1/reparse", { schema: { body: reparseBody } }, async (request) => {
+    const { ids, outcome: only, all, dry_run } = request.body;
+    if (!ids && !only && !all)
       throw new MailreportError("request.invalid", { detail: "ids, outcome or all" });
     const outcomes: Record<string, number> = {};
     const skipped: { id: string; code: string }[] = [];
-    let read = 0;
+    let parsed = 0;
     let noRaw = 0;
     const again = async (mails: readonly ReceivedMail[]) => {
       const kept = mails.filter((mail) => mail.rawKept);
       noRaw += mails.length - kept.length;
-      for (let at = 0; at < kept.length; at += REPARSED_AT_ONCE) {
-        for (const result of await reparse(kept.slice(at, at + REPARSED_AT_ONCE))) {
+      if (dry_run) parsed += kept.length;
+      for (let at = 0; at < kept.length && !dry_run; at += REPARSED_AT_ONCE) {
+        for (const result of await services.reparse(kept.slice(at, at + REPARSED_AT_ONCE))) {
           outcomes[result.outcome] = (outcomes[result.outcome] ?? 0) + 1;
-          read++;
+          parsed++;
         }
       }
     };
@@ -190,11 +208,11 @@ function addReparse(fastify: FastifyInstance, { archive, reparse, audit }: Servi
     let after: string | undefined;
     do {
       if (ids) break;
-      const found = await archive.received(wanted ? { outcome: wanted } : {}, given({ limit: 500, after }));
+      const found = await archive.received(only ? { outcome: only } : {}, given({ limit: 500, after }));
       await again(found.items);
       after = found.next ?? undefined;
     } while (after !== undefined);
-    audit("reparse", { read, outcomes, no_raw: noRaw });
-    return { read, outcomes, skipped, no_raw: noRaw };
+    if (!dry_run) services.audit("reparse", { parsed, outcomes, no_raw: noRaw });
+    return { parsed, outcomes, skipped, no_raw: noRaw, dry_run };
   });
 }

@@ -4,6 +4,8 @@ import type { ZodTypeProvider } from "fastify-type-provider-zod";
 import { z } from "zod";
 import type { Services } from "../services.ts";
 import { API_VERSION } from "../wire.ts";
+import { WAIT } from "./schemas.ts";
+import { unparsedHeader } from "./unparsed.ts";
 
 export function addDaemonRoutes(fastify: FastifyInstance, services: Services): void {
   const app = fastify.withTypeProvider<ZodTypeProvider>();
@@ -13,9 +15,13 @@ export function addDaemonRoutes(fastify: FastifyInstance, services: Services): v
     return { name: "mailreportd", version, api: [API_VERSION], pid, started_at: startedAt };
   });
   app.get("/v1/status", async () => services.status());
-  app.get("/v1/stats", async () => services.stats());
-  app.post("/v1/reload", async (_request, reply) => {
-    const answer = await services.reload();
+  app.get("/v1/stats", { schema: { querystring: z.strictObject(WAIT) } }, async (request, reply) => {
+    await unparsedHeader(services, reply, request.query.wait);
+    return services.stats();
+  });
+  const reload = { schema: { body: z.strictObject({ dry_run: z.boolean().default(false) }).prefault({}) } };
+  app.post("/v1/reload", reload, async (request, reply) => {
+    const answer = await services.reload(request.body.dry_run);
     return reply.code(answer.ok ? 200 : 422).send(answer);
   });
   app.post("/v1/stop", async () => {

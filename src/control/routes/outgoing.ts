@@ -33,6 +33,7 @@ export function addOutgoingRoutes(fastify: FastifyInstance, services: Services):
       outgoingView,
     );
   });
+  const actionBody = z.strictObject({ dry_run: z.boolean().default(false) }).prefault({});
   const outgoingId = { params: z.strictObject({ id: text }) };
   app.get("/v1/outgoing/:id", { schema: outgoingId }, async (request) => {
     const report = outgoing.find(request.params.id);
@@ -49,21 +50,36 @@ export function addOutgoingRoutes(fastify: FastifyInstance, services: Services):
     const { report, checks, verdict } = await outgoing.explain(request.params.id);
     return { ...outgoingView(report), checks, verdict };
   });
-  app.post("/v1/outgoing/:id/send", { schema: outgoingId }, async (request) => {
+  const action = { schema: { ...outgoingId, body: actionBody } };
+  app.post("/v1/outgoing/:id/send", action, async (request) => {
+    if (request.body.dry_run) {
+      const { report, verdict } = await outgoing.explain(request.params.id);
+      return { sent: false, id: report.id, message_ids: [], verdict, dry_run: true };
+    }
     const result = await outgoing.send(request.params.id);
     services.audit("report send", { ...result });
     if (!result.sent)
       throw new MailreportError("outgoing.nothing_to_send", { detail: `${result.id}: ${result.why}` });
     return { sent: true, id: result.id, message_ids: result.messageIds };
   });
-  app.post("/v1/outgoing/:id/cancel", { schema: outgoingId }, async (request) => {
+  app.post("/v1/outgoing/:id/cancel", action, async (request) => {
+    if (request.body.dry_run) {
+      const report = outgoing.find(request.params.id);
+      if (report.state !== "open" && report.state !== "held")
+        throw new MailreportError("outgoing.not_open", { detail: report.id });
+      return { cancelled: false, id: report.id, dry_run: true };
+    }
     const { id } = outgoing.cancel(request.params.id);
     services.audit("report cancel", { id });
     return { cancelled: true, id };
   });
-  for (const action of ["hold", "release"] as const) {
-    app.post(`/v1/outgoing/:id/${action}`, { schema: outgoingId }, async (request) => ({
-      changed: outgoing.hold(request.params.id, action === "hold"),
-    }));
+  for (const verb of ["hold", "release"] as const) {
+    app.post(`/v1/outgoing/:id/${verb}`, action, async (request) => {
+      if (request.body.dry_run) {
+        const { state } = outgoing.find(request.params.id);
+        return { changed: state === (verb === "hold" ? "open" : "held"), dry_run: true };
+      }
+      return { changed: outgoing.hold(request.params.id, verb === "hold") };
+    });
   }
 }

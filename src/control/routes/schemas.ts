@@ -7,6 +7,8 @@ export const LIMIT = z.coerce.number().int().min(1).max(10_000_000).default(10_0
 /** Where the page before ended: `next` of its end record. */
 export const AFTER = z.string().max(200).optional();
 export const TEXT = z.string().min(1).max(1000);
+/** Whether a question waits until all mail that was accepted before it is parsed. */
+export const WAIT = { wait: z.stringbool().default(false) };
 /** Epoch seconds. */
 export const TIME = z.coerce.number().int().min(0).max(99_999_999_999);
 
@@ -23,7 +25,7 @@ export function given<T extends object>(
   return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as never;
 }
 
-/** A message byte for byte. Errors: `code` when there is none. */
+/** Sends a message byte for byte. Errors: `code` when there are no bytes. */
 export function sendRaw(
   reply: FastifyReply,
   bytes: Uint8Array | undefined,

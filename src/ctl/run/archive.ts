@@ -1,4 +1,4 @@
-/** Commands about what we were told: mails, reports, records, and who sent them. */
+/** Commands about received reports: mails, reports, records, figures; import, check, reparse. */
 import { ERROR_CODES, type ErrorCode } from "../../lib/errors.ts";
 import { EXIT } from "../../lib/exit.ts";
 import { clean } from "../../lib/text.ts";
@@ -6,8 +6,12 @@ import { type Call, type Handler, isOutgoingId, list, plural, query, show, withQ
 import * as columns from "../columns.ts";
 import { UsageError, usage } from "../grammar.ts";
 import { str } from "../render.ts";
+import { runCheck } from "./check.ts";
 import { runExport } from "./export.ts";
-import { runCheck, runImport } from "./import.ts";
+import { runImport } from "./import.ts";
+
+/** The path of one object, with --wait if it was given. */
+const waited = (call: Call, path: string): string => withQuery(path, query(call));
 
 export const ARCHIVE_HANDLERS: Readonly<Record<string, Handler>> = {
   async report(call) {
@@ -21,15 +25,18 @@ export const ARCHIVE_HANDLERS: Readonly<Record<string, Handler>> = {
     if (parsed.options.raw) {
       const path = outgoing
         ? `/v1/outgoing/${encodeURIComponent(id)}/preview`
-        : `/v1/received/${str((await client.json("GET", `/v1/reports/${id}`)).mail_id)}/raw`;
+        : `/v1/received/${str((await client.json("GET", waited(call, `/v1/reports/${id}`))).mail_id)}/raw`;
       around.outBytes(await client.bytes(path));
       return EXIT.OK;
     }
     if (parsed.options.rows && !outgoing)
-      return list(call, `/v1/records?report=${id}`, columns.recordColumns);
+      return list(call, withQuery("/v1/records", query(call, { report: id })), columns.recordColumns);
     show(
       call,
-      await client.json("GET", outgoing ? `/v1/outgoing/${encodeURIComponent(id)}` : `/v1/reports/${id}`),
+      await client.json(
+        "GET",
+        outgoing ? `/v1/outgoing/${encodeURIComponent(id)}` : waited(call, `/v1/reports/${id}`),
+      ),
     );
     return EXIT.OK;
   },
@@ -46,7 +53,7 @@ export const ARCHIVE_HANDLERS: Readonly<Record<string, Handler>> = {
     const id = call.parsed.operands[0]!;
     if (!/^m\d+$/.test(id)) throw new UsageError(`not a mail id: ${id}`);
     if (call.parsed.options.raw) call.around.outBytes(await call.client.bytes(`/v1/received/${id}/raw`));
-    else show(call, await call.client.json("GET", `/v1/received/${id}`));
+    else show(call, await call.client.json("GET", waited(call, `/v1/received/${id}`)));
     return EXIT.OK;
   },
   records: (call) =>
@@ -78,35 +85,35 @@ export const ARCHIVE_HANDLERS: Readonly<Record<string, Handler>> = {
       columns.failureColumns(call.around.now),
     ),
   dsn: (call) => list(call, withQuery("/v1/dsn", query(call)), columns.deliveryColumns(call.around.now)),
-  import: ({ parsed, client, form, around }) => runImport(parsed.operands, client, form, around),
-  check: ({ parsed, form, around }) => runCheck(parsed.operands, form, around),
+  import: (call) => runImport(call),
+  check: (call) => runCheck(call),
   reparse: (call) => reparse(call),
 };
 
-/** `reparse` of named mails or reports, of an outcome, or of all; `ingest retry` alone takes what failed. */
+/** `reparse` of named mails or reports, of an outcome, or of all; `ingest retry` alone parses what failed. */
 async function reparse({ parsed, client, around, form }: Call): Promise<number> {
   const { operands, options, command } = parsed;
   const bad = operands.filter((id) => !/^[mr]\d+$/.test(id));
   if (bad.length > 0) throw new UsageError(`not a mail or report id: ${bad.join(" ")} (m42, r42)`);
   const outcome = options.outcome ?? options.state ?? (command.words[0] === "ingest" ? "failed" : undefined);
   const wide = options.all ? { all: true } : outcome === undefined ? null : { outcome };
-  const body = operands.length > 0 ? { ids: operands } : wide;
-  if (body === null)
+  const select = operands.length > 0 ? { ids: operands } : wide;
+  if (select === null)
     throw new UsageError(`usage: mailreportctl ${usage(command)} (or --state OUTCOME, --all)`);
+  const dryRun = options["dry-run"] === true;
   const answer = await client.json<{
-    read: number;
+    parsed: number;
     outcomes: Record<string, number>;
     skipped: { id: string; code: ErrorCode }[];
     no_raw: number;
-  }>("POST", "/v1/reparse", body);
-  const { read, outcomes, skipped, no_raw } = answer;
+  }>("POST", "/v1/reparse", { ...select, dry_run: dryRun });
+  const { parsed: count, outcomes, skipped, no_raw } = answer;
   for (const { id, code } of skipped) around.err(`mailreportctl: ${ERROR_CODES[code].text}: ${clean(id)}\n`);
-  if (no_raw > 0) around.err(`${plural(no_raw, "mail")} without kept bytes skipped\n`);
+  if (no_raw > 0) around.err(`${plural(no_raw, "mail")} without stored bytes skipped\n`);
   const counts = Object.entries(outcomes).map(([name, n]) => `, ${n} ${clean(name)}`);
+  const done = dryRun ? "would be parsed again" : "parsed again";
   around.out(
-    form === "json"
-      ? `${JSON.stringify(answer)}\n`
-      : `${plural(read, "mail")} read again${counts.join("")}\n`,
+    form === "json" ? `${JSON.stringify(answer)}\n` : `${plural(count, "mail")} ${done}${counts.join("")}\n`,
   );
-  return read > 0 && skipped.length === 0 ? EXIT.OK : EXIT.NOTHING;
+  return count > 0 && skipped.length === 0 ? EXIT.OK : EXIT.NOTHING;
 }

@@ -1,10 +1,11 @@
-/** Commands about the daemon itself: its state, its feeds, its life. */
+/** Commands about the daemon itself: state, counters, pauses, reload, stop, databases. */
 import { resolve } from "node:path";
 import { EXIT } from "../../lib/exit.ts";
 import { clean } from "../../lib/text.ts";
-import { type Call, type Handler, show } from "../call.ts";
+import { type Call, confirmed, type Handler, query, show, withQuery } from "../call.ts";
 import { UsageError, usage } from "../grammar.ts";
 import { str } from "../render.ts";
+import { runFeed } from "./feed.ts";
 
 async function steer(call: Call, action: "pause" | "resume"): Promise<number> {
   const { parsed, client, around } = call;
@@ -16,59 +17,39 @@ async function steer(call: Call, action: "pause" | "resume"): Promise<number> {
     subsystem,
     destination: destination ?? null,
     reason: parsed.options.reason ? str(parsed.options.reason) : null,
+    ...(parsed.options["dry-run"] ? { dry_run: true } : {}),
   };
   const { changed } = await client.json<{ changed: boolean }>("POST", `/v1/actions/${action}`, body);
-  const done = action === "pause" ? "paused" : "resumed";
+  const done = `${parsed.options["dry-run"] ? "would be " : ""}${action === "pause" ? "paused" : "resumed"}`;
   const state = action === "pause" ? "paused" : "running";
   const what = `${subsystem}${destination === undefined ? "" : ` for ${destination}`}`;
   around.out(changed ? `${clean(what)} ${done}\n` : `${clean(what)} was already ${state}\n`);
   return EXIT.OK;
 }
 
-async function feed({ parsed, client, form, around }: Call): Promise<number> {
-  const path = parsed.operands[0]!;
-  const { fileSource } = await import("./import.ts");
-  const name = str(parsed.options.name) || "control";
-  const total = { accepted: 0, repeated: 0, rejected: 0 };
-  const errors: { line: number; reason: string }[] = [];
-  let line = 1;
-  let lines: string[] = [];
-  let rest = "";
-  const flush = async (): Promise<void> => {
-    if (lines.length === 0) return;
-    const params = new URLSearchParams({ name, first: String(line) });
-    const reply = await client.json<typeof total & { errors: typeof errors }>(
-      "POST",
-      `/v1/feed?${params}`,
-      `${lines.join("\n")}\n`,
-      "application/x-ndjson",
-    );
-    total.accepted += reply.accepted;
-    total.repeated += reply.repeated;
-    total.rejected += reply.rejected;
-    errors.push(...reply.errors);
-    line += lines.length;
-    lines = [];
-  };
-  const decoder = new TextDecoder();
-  for await (const chunk of path === "-" ? around.stdin : fileSource(path)) {
-    const parts = (rest + decoder.decode(chunk, { stream: true })).split("\n");
-    rest = parts.pop()!;
-    for (const part of parts) {
-      lines.push(part);
-      if (lines.length >= 500) await flush();
-    }
+/** `db prune`: counts what has expired, asks, and deletes it. */
+async function prune(call: Call): Promise<number> {
+  const { parsed, client, around, form } = call;
+  const ask = (dryRun: boolean) =>
+    client.json<Record<string, number>>("POST", "/v1/db/prune", { dry_run: dryRun });
+  const dryRun = parsed.options["dry-run"] === true;
+  const expired = await ask(true);
+  const total = Object.values(expired).reduce((sum, count) => sum + count, 0);
+  let done = expired;
+  if (!dryRun) {
+    const what = Object.entries(expired).map(([name, count]) => `${count} ${named(name)}`);
+    if (total > 0 && !(await confirmed(call, `${what.join(", ")} would be deleted`, String(total))))
+      return EXIT.INTERRUPTED;
+    done = await ask(false);
   }
-  if (rest !== "") lines.push(rest);
-  await flush();
-  for (const { line: n, reason } of errors) around.err(`mailreportctl: line ${n}: ${clean(reason)}\n`);
-  around.out(
-    form === "json"
-      ? `${JSON.stringify({ ...total, errors })}\n`
-      : `${total.accepted} accepted, ${total.repeated} repeated, ${total.rejected} rejected\n`,
-  );
-  return total.rejected > 0 ? EXIT.DATAERR : EXIT.OK;
+  if (form === "json") around.out(`${JSON.stringify(done)}\n`);
+  else
+    for (const [name, count] of Object.entries(done))
+      around.out(`${count} ${named(name)} ${dryRun ? "would be deleted" : "deleted"}\n`);
+  return EXIT.OK;
 }
+
+const named = (counter: string): string => clean(counter).replaceAll("_", " ");
 
 export const DAEMON_HANDLERS: Readonly<Record<string, Handler>> = {
   async ping({ client, around }) {
@@ -76,8 +57,9 @@ export const DAEMON_HANDLERS: Readonly<Record<string, Handler>> = {
     around.out(`mailreportd ${clean(version)} answers (pid ${pid})\n`);
     return EXIT.OK;
   },
-  async stats({ parsed, client, form, around }) {
-    const all = await client.json<Record<string, number>>("GET", "/v1/stats");
+  async stats(call) {
+    const { parsed, client, form, around } = call;
+    const all = await client.json<Record<string, number>>("GET", withQuery("/v1/stats", query(call)));
     const pattern = parsed.operands[0];
     const keys = Object.keys(all)
       .filter((k) => pattern === undefined || k.startsWith(pattern.replace(/\*$/, "")))
@@ -87,10 +69,10 @@ export const DAEMON_HANDLERS: Readonly<Record<string, Handler>> = {
     return keys.length > 0 ? EXIT.OK : EXIT.NOTHING;
   },
   async status(call) {
-    const status = await call.client.json<{ subsystems: Record<string, { state: string; detail: string }> }>(
-      "GET",
-      "/v1/status",
-    );
+    const status = await call.client.json<{
+      unparsed: number;
+      subsystems: Record<string, { state: string; detail: string }>;
+    }>("GET", "/v1/status");
     if (call.form === "json") {
       show(call, status);
       return EXIT.OK;
@@ -101,16 +83,23 @@ export const DAEMON_HANDLERS: Readonly<Record<string, Handler>> = {
         `${name.toUpperCase()} ${state}${call.form === "table" && detail !== "" ? `  ${clean(detail)}` : ""}\n`,
       );
     }
+    if (status.unparsed > 0) call.around.out(`unparsed ${status.unparsed}\n`);
     return EXIT.OK;
   },
   pause: (call) => steer(call, "pause"),
   resume: (call) => steer(call, "resume"),
-  feed,
-  async reload({ client, around }) {
-    const answer = await client.json<{ applied: string[]; needsRestart: string[] }>("POST", "/v1/reload", {});
-    around.out("reloaded\n");
-    for (const line of answer.applied) around.out(`  ${clean(line)}\n`);
-    for (const line of answer.needsRestart) around.out(`  needs a restart: ${clean(line)}\n`);
+  feed: (call) => runFeed(call),
+  async reload({ parsed, client, form, around }) {
+    const dryRun = parsed.options["dry-run"] === true;
+    const answer = await client.json<{ applied: string[]; needsRestart: string[] }>("POST", "/v1/reload", {
+      dry_run: dryRun,
+    });
+    if (form === "json") around.out(`${JSON.stringify({ ...answer, dry_run: dryRun })}\n`);
+    else {
+      around.out(dryRun ? "the configuration is ok; a reload would apply:\n" : "reloaded\n");
+      for (const line of answer.applied) around.out(`  ${clean(line)}\n`);
+      for (const line of answer.needsRestart) around.out(`  needs a restart: ${clean(line)}\n`);
+    }
     return EXIT.OK;
   },
   async stop({ client, around }) {
@@ -144,17 +133,7 @@ export const DAEMON_HANDLERS: Readonly<Record<string, Handler>> = {
     around.out(form === "json" ? `${JSON.stringify(done)}\n` : `${done.freed} bytes given back\n`);
     return EXIT.OK;
   },
-  async dbPrune({ parsed, client, around, form }) {
-    const dryRun = parsed.options["dry-run"] === true;
-    const done = await client.json<Record<string, number>>("POST", "/v1/db/prune", { dry_run: dryRun });
-    if (form === "json") around.out(`${JSON.stringify(done)}\n`);
-    else
-      for (const [what, count] of Object.entries(done))
-        around.out(
-          `${count} ${clean(what).replaceAll("_", " ")} ${dryRun ? "would be deleted" : "deleted"}\n`,
-        );
-    return EXIT.OK;
-  },
+  dbPrune: (call) => prune(call),
   async dbStats(call) {
     show(call, await call.client.json("GET", "/v1/db/stats"));
     return EXIT.OK;

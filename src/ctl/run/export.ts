@@ -1,14 +1,16 @@
-/** `export`: lists with all their fields, as they come, and raw mails. Nothing is held in memory as a whole. */
+/** `export`: lists with all their fields, line by line, and raw mails. Nothing is held in memory as a whole. */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { FIELDS } from "../../control/wire.ts";
 import { EXIT } from "../../lib/exit.ts";
 import { clean } from "../../lib/text.ts";
 import { type Call, each, plural, query, withQuery } from "../call.ts";
+import { ClientError } from "../client.ts";
+import { fileErrorText } from "../files.ts";
 import { UsageError, usage } from "../grammar.ts";
 import { type Column, csvLine, type Item, str, titleLine, tsvLine } from "../render.ts";
 
-/** What can be exported → its list. */
+/** The name of an export → its list. */
 const LISTS: Readonly<Record<string, keyof typeof FIELDS>> = {
   mails: "received",
   ...(Object.fromEntries(Object.keys(FIELDS).map((name) => [name, name])) as {
@@ -69,11 +71,13 @@ async function exportRaw(call: Call, ids: readonly string[]): Promise<number> {
     around.outBytes(await client.bytes(`/v1/received/${await mailOf(call, ids[0]!)}/raw`));
     return EXIT.OK;
   }
-  mkdirSync(folder, { recursive: true });
+  writing(folder, () => mkdirSync(folder, { recursive: true }));
   let written = 0;
   let gone = 0;
   const write = async (id: string): Promise<void> => {
-    writeFileSync(join(folder, `${id}.eml`), await client.bytes(`/v1/received/${id}/raw`), { mode: 0o640 });
+    const bytes = await client.bytes(`/v1/received/${id}/raw`);
+    const path = join(folder, `${id}.eml`);
+    writing(path, () => writeFileSync(path, bytes, { mode: 0o640 }));
     written++;
   };
   const exit = await each(ids, around, async (id) => write(await mailOf(call, id)));
@@ -87,6 +91,15 @@ async function exportRaw(call: Call, ids: readonly string[]): Promise<number> {
     `${plural(written, "mail")} written to ${clean(folder)}${gone > 0 ? `, ${plural(gone, "mail")} without raw bytes` : ""}\n`,
   );
   return written > 0 ? exit : EXIT.NOTHING;
+}
+
+/** Runs what writes to a path. Errors: ClientError with exit code 73. */
+function writing(path: string, write: () => void): void {
+  try {
+    write();
+  } catch (error) {
+    throw new ClientError(`${path}: ${fileErrorText(error)}`, EXIT.CANTCREAT);
+  }
 }
 
 /** The mail that a report came in. */

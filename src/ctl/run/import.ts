@@ -1,159 +1,104 @@
-/** `import` and `check`: files on this side of the socket. */
-import { createReadStream } from "node:fs";
-import { readdir, readFile, stat } from "node:fs/promises";
-import { join } from "node:path";
+/** `import`: sends files to the daemon and prints the outcome of each that is not simply stored. */
 import { EXIT } from "../../lib/exit.ts";
 import { clean } from "../../lib/text.ts";
-import type { WireFile } from "../../model/wire-report.ts";
-import type { Client } from "../client.ts";
-import { type Form, str } from "../render.ts";
+import { type Call, plural } from "../call.ts";
+import { ClientError, exitOf } from "../client.ts";
+import { type FoundPiece, piecesOf } from "../files.ts";
+import { type Item, str } from "../render.ts";
+import { runImportDryRun } from "./check.ts";
 
-/** One thing inside a collection (mbox, tar), or a file itself. */
-export interface Piece {
-  /** Name inside a collection; null for the file itself. */
-  readonly member: string | null;
-  readonly raw: Uint8Array;
-  readonly form: "mail" | "file";
-}
+/** Outcomes that need no line of their own. */
+const UNREMARKABLE = ["imported", "imported-with-warnings", "duplicate"];
 
-/** What the program hands in, so that this part knows no formats. */
-export interface FileTools {
-  check(raw: Uint8Array, file: string): WireFile;
-  /** Splits mbox and tar archives; anything else is one piece. */
-  split(chunks: AsyncIterable<Uint8Array>, name: string): AsyncIterable<Piece>;
-}
-
-interface Out {
-  out(text: string): void;
-  err(text: string): void;
-  readonly stdin: AsyncIterable<Uint8Array>;
-  readonly files: () => Promise<FileTools>;
-  readonly stdoutIsTTY: boolean;
-}
-
-export function fileSource(path: string): AsyncIterable<Uint8Array> {
-  return createReadStream(path);
-}
-
-/** Files below the paths, directories in the order of their names; hidden files and Maildir's tmp are skipped. */
-async function* filesOf(
-  paths: readonly string[],
-  onMissing: (path: string, why: string) => void,
-): AsyncGenerator<string> {
-  for (const path of paths) {
-    if (path === "-") {
-      yield path;
-      continue;
-    }
-    try {
-      if (!(await stat(path)).isDirectory()) yield path;
-      else {
-        const names = (await readdir(path)).sort().filter((name) => !name.startsWith(".") && name !== "tmp");
-        yield* filesOf(
-          names.map((name) => join(path, name)),
-          onMissing,
-        );
-      }
-    } catch (error) {
-      onMissing(
-        path,
-        (error as NodeJS.ErrnoException).code === "ENOENT" ? "no such file" : (error as Error).message,
-      );
-    }
-  }
-}
-
-function frame(header: object, body: Uint8Array): Buffer {
-  const json = Buffer.from(JSON.stringify(header));
+/** Frame of one piece: u32 header length, JSON header, u32 body length, bytes. */
+function frame({ path, member, form, raw }: FoundPiece): Buffer {
+  const json = Buffer.from(JSON.stringify({ file: path, member, form }));
   const lengths = Buffer.alloc(8);
   lengths.writeUInt32BE(json.length, 0);
-  lengths.writeUInt32BE(body.byteLength, 4);
-  return Buffer.concat([lengths.subarray(0, 4), json, lengths.subarray(4), body]);
+  lengths.writeUInt32BE(raw.byteLength, 4);
+  return Buffer.concat([lengths.subarray(0, 4), json, lengths.subarray(4), raw]);
 }
 
-export async function runImport(
-  paths: readonly string[],
-  client: Client,
-  form: Form,
-  around: Out,
-): Promise<number> {
-  const tools = await around.files();
-  let missing = false;
-  let sent = 0;
-  async function* body(): AsyncGenerator<Uint8Array> {
-    const lost = (path: string, why: string): void => {
-      missing = true;
-      around.err(`mailreportctl: ${clean(path)}: ${clean(why)}\n`);
-    };
-    for await (const path of filesOf(paths, lost)) {
-      for await (const piece of tools.split(path === "-" ? around.stdin : fileSource(path), path)) {
-        sent++;
-        yield frame({ file: path, member: piece.member, form: piece.form }, piece.raw);
-      }
-    }
+/** What the daemon answered so far. */
+class Progress {
+  readonly #call: Call;
+  readonly outcomes: Record<string, number> = {};
+  sent = 0;
+  answered = 0;
+  /** The first item that was refused, and its error. */
+  refused: { readonly name: string; readonly code: string } | undefined;
+
+  constructor(call: Call) {
+    this.#call = call;
   }
-  let seen = 0;
-  const end = await client.stream("/v1/import", body(), (item) => {
-    seen++;
+
+  item(item: Item): void {
+    const { form, around } = this.#call;
+    this.answered++;
+    const error = item.error as { code: string; message: string } | undefined;
+    const outcome = error === undefined ? str(item.outcome) : "refused";
+    this.outcomes[outcome] = (this.outcomes[outcome] ?? 0) + 1;
+    const name = `${str(item.file)}${item.member ? `#${str(item.member)}` : ""}`;
+    if (error !== undefined) this.refused ??= { name, code: error.code };
     if (form === "json") around.out(`${JSON.stringify(item)}\n`);
-    else if (form === "table") around.err(`\r${seen} of ${sent} read`);
-    if (form !== "json" && !["imported", "imported-with-warnings", "duplicate"].includes(str(item.outcome))) {
+    else if (form === "table") around.err(`\r${this.answered} of ${this.sent} parsed`);
+    if (form === "json" || UNREMARKABLE.includes(outcome)) return;
+    const why = error?.message ?? str(item.reason);
+    around.err(
+      `${form === "table" ? "\r" : ""}${clean(name)}: ${clean(outcome)}${why === "" ? "" : `: ${clean(why)}`}\n`,
+    );
+  }
+
+  get text(): string {
+    const counts = Object.entries(this.outcomes).map(([name, n]) => `${name} ${n}`);
+    return counts.length > 0 ? counts.join(", ") : "nothing to import";
+  }
+}
+
+/** Carries out `import`. */
+export async function runImport(call: Call): Promise<number> {
+  const { parsed, client, form, around } = call;
+  if (parsed.options["dry-run"]) return runImportDryRun(call);
+  const { split } = await around.files();
+  const progress = new Progress(call);
+  let lost: number = EXIT.OK;
+  async function* body(): AsyncGenerator<Uint8Array, undefined> {
+    const skip = ({ message, exit }: ClientError): void => {
+      if (lost !== EXIT.DATAERR) lost = exit;
+      around.err(`mailreportctl: ${clean(message)}\n`);
+    };
+    for await (const piece of piecesOf(parsed.operands, around.stdin, split, skip)) {
+      progress.sent++;
+      yield frame(piece);
+    }
+    return undefined;
+  }
+  try {
+    const end = await client.stream("/v1/import", body(), (item) => progress.item(item));
+    if (form === "table") around.err("\r");
+    const { count, next: _next, ...rest } = end;
+    around.out(form === "json" ? `${JSON.stringify({ end: { count, ...rest } })}\n` : `${progress.text}\n`);
+    if (end.error !== undefined) return endedEarly(call, end.error, progress);
+  } catch (error) {
+    if (error instanceof ClientError && progress.sent > 0) {
+      const open = plural(progress.sent - progress.answered, "file");
       around.err(
-        `${form === "table" ? "\r" : ""}${clean(str(item.file))}${item.member ? `#${clean(str(item.member))}` : ""}: ${clean(str(item.outcome))}${item.reason ? `: ${clean(str(item.reason))}` : ""}\n`,
+        `mailreportctl: the import is not complete: ${progress.text}; ${open} sent without an answer\n`,
       );
     }
-  });
-  const { count, next: _next, ...outcomes } = end as Record<string, unknown>;
-  if (form === "table") around.err("\r");
-  if (form === "json") around.out(`${JSON.stringify({ end: { count, ...outcomes } })}\n`);
-  else
-    around.out(
-      `${
-        Object.entries(outcomes)
-          .map(([name, n]) => `${name} ${str(n)}`)
-          .join(", ") || "nothing to import"
-      }\n`,
-    );
-  if (Number(outcomes.invalid ?? 0) > 0) return EXIT.DATAERR;
-  return missing ? EXIT.NOINPUT : EXIT.OK;
-}
-
-export async function runCheck(paths: readonly string[], form: Form, around: Out): Promise<number> {
-  const tools = await around.files();
-  let exit: number = EXIT.OK;
-  for (const path of paths) {
-    let raw: Uint8Array;
-    try {
-      raw = path === "-" ? await all(around.stdin) : await readFile(path);
-    } catch (error) {
-      around.err(`mailreportctl: ${clean(path)}: ${clean((error as Error).message)}\n`);
-      if (exit === EXIT.OK) exit = EXIT.NOINPUT;
-      continue;
-    }
-    const result = tools.check(raw, path);
-    if (result.outcome === "invalid") exit = EXIT.DATAERR;
-    if (form === "json") around.out(`${JSON.stringify(result)}\n`);
-    else around.out(human(result));
+    throw error;
   }
-  return exit;
+  if (progress.refused) return exitOf(progress.refused.code);
+  return (progress.outcomes.invalid ?? 0) > 0 ? EXIT.DATAERR : lost;
 }
 
-function human({ file, outcome, reason, reports }: WireFile): string {
-  const lines = [`${clean(file)}: ${outcome}${reason === null ? "" : ` (${reason})`}`];
-  for (const r of reports) {
-    const range = [r.begin, r.end]
-      .map((t) => (t === null ? "-" : new Date(t * 1000).toISOString().slice(0, 16)))
-      .join(" to ");
-    lines.push(
-      `  ${r.kind} ${clean(str(r.org_name))} ${clean(str(r.report_id))} ${clean(str(r.policy_domain))} ${range}: ${r.records} rows, ${r.messages} messages, ${str(r.pass_messages)} pass`,
-    );
-    if (r.warnings.length > 0) lines.push(`  warnings: ${r.warnings.join(" ")}`);
-  }
-  return lines.map((line) => `${line}\n`).join("");
-}
-
-async function all(source: AsyncIterable<Uint8Array>): Promise<Buffer> {
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of source) chunks.push(chunk);
-  return Buffer.concat(chunks);
+/** The daemon could not go on: prints the first file that was not imported. */
+function endedEarly(
+  { around }: Call,
+  { code, message }: { readonly code: string; readonly message: string },
+  { refused }: Progress,
+): number {
+  const from = refused === undefined ? "the rest was" : `${clean(refused.name)} and what follows it were`;
+  around.err(`mailreportctl: ${clean(message)}: ${from} not imported\n`);
+  return exitOf(code);
 }

@@ -130,16 +130,17 @@ function changeReports(
     throw new UsageError(`${ids[0]} is an outgoing report: requeue is for envelopes and messages`);
   if (action === "schedule" && parsed.options.time !== undefined)
     throw new UsageError("a time is for envelopes; report send sends now");
+  const dryRun = parsed.options["dry-run"] === true;
   return each(ids, around, async (id) => {
     const answer = await client.json<{ changed?: boolean }>(
       "POST",
       `/v1/outgoing/${encodeURIComponent(id)}/${route[action]}`,
-      {},
+      { dry_run: dryRun },
     );
     around.out(
       answer.changed === false
         ? `${id} was already ${action === "hold" ? "held" : "open"}\n`
-        : `${id} ${VERBS[action] === "scheduled" ? "sent" : VERBS[action]}\n`,
+        : `${id} ${dryRun ? "would be " : ""}${VERBS[action] === "scheduled" ? "sent" : VERBS[action]}\n`,
     );
   });
 }
@@ -193,15 +194,18 @@ export const QUEUE_HANDLERS: Readonly<Record<string, Handler>> = {
   reportCancel: (call) => changeReports(call, call.parsed.operands, "remove"),
   reportSend: (call) =>
     each(call.parsed.operands, call.around, async (id) => {
-      const answer = await call.client.json<{ id: string; message_ids: string[] }>(
+      const dryRun = call.parsed.options["dry-run"] === true;
+      const answer = await call.client.json<{ id: string; message_ids: string[]; verdict?: string }>(
         "POST",
         `/v1/outgoing/${encodeURIComponent(id)}/send`,
-        {},
+        { dry_run: dryRun },
       );
       call.around.out(
         call.form === "json"
           ? `${JSON.stringify(answer)}\n`
-          : `${clean(answer.id)} composed: ${plural(answer.message_ids.length, "message")} ${answer.message_ids.join(" ")}\n`,
+          : dryRun
+            ? `${clean(answer.id)}: ${clean(str(answer.verdict))}\n`
+            : `${clean(answer.id)} composed: ${plural(answer.message_ids.length, "message")} ${answer.message_ids.join(" ")}\n`,
       );
     }),
   async reportPreview({ parsed, client, around }) {

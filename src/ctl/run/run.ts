@@ -1,10 +1,12 @@
 /** mailreportctl: carries out one command and returns the exit code. */
+import { errorText } from "../../lib/errors.ts";
 import { EXIT } from "../../lib/exit.ts";
 import { clean } from "../../lib/text.ts";
-import type { Handler, Surroundings } from "../call.ts";
+import { type Handler, plural, type Surroundings } from "../call.ts";
 import { ClientError, makeClient, socketPath } from "../client.ts";
 import { COMMANDS, type Command } from "../commands.ts";
-import { GLOBAL_OPTIONS, type Parsed, parse, resolve, UsageError, usage } from "../grammar.ts";
+import { GLOBAL_OPTIONS, optionsOf, type Parsed, parse, resolve, UsageError, usage } from "../grammar.ts";
+import { Interrupted } from "../prompt.ts";
 import { type Form, str } from "../render.ts";
 import { ARCHIVE_HANDLERS } from "./archive.ts";
 import { DAEMON_HANDLERS } from "./daemon.ts";
@@ -23,8 +25,9 @@ export const HANDLERS: Readonly<Record<string, Handler>> = {
   },
 };
 
-/** Runs; never throws for what users and daemons do. */
+/** Runs one command; returns the exit code. Never throws: errors are printed, one line each. */
 export async function run(around: Surroundings): Promise<number> {
+  let unparsed = 0;
   try {
     if (around.args[0] === "--version") {
       around.out(`mailreportctl ${around.version}\n`);
@@ -39,22 +42,43 @@ export async function run(around: Surroundings): Promise<number> {
       around.out(help(parsed.command.words));
       return EXIT.OK;
     }
-    const client = makeClient(socketPath(str(parsed.options.socket) || undefined, around.environment));
+    const socket = socketPath(str(parsed.options.socket) || undefined, around.environment);
+    const client = makeClient(socket, (mails) => {
+      unparsed = mails;
+    });
     return await HANDLERS[parsed.command.run]!({ parsed, client, form: formOf(parsed, around), around });
   } catch (error) {
-    if (error instanceof UsageError) {
-      for (const [i, line] of error.lines.entries())
-        around.err(
-          `${i === 0 && !line.startsWith("possibilities") ? "mailreportctl: " : ""}${clean(line)}\n`,
-        );
-      return EXIT.USAGE;
-    }
-    if (error instanceof ClientError) {
-      for (const line of error.message.split("\n")) around.err(`mailreportctl: ${clean(line)}\n`);
-      return error.exit;
-    }
-    throw error;
+    return failed(error, around);
+  } finally {
+    if (unparsed > 0)
+      around.err(
+        `note: ${plural(unparsed, "accepted mail")} ${unparsed === 1 ? "is" : "are"} not parsed yet; figures are incomplete; use --wait\n`,
+      );
   }
+}
+
+/** Prints why a command was not carried out; returns the exit code. */
+function failed(error: unknown, around: Surroundings): number {
+  if (error instanceof UsageError) {
+    for (const [i, line] of error.lines.entries())
+      around.err(`${i === 0 && !line.startsWith("possibilities") ? "mailreportctl: " : ""}${clean(line)}\n`);
+    return EXIT.USAGE;
+  }
+  if (error instanceof ClientError) {
+    for (const line of error.message.split("\n")) around.err(`mailreportctl: ${clean(line)}\n`);
+    return error.exit;
+  }
+  if (error instanceof Interrupted) {
+    around.err("\nmailreportctl: interrupted; nothing was changed\n");
+    return EXIT.INTERRUPTED;
+  }
+  around.err(unexpected(error));
+  return EXIT.SOFTWARE;
+}
+
+/** The line for an unexpected error. */
+export function unexpected(error: unknown): string {
+  return `mailreportctl: unexpected error; this is a bug: ${clean(errorText(error))}\n`;
 }
 
 function formOf({ options }: Parsed<Command>, { stdoutIsTTY }: Surroundings): Form {
@@ -70,7 +94,7 @@ function help(words: readonly string[]): string {
   const width = Math.min(44, Math.max(...matching.map((c) => usage(c).length)) + 2);
   let out = "usage: mailreportctl [options] command\n\n";
   for (const c of matching) out += `  ${usage(c).padEnd(width)} ${c.help}\n`;
-  const own = matching.length === 1 ? (matching[0]!.options ?? []) : [];
+  const own = matching.length === 1 ? optionsOf(matching[0]!) : [];
   const option = (o: { name: string; short?: string; value?: string; help: string }): string =>
     `  ${`${o.short ? `-${o.short}, ` : ""}--${o.name}${o.value ? ` ${o.value}` : ""}`.padEnd(width)} ${o.help}\n`;
   if (own.length > 0) out += `\noptions:\n${own.map(option).join("")}`;

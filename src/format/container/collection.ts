@@ -1,4 +1,4 @@
-/** Splits collections of reports for import: mbox files and tar archives, also gzipped ones, in a stream. */
+/** Splits collections of reports: mbox files and tar archives, also gzipped ones, in a stream. */
 import { Readable } from "node:stream";
 import { createGunzip, gunzipSync, constants as zlib } from "node:zlib";
 import { ReadStop } from "../context.ts";
@@ -11,22 +11,18 @@ export interface Piece {
   readonly form: "mail" | "file";
 }
 
-/** Told of a member, or of the file itself (null), that is skipped. */
+/** Called for each member, or the file itself (null), that is skipped. */
 export type Refused = (member: string | null, stop: ReadStop) => void;
 
 /** Bytes of one member or file. */
 const LARGEST = 256 << 20;
 const HEAD = 512;
-/** Compressed bytes in which the first block of a tar is found. */
+/** Compressed bytes that hold the first block of a tar. */
 const GZIP_HEAD = 16_384;
 
 type Kind = "mbox" | "tar" | "tar.gz" | "single";
 
-/** True when a file that begins with `head` (16 KiB are enough) holds several things to import. */
-export function isCollection(head: Uint8Array): boolean {
-  return kindOf(Buffer.from(head.buffer, head.byteOffset, head.byteLength)) !== "single";
-}
-
+/** What a file is that begins with `head`; 16 KiB are enough. */
 function kindOf(head: Buffer): Kind {
   if (head.toString("latin1", 0, 5) === "From ") return "mbox";
   if (isTar(head)) return "tar";
@@ -34,18 +30,18 @@ function kindOf(head: Buffer): Kind {
   return isTar(gunzippedHead(head.subarray(0, GZIP_HEAD))) ? "tar.gz" : "single";
 }
 
-/** What the begin of a gzip stream gives; nothing when it is damaged. */
+/** The first decompressed block of a gzip stream; nothing when it is damaged. */
 function gunzippedHead(head: Buffer): Buffer {
   try {
     return gunzipSync(head, { finishFlush: zlib.Z_SYNC_FLUSH, maxOutputLength: 32 << 20 }).subarray(0, HEAD);
   } catch {
-    return Buffer.alloc(0); // its reader says how
+    return Buffer.alloc(0); // the parser of the file reports the damage
   }
 }
 
 /**
  * The pieces of a file; one that is no collection is its only piece. Pieces over 256 MiB are skipped, and so is
- * what comes behind damage in an archive. Throws what `chunks` throws.
+ * what follows damage in an archive. Throws what `chunks` throws.
  */
 export async function* splitCollection(
   chunks: AsyncIterable<Uint8Array>,
@@ -118,7 +114,7 @@ async function* splitTar(chunks: AsyncIterable<Uint8Array>, refused: Refused): A
 const FROM = Buffer.from("From ");
 
 /**
- * A `From ` line at the begin or behind an empty line divides; `>From ` inside a message loses one mark (mboxrd).
+ * A `From ` line at the start or after an empty line divides; `>From ` inside a message loses one mark (mboxrd).
  * Lines are put together from chunks, so that neither a long line nor many short ones cost more than their bytes.
  */
 async function* splitMbox(chunks: AsyncIterable<Uint8Array>, refused: Refused): AsyncGenerator<Piece> {
@@ -173,7 +169,7 @@ class MboxMail {
   }
 }
 
-/** `>From `, `>>From `: at most some marks are looked at. */
+/** `>From `, `>>From `; only the first 40 bytes are looked at. */
 function isQuotedFrom(line: Buffer): boolean {
   return line[0] === 0x3e && /^>+From /.test(line.toString("latin1", 0, 40));
 }

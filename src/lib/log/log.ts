@@ -45,7 +45,6 @@ export const LOG_EVENTS = {
   "deliver.resumed": "the store commits again; delivery resumes",
   "control.listening": "the control socket is open",
   "control.changed": "an operator changed something (command, selection, matched, changed, reason)",
-  "control.error": "a control request failed by an error of ours",
   "dkim.key_generated": "a DKIM key was generated; the DNS record to publish",
   "retention.done": "old data was deleted",
   "store.opened": "a database is open (path, synchronous, schema)",

@@ -1,7 +1,7 @@
 /** Header blocks of mails and parts (RFC 5322, 2045, 2047, 2231): bounded, linear, tolerant. */
 import { ReadStop } from "../../context.ts";
 
-export interface HeaderLimits {
+interface HeaderLimits {
   readonly header_size: number;
   readonly header_fields: number;
 }
@@ -208,28 +208,4 @@ function joinParameters(raw: ReadonlyMap<string, string>): Map<string, string> {
     joined.set(name, decodeCharset(Buffer.concat(bytes), charset?.[1] || "utf-8"));
   }
   return joined;
-}
-
-/** What the SMTP side wants to know of a mail before it is read. */
-export interface QuickHeaders {
-  /** How many Received fields. */
-  readonly received: number;
-  readonly from: string | null;
-  readonly autoSubmitted: string | null;
-  /** Authentication-Results (RFC 8601), the newest first, unfolded. */
-  readonly authenticationResults: readonly string[];
-}
-
-/** The header block of a mail, as far as the limit of its size goes. Never throws for any input. */
-export function readHeaders(raw: Uint8Array, limits: HeaderLimits): QuickHeaders {
-  const bytes = Buffer.from(raw.buffer, raw.byteOffset, Math.min(raw.byteLength, limits.header_size));
-  const bounds = { header_size: bytes.length, header_fields: bytes.length };
-  const { fields } = readHeaderBlock(bytes, 0, bytes.length, bounds);
-  const from = firstField(fields, "from");
-  return {
-    received: fields.filter((f) => f.name === "received").length,
-    from: from === null ? null : decodeWords(from),
-    autoSubmitted: firstField(fields, "auto-submitted"),
-    authenticationResults: fields.filter((f) => f.name === "authentication-results").map((f) => f.value),
-  };
 }

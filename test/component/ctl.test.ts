@@ -1,0 +1,491 @@
+/** mailreportctl against daemons that fail, and files that do: one line on stderr and the right exit code. */
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, type RequestListener, type Server } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { PassThrough } from "node:stream";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { ask, Interrupted } from "../../src/ctl/prompt.ts";
+import { run } from "../../src/ctl/run/run.ts";
+import { ROOT } from "../support/build.ts";
+import { MAILREPORTCTL, ndjson, type Ran } from "../support/daemon.ts";
+import { dmarcXml, gz, tar } from "../support/reading.ts";
+
+let dir: string;
+let server: Server | undefined;
+const children: ChildProcess[] = [];
+
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), "ctl-"));
+});
+afterEach(async () => {
+  for (const child of children.splice(0)) child.kill("SIGKILL");
+  server?.closeAllConnections();
+  await new Promise((resolve) => (server ? server.close(resolve) : resolve(undefined)));
+  server = undefined;
+  rmSync(dir, { recursive: true, force: true });
+});
+
+/** A daemon that answers as told. */
+async function daemon(listener: RequestListener): Promise<void> {
+  server = createServer(listener);
+  await new Promise<void>((resolve) => server!.listen(join(dir, "s"), resolve));
+}
+
+/** Runs the program; stdin is the input, or a pipe that stays open. */
+async function ctl(args: readonly string[], input: string | Buffer | "open" = ""): Promise<Ran> {
+  const child = spawn(process.execPath, [MAILREPORTCTL, "-S", join(dir, "s"), ...args], { cwd: dir });
+  children.push(child);
+  child.stdin.on("error", () => {}); // it may end before its input does
+  if (input !== "open") child.stdin.end(input);
+  let stdout = "";
+  let stderr = "";
+  child.stdout.on("data", (chunk: Buffer) => {
+    stdout += chunk.toString();
+  });
+  child.stderr.on("data", (chunk: Buffer) => {
+    stderr += chunk.toString();
+  });
+  const code = await new Promise<number | null>((resolve) => child.once("close", resolve));
+  return { code, stdout, stderr };
+}
+
+/** One line that names the program, and no stack. */
+const oneLine = (text: RegExp) => expect.stringMatching(new RegExp(`^mailreportctl: ${text.source}\\n$`));
+
+describe("a daemon that fails", () => {
+  it("a missing or silent one is 69", async () => {
+    expect(await ctl(["show", "status"])).toMatchObject({
+      code: 69,
+      stderr: oneLine(/mailreportd is not running.*no such file.*/),
+    });
+    spawnSync(process.execPath, [
+      "-e",
+      `require("net").createServer().listen(${JSON.stringify(join(dir, "s"))}, () => process.kill(process.pid, "SIGKILL"))`,
+    ]);
+    expect(await ctl(["show", "status"])).toMatchObject({
+      code: 69,
+      stderr: oneLine(/mailreportd is not running.*nobody answers.*/),
+    });
+  });
+
+  it("one that died in its answer printed a stack: it is one line and 74", async () => {
+    await daemon((_request, response) => {
+      response.writeHead(200, { "content-length": 1000 });
+      response.write("{", () => response.destroy());
+    });
+    for (const args of [
+      ["show", "status"],
+      ["show", "stats"],
+      ["show", "mail", "m1", "--raw"],
+    ])
+      expect(await ctl(args), args.join(" ")).toMatchObject({
+        code: 74,
+        stdout: "",
+        stderr: oneLine(/the answer was cut off before its end/),
+      });
+  });
+
+  it("one that died before its answer is 74", async () => {
+    await daemon((request) => request.socket.destroy());
+    expect(await ctl(["show", "status"])).toMatchObject({
+      code: 74,
+      stderr: oneLine(/the daemon ended the connection/),
+    });
+  });
+
+  it("a list that is cut off is 74", async () => {
+    await daemon((_request, response) => {
+      response.writeHead(200, { "content-type": "application/x-ndjson" });
+      response.write('{"day":"2026-11-20","messages":1,"pass":1,"fail":0,"unknown":0}\n', () =>
+        response.destroy(),
+      );
+    });
+    expect(await ctl(["show", "days"])).toMatchObject({
+      code: 74,
+      stderr: oneLine(/the list was cut off before its end/),
+    });
+  });
+
+  it("what is no mailreportd printed a stack: it is one line", async () => {
+    await daemon((_request, response) => response.end("<html>\n"));
+    expect(await ctl(["show", "status"])).toMatchObject({
+      code: 76,
+      stderr: oneLine(/the daemon's answer is not JSON/),
+    });
+    expect(await ctl(["show", "days"])).toMatchObject({
+      code: 76,
+      stderr: oneLine(/the daemon sent a line that is not JSON/),
+    });
+  });
+
+  it("one that refuses an import early ends a client whose input goes on", async () => {
+    await daemon((request, response) => {
+      response.writeHead(200, { "content-type": "application/x-ndjson" });
+      request.resume();
+      response.write(
+        '{"file":"a","outcome":null,"reason":null,"reports":[],"mail":null,"error":{"code":"store.full","message":"no space left for the database"}}\n',
+      );
+      response.end(
+        '{"end":{"count":1,"next":null,"refused":1,"error":{"code":"store.full","message":"no space left for the database"}}}\n',
+      );
+    });
+    const ran = await ctl(["import", "-"], "open");
+    expect(ran).toMatchObject({ code: 74, stdout: "refused 1\n" });
+    expect(ran.stderr).toBe(
+      "a: refused: no space left for the database\n" +
+        "mailreportctl: no space left for the database: a and what follows it were not imported\n",
+    );
+  });
+
+  it("an import that is cut off tells what was imported", async () => {
+    await daemon((request, response) => {
+      response.writeHead(200, { "content-type": "application/x-ndjson" });
+      request.once("end", () =>
+        response.write('{"file":"a.xml","outcome":"imported","reason":null,"reports":[],"mail":"m1"}\n', () =>
+          response.destroy(),
+        ),
+      );
+      request.resume();
+    });
+    for (const name of ["a.xml", "b.xml"]) writeFileSync(join(dir, name), dmarcXml());
+    expect(await ctl(["import", "a.xml", "b.xml"])).toMatchObject({
+      code: 74,
+      stderr:
+        "mailreportctl: the import is not complete: imported 1; 1 file sent without an answer\n" +
+        "mailreportctl: the list was cut off before its end\n",
+    });
+  });
+
+  it("a refused item is told with its error, and its exit code", async () => {
+    await daemon((request, response) => {
+      request.resume();
+      request.once("end", () =>
+        response.end(
+          '{"file":"a.xml","outcome":null,"reason":null,"reports":[],"mail":null,"error":{"code":"store.busy","message":"locked"}}\n' +
+            '{"end":{"count":1,"next":null,"refused":1}}\n',
+        ),
+      );
+    });
+    writeFileSync(join(dir, "a.xml"), dmarcXml());
+    expect(await ctl(["import", "a.xml"])).toEqual({
+      code: 75,
+      stdout: "refused 1\n",
+      stderr: "a.xml: refused: locked\n",
+    });
+  });
+
+  it("a feed that stops half-way tells from which line on nothing was counted", async () => {
+    let batches = 0;
+    await daemon((request, response) => {
+      request.resume();
+      request.once("end", () => {
+        if (batches++ === 0) response.end('{"accepted":500,"repeated":0,"rejected":0,"errors":[]}');
+        else response.writeHead(503).end('{"error":{"code":"store.full","message":"no space left"}}');
+      });
+    });
+    expect(await ctl(["feed", "-"], "{}\n".repeat(600))).toEqual({
+      code: 74,
+      stdout: "",
+      stderr:
+        "mailreportctl: the lines before line 501 were counted, the others were not\nmailreportctl: no space left\n",
+    });
+  });
+
+  it("figures that lack mail were given silently: a line on stderr says so", async () => {
+    await daemon((request, response) => {
+      if (request.url?.startsWith("/v1/days"))
+        response.end('{"end":{"count":0,"next":null,"unparsed":12}}\n');
+      else response.setHeader("mailreport-unparsed", "1").end('{"uptime":1}');
+    });
+    expect(await ctl(["show", "days"])).toEqual({
+      code: 0,
+      stdout: "",
+      stderr: "note: 12 accepted mails are not parsed yet; figures are incomplete; use --wait\n",
+    });
+    expect((await ctl(["show", "stats"])).stderr).toBe(
+      "note: 1 accepted mail is not parsed yet; figures are incomplete; use --wait\n",
+    );
+  });
+
+  it("--wait reaches every question about the archive", async () => {
+    const urls: string[] = [];
+    await daemon((request, response) => {
+      urls.push(request.url ?? "");
+      response.end(
+        /^\/v1\/(?:reports|received)\/|^\/v1\/stats/.test(request.url ?? "")
+          ? '{"id":"r1"}'
+          : '{"end":{"count":0,"next":null}}\n',
+      );
+    });
+    const lists = [
+      "received",
+      "records",
+      "domains",
+      "sources",
+      "reporters",
+      "tls",
+      "failures",
+      "dsn",
+      "days",
+    ];
+    const asked = [
+      ...lists.map((name) => ["show", name]),
+      ["show", "received", "--reports"],
+      ["show", "report", "r1"],
+      ["show", "report", "r1", "--rows"],
+      ["show", "mail", "m1"],
+      ["show", "stats"],
+      ...lists.map((name) => ["export", name]),
+    ];
+    for (const args of asked) {
+      urls.length = 0;
+      await inside([...args, "--wait"]);
+      expect(urls, args.join(" ")).toEqual([expect.stringMatching(/[?&]wait=true(?:&|$)/)]);
+    }
+  });
+});
+
+describe("files that cannot be read", () => {
+  it.each([
+    [["check", "missing.xml"], "missing.xml: no such file"],
+    [["check", "file/below"], "file/below: not a directory"],
+    [["import", "-n", "missing.xml"], "missing.xml: no such file"],
+    [["feed", "missing.jsonl"], "missing.jsonl: no such file"],
+    [["feed", "."], ".: is a directory"],
+  ])("%j: one line and 66, no stack", async (args, why) => {
+    writeFileSync(join(dir, "file"), "");
+    const { code, stderr } = await ctl(args);
+    expect([code, stderr.split("\n")[0]]).toEqual([66, `mailreportctl: ${why}`]);
+    expect(stderr).not.toContain("    at ");
+  });
+
+  it("import goes on with the others", async () => {
+    await daemon((request, response) => {
+      request.resume();
+      request.once("end", () => response.end('{"end":{"count":1,"next":null,"imported":1}}\n'));
+    });
+    writeFileSync(join(dir, "a.xml"), dmarcXml());
+    expect(await ctl(["import", "missing.xml", "a.xml"])).toMatchObject({
+      code: 66,
+      stderr: oneLine(/missing\.xml: no such file/),
+    });
+  });
+
+  it.skipIf(process.getuid?.() !== 0)("unreadable ones are 66 as well", () => {
+    writeFileSync(join(dir, "secret.xml"), dmarcXml(), { mode: 0o000 });
+    spawnSync("chmod", ["755", dir]);
+    const ran = spawnSync(process.execPath, [MAILREPORTCTL, "check", join(dir, "secret.xml")], {
+      uid: 65_534,
+      gid: 65_534,
+      cwd: "/",
+      encoding: "utf8",
+    });
+    expect([ran.status, ran.stderr]).toEqual([
+      66,
+      `mailreportctl: ${join(dir, "secret.xml")}: permission denied\n`,
+    ]);
+  });
+
+  it("a directory for raw mails that cannot be made is 73", async () => {
+    writeFileSync(join(dir, "file"), "");
+    expect(await ctl(["export", "raw", "m1", "--output", "file/below"])).toMatchObject({
+      code: 73,
+      stderr: oneLine(/file\/below: not a directory/),
+    });
+  });
+});
+
+describe("the ends of the program", () => {
+  it("a reader that has enough is no error", async () => {
+    await daemon((_request, response) => {
+      const line = '{"day":"2026-11-20","messages":1,"pass":1,"fail":0,"unknown":0}\n';
+      response.end(`${line.repeat(50_000)}{"end":{"count":50000,"next":null}}\n`);
+    });
+    const child = spawn("bash", [
+      "-c",
+      `"${process.execPath}" "${MAILREPORTCTL}" -S "${join(dir, "s")}" show days --json | head -1; echo "\${PIPESTATUS[0]}"`,
+    ]);
+    let out = "";
+    child.stdout.on("data", (chunk: Buffer) => {
+      out += chunk.toString();
+    });
+    let err = "";
+    child.stderr.on("data", (chunk: Buffer) => {
+      err += chunk.toString();
+    });
+    await new Promise((resolve) => child.once("close", resolve));
+    expect(out.split("\n")[1]).toBe("0");
+    expect(err).toBe("");
+  });
+
+  it("a full device behind standard output printed a stack: it is one line and 74", async () => {
+    const ran = spawnSync("bash", ["-c", `"${process.execPath}" "${MAILREPORTCTL}" help >/dev/full`], {
+      encoding: "utf8",
+    });
+    expect(ran.status).toBe(74);
+    expect(ran.stderr).toMatch(/^mailreportctl: standard output: [^\n]*ENOSPC[^\n]*\n$/);
+  });
+
+  it("an error that nobody expects printed a stack: it is one line and 70", async () => {
+    const { code, err } = await inside(["check", "x"], {
+      files: () => Promise.reject(new TypeError("x is not a function")),
+    });
+    expect([code, err]).toEqual([
+      70,
+      "mailreportctl: unexpected error; this is a bug: x is not a function\n",
+    ]);
+  });
+});
+
+/** Runs a command in this process, with surroundings of the test. */
+async function inside(
+  args: readonly string[],
+  surroundings: Partial<Parameters<typeof run>[0]> = {},
+): Promise<{ code: number; out: string; err: string }> {
+  let out = "";
+  let err = "";
+  const code = await run({
+    args: ["-S", join(dir, "s"), ...args],
+    environment: {},
+    stdoutIsTTY: false,
+    columns: 80,
+    now: 0,
+    out: (text) => {
+      out += text;
+    },
+    outBytes: () => {},
+    err: (text) => {
+      err += text;
+    },
+    stdin: new PassThrough(),
+    version: "0",
+    files: () => Promise.reject(new Error("no files in this test")),
+    confirm: async () => null,
+    ...surroundings,
+  });
+  return { code, out, err };
+}
+
+describe("a question", () => {
+  const asked = (typed: string): Promise<string> => {
+    const input = new PassThrough();
+    const answer = ask("go on? ", input, new PassThrough());
+    input.write(typed);
+    return answer;
+  };
+
+  it("is answered by a line, by the end of the input, or by ^C", async () => {
+    expect(await asked("12\n")).toBe("12");
+    expect(await asked("\x04")).toBe("");
+    await expect(asked("\x03")).rejects.toBeInstanceOf(Interrupted);
+  });
+
+  it("^C printed a warning of the runtime and 13: it is one line and 130, and nothing is deleted", async () => {
+    const deleted: string[] = [];
+    await prunable(deleted);
+    const ran = await inside(["db", "prune"], { confirm: () => Promise.reject(new Interrupted()) });
+    expect([ran.code, ran.err]).toEqual([130, "\nmailreportctl: interrupted; nothing was changed\n"]);
+    expect(deleted).toEqual([]);
+  });
+
+  it("db prune deleted without asking: it asks, or wants --yes", async () => {
+    const deleted: string[] = [];
+    await prunable(deleted);
+    const what = "3 raw mails, 4 records would be deleted";
+    expect(await inside(["db", "prune"])).toMatchObject({
+      code: 64,
+      err: `mailreportctl: ${what}; say --yes\n`,
+    });
+    const questions: string[] = [];
+    const answering = (answer: string) => ({
+      confirm: async (question: string) => {
+        questions.push(question);
+        return answer;
+      },
+    });
+    expect(await inside(["db", "prune"], answering("y"))).toMatchObject({
+      code: 130,
+      err: "mailreportctl: nothing was changed\n",
+    });
+    expect(await inside(["db", "prune", "-n"])).toMatchObject({
+      code: 0,
+      out: "3 raw mails would be deleted\n4 records would be deleted\n",
+    });
+    expect(deleted).toEqual([]);
+    expect(await inside(["db", "prune"], answering("7"))).toMatchObject({
+      code: 0,
+      out: "3 raw mails deleted\n4 records deleted\n",
+    });
+    expect(questions).toEqual([`${what}. Type 7 to go on: `, `${what}. Type 7 to go on: `]);
+    expect((await inside(["db", "prune", "--yes"])).code).toBe(0);
+    expect(deleted).toHaveLength(2);
+  });
+
+  async function prunable(deleted: string[]): Promise<void> {
+    await daemon((request, response) => {
+      let body = "";
+      request.on("data", (chunk: Buffer) => {
+        body += chunk.toString();
+      });
+      request.once("end", () => {
+        if (!(JSON.parse(body) as { dry_run: boolean }).dry_run) deleted.push(body);
+        response.end('{"raw_mails":3,"records":4}');
+      });
+    });
+  }
+});
+
+describe("check", () => {
+  const report = (id: string) => Buffer.from(dmarcXml().replace(/<report_id>[^<]*/, `<report_id>${id}`));
+  const members = (n: number) =>
+    Array.from({ length: n }, (_, i) => ({ name: `r${i}.xml`, content: report(`id-${i}`) }));
+  const results = async (...args: string[]) => {
+    const ran = await ctl(["check", "--json", ...args]);
+    return { ...ran, lines: ndjson(ran.stdout) as { file: string; member?: string; outcome: string }[] };
+  };
+
+  it("a tar of 150 reports ended after 100 with exit code 0: each member has a result, as in an import", async () => {
+    writeFileSync(join(dir, "all.tar"), tar(members(150)));
+    writeFileSync(join(dir, "all.tar.gz"), gz(tar(members(150))));
+    for (const name of ["all.tar", "all.tar.gz"]) {
+      const { code, lines } = await results(name);
+      expect([code, lines.length]).toEqual([0, 150]);
+      expect(lines[149]).toMatchObject({ file: name, member: "r149.xml", outcome: "imported" });
+    }
+    expect((await ctl(["check", "all.tar"])).stdout).toMatch(/^all\.tar#r0\.xml: imported\n/);
+  });
+
+  it("a directory was refused: it is checked with all below it, and the same files as by import", async () => {
+    mkdirSync(join(dir, "in", "below"), { recursive: true });
+    writeFileSync(join(dir, "in", "a.xml"), report("a"));
+    writeFileSync(join(dir, "in", "below", "b.xml"), "nonsense");
+    writeFileSync(join(dir, "in", ".hidden"), "nonsense");
+    writeFileSync(join(dir, "in", "c.tar"), tar(members(2)));
+    const { code, lines } = await results("in");
+    expect(lines.map(({ file, member }) => [file, member])).toEqual([
+      ["in/a.xml", undefined],
+      ["in/below/b.xml", undefined],
+      ["in/c.tar", "r0.xml"],
+      ["in/c.tar", "r1.xml"],
+    ]);
+    expect(Object.keys(lines[0]!)).toEqual(["file", "outcome", "reason", "reports"]);
+    const dry = await ctl(["import", "-n", "--json", "in"]);
+    expect(ndjson(dry.stdout).slice(0, -1)).toEqual(lines);
+    expect(ndjson(dry.stdout).at(-1)).toMatchObject({ end: { count: 4, dry_run: true } });
+    expect(dry.code).toBe(code);
+  });
+
+  it("damage in an archive was 0: what is skipped is told, and the exit code is 65", async () => {
+    writeFileSync(join(dir, "cut.tar"), tar(members(3)).subarray(0, 2500));
+    const { code, lines, stderr } = await results("cut.tar");
+    expect([code, lines.length]).toEqual([65, 1]);
+    expect(stderr).toMatch(/^mailreportctl: cut\.tar: skipped: truncated/);
+  });
+
+  it("of the reports of the tour needs no daemon", async () => {
+    const { code, lines } = await results(join(ROOT, "contrib/tour/reports"));
+    expect([code, lines.length]).toEqual([0, 3]);
+  });
+});

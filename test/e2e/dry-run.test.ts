@@ -1,0 +1,138 @@
+/** --dry-run of every command in the table: it is refused, or both databases stay as they are. */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import Database from "better-sqlite3";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { COMMANDS } from "../../src/ctl/commands.ts";
+import { parse } from "../../src/ctl/grammar.ts";
+import { ROOT } from "../support/build.ts";
+import { ndjson, TestDaemon } from "../support/daemon.ts";
+
+const DOMAINS = ["one.example", "two.example"];
+const TOUR = join(ROOT, "contrib/tour/reports");
+let d: TestDaemon;
+/** Operands that would make each command act, by its `run`; ids are those of the daemon. */
+let operands: Record<string, readonly string[]>;
+
+/** All rows of all tables of both databases. */
+function content(): Record<string, unknown> {
+  const all: Record<string, unknown> = {};
+  for (const name of ["archive.db", "queue.db"]) {
+    const db = new Database(join(d.dir, "var", name), { readonly: true });
+    const tables = db
+      .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
+      .pluck()
+      .all() as string[];
+    for (const table of tables) all[`${name} ${table}`] = db.prepare(`SELECT * FROM "${table}"`).all();
+    db.close();
+  }
+  return all;
+}
+
+beforeAll(async () => {
+  d = await new TestDaemon({
+    zone: DOMAINS.map((name) => `_dmarc.${name} TXT "v=DMARC1; p=reject; rua=mailto:dmarc@${name}"\n`).join(
+      "",
+    ),
+    config: `[report]
+domain = "example.org"
+[[dkim]]
+selector = "e1"
+key_file = "e.pem"
+generate = "ed25519"
+`,
+  }).start(["-P", "mta"]);
+  const ok = (...args: string[]): string => {
+    const ran = d.ctl(...args);
+    expect(ran.code, `${args.join(" ")}: ${ran.stderr}`).toBe(0);
+    return ran.stdout;
+  };
+  const evaluation = (domain: string) =>
+    `${JSON.stringify({
+      v: 1,
+      kind: "dmarc",
+      time: Math.floor(Date.now() / 1000),
+      source_ip: "192.0.2.10",
+      header_from: domain,
+      policy: { domain, p: "reject" },
+      disposition: "none",
+      dkim_aligned: true,
+      spf_aligned: false,
+    })}\n`;
+  ok("import", TOUR);
+  ok("pause", "scheduler");
+  // of envelopes and of open reports: one that is held, one that is not
+  writeFileSync(join(d.dir, "feed.jsonl"), DOMAINS.map(evaluation).join(""));
+  ok("feed", "feed.jsonl");
+  for (const domain of DOMAINS) ok("report", "send", `d:${domain}`);
+  ok("feed", "feed.jsonl");
+  const [envelope, heldEnvelope] = ndjson(ok("show", "queue", "--json")).map(({ id }) => String(id));
+  const [report, heldReport] = ndjson(ok("report", "list", "--json")).map(({ id }) => String(id));
+  ok("hold", heldEnvelope!, heldReport!);
+  operands = {
+    schedule: [envelope!, report!],
+    remove: [envelope!, report!],
+    hold: [envelope!, report!],
+    release: [heldEnvelope!, heldReport!],
+    pause: [],
+    resume: [],
+    reportCancel: [report!],
+    reportSend: [report!],
+    import: [TOUR],
+    feed: ["feed.jsonl"],
+    reparse: ["m1"],
+    dbPrune: [],
+    reload: [],
+  };
+});
+afterAll(async () => {
+  await d.stop();
+  d.remove();
+});
+
+describe("--dry-run", () => {
+  it.each(COMMANDS.filter(({ dryRun }) => !dryRun).map(({ words }) => [words.join(" ")]))(
+    "of %s is refused",
+    (words) => {
+      expect(() => parse(COMMANDS, [...words.split(" "), "--dry-run"])).toThrow(
+        `--dry-run has no meaning for: ${words}`,
+      );
+    },
+  );
+
+  it.each(COMMANDS.filter(({ dryRun }) => dryRun).map(({ words, run }) => [words.join(" "), run]))(
+    "of %s acted: both databases stay as they are",
+    (words, run) => {
+      const before = content();
+      expect(operands[run], `what would make ${run} act?`).toBeDefined();
+      const ran = d.ctl(...words.split(" "), ...operands[run]!, "--dry-run", "--yes");
+      expect([0, 1], ran.stderr).toContain(ran.code);
+      expect(content()).toEqual(before);
+      expect(d.gone).toBe(false);
+    },
+  );
+
+  it("of a command that does not know it: 64, and the daemon goes on", () => {
+    const ran = d.ctl("stop", "-n");
+    expect([ran.code, ran.stderr]).toEqual([64, "mailreportctl: --dry-run has no meaning for: stop\n"]);
+    expect(d.ctl("ping").code).toBe(0);
+  });
+
+  it("tells what would happen", () => {
+    const out = (...args: string[]): string => d.ctl(...args, "-n").stdout;
+    const [envelope] = operands.remove!;
+    const [report] = operands.reportSend!;
+    expect(out("remove", envelope!)).toBe("1 envelope would be removed\n");
+    expect(out("pause", "smtp")).toBe("smtp would be paused\n");
+    expect(out("pause", "mta")).toBe("mta was already paused\n");
+    expect(out("resume", "mta")).toBe("mta would be resumed\n");
+    expect(out("report", "cancel", report!)).toBe(`${report} would be removed\n`);
+    expect(out("report", "send", report!)).toContain(`${report}: will be sent`);
+    expect(out("reparse", "m1", "m2")).toBe("2 mails would be parsed again\n");
+    expect(out("feed", "feed.jsonl")).toBe("2 would be accepted, 0 would be rejected\n");
+    expect(out("import", TOUR)).toMatch(/^3 files would be imported: imported 3$/m);
+    writeFileSync(d.configFile, 'hostname = "rx.example.org"\nfrobnicate = 1\n');
+    const broken = d.ctl("reload", "-n");
+    expect([broken.code, broken.stderr]).toEqual([78, expect.stringContaining("frobnicate")]);
+  });
+});
