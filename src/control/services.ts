@@ -46,7 +46,7 @@ export interface StatusAnswer {
   readonly startedAt: number;
   readonly hostname: string;
   readonly subsystems: Readonly<
-    Record<Subsystem, { readonly state: "running" | "paused"; readonly detail: string }>
+    Record<Subsystem, { readonly state: "running" | "paused" | "waiting"; readonly detail: string }>
   >;
 }
 
@@ -83,7 +83,8 @@ export interface Services {
   readonly databases: DatabaseService;
   /** Envelopes may be due. */
   wakeDelivery(): void;
-  reload(): Promise<ReloadAnswer>;
+  /** @param dryRun only tell what would be applied */
+  reload(dryRun?: boolean): Promise<ReloadAnswer>;
   stop(): void;
   setLogLevel(level: LogLevel): void;
   /** Epoch seconds. */
