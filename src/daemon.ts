@@ -155,20 +155,20 @@ export class Daemon {
 
   // ---- steps of the start --------------------------------------------------------
 
-  /** The databases; before them the control socket, which tells why the rest waits. */
+  /** The control socket, which tells why the rest waits; the lock of the state directory; the databases. */
   #openSteps(): Step[] {
     const { made, config } = this.#parts;
     const state = config.state_directory;
     return [
-      () => {
-        makeStateDirectory(state);
-        ensureWritable(join(state, "lock.db"));
-        const lock = takeStateLock(join(state, "lock.db"));
-        this.#stops.add("lock", () => lock.release());
-      },
+      () => makeStateDirectory(state),
       async () => {
         const control = await startControl(config, this.#services(), this.#log);
         this.#stops.add("control", () => control.stop());
+      },
+      () => {
+        ensureWritable(join(state, "lock.db"));
+        const lock = takeStateLock(join(state, "lock.db"));
+        this.#stops.add("lock", () => lock.release());
       },
       () => this.#openQueue(join(state, "queue.db")),
       () => {

@@ -5,15 +5,21 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
   ENOSPC: "store.full",
   EDQUOT: "store.full",
   EIO: "store.io",
+  SQLITE_FULL: "store.full",
+  SQLITE_IOERR: "store.io",
+  SQLITE_CANTOPEN: "store.io",
   EACCES: "daemon.no_permission",
   EPERM: "daemon.no_permission",
   EADDRINUSE: "daemon.port_in_use",
 };
 
-/** The errno of a failed system call, or of the cause of an error of ours. */
+/** The errno of a failed system call, the primary code of SQLite, or that of the cause of an error of ours. */
 function errnoOf(error: unknown): string | undefined {
   const { code, syscall } = (error ?? {}) as NodeJS.ErrnoException;
-  if (!(error instanceof MailreportError)) return syscall === undefined ? undefined : code;
+  if (!(error instanceof MailreportError)) {
+    const isSqlite = code?.startsWith("SQLITE_") === true;
+    return isSqlite ? /^SQLITE_[A-Z]+/.exec(code)?.[0] : syscall === undefined ? undefined : code;
+  }
   return error.code === "daemon.state_unusable" || error.code === "store.io"
     ? errnoOf(error.cause)
     : undefined;
