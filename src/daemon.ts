@@ -383,9 +383,14 @@ export class Daemon {
 
   /** Writes the status to the log. Never throws. */
   logStatus(): void {
-    void supervised({ log: this.#log, unit: "status" }, () =>
-      this.#log.info("daemon.status", { status: this.#status() }),
-    );
+    void supervised({ log: this.#log, unit: "status" }, () => {
+      const { subsystems, hostname, startedAt } = this.#status();
+      const each = Object.entries(subsystems).map(([name, { state, detail }]) => [
+        name,
+        `${state}: ${detail}`,
+      ]);
+      this.#log.info("daemon.status", { hostname, started_at: startedAt, ...Object.fromEntries(each) });
+    });
   }
 
   /** Loads the configuration again: applied as a whole, or the old one stays. Never rejects. */

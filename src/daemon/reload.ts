@@ -3,13 +3,12 @@ import type { Found } from "../config/find.ts";
 import { diffConfig, inForce } from "../config/reload.ts";
 import type { Config } from "../config/schema.ts";
 import type { ReloadAnswer } from "../control/services.ts";
-import { MailreportError } from "../lib/errors.ts";
+import { errorText, MailreportError } from "../lib/errors.ts";
 import type { Log } from "../lib/log/log.ts";
 import type { LogSink } from "../lib/log/pino.ts";
 import { supervised } from "../lib/supervised.ts";
 import type { Parts } from "./parts.ts";
 import { loadSigningKeys } from "./setup.ts";
-import { systemError } from "./system-error.ts";
 
 export interface ReloadOptions {
   readonly parts: Parts;
@@ -48,7 +47,7 @@ export class Reloader {
     try {
       swaps = this.#prepare(config, dryRun);
     } catch (thrown) {
-      const error = systemError(thrown);
+      const error = fileError(thrown);
       if (!(error instanceof MailreportError)) throw error;
       return this.#refuse(who, [error.message], dryRun);
     }
@@ -87,4 +86,12 @@ export class Reloader {
     this.#log.error("daemon.reload_refused", { who, problems });
     return { ...answer, problems: [...problems, "reload refused, still running the old configuration"] };
   }
+}
+
+/** The error of a file that changed after the check: it is gone, or OpenSSL refuses it. Any other error as it is. */
+function fileError(error: unknown): unknown {
+  const { code, syscall } = (error ?? {}) as NodeJS.ErrnoException;
+  const isOfFile = syscall !== undefined || code?.startsWith("ERR_OSSL") === true;
+  if (error instanceof MailreportError || !isOfFile) return error;
+  return new MailreportError("config.invalid", { detail: errorText(error), cause: error });
 }
