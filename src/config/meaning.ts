@@ -2,7 +2,7 @@
 import { isWithin, parseAddress } from "../model/domain-name.ts";
 import type { Config } from "./schema.ts";
 
-/** Tells a mistake at a key. */
+/** Reports a mistake at a key. */
 export type Report = (path: readonly PropertyKey[], what: string) => void;
 
 /** The longest path of a Unix socket (sun_path); the kernel cuts longer ones. */
@@ -13,7 +13,7 @@ export function isSocketPath(address: string): boolean {
   return address.startsWith("/");
 }
 
-/** What single values cannot tell. */
+/** Reports mistakes that single values do not show. */
 export function checkMeaning(config: Config, report: Report): void {
   pair(config.smtp, "smtp", "tls_certificate", "tls_key", report);
   pair(config.deliver, "deliver", "relay_user", "relay_password_file", report);

@@ -83,7 +83,7 @@ export interface Services {
   readonly databases: DatabaseService;
   /** Envelopes may be due. */
   wakeDelivery(): void;
-  /** @param dryRun only tell what would be applied */
+  /** @param dryRun only report what would be applied */
   reload(dryRun?: boolean): Promise<ReloadAnswer>;
   stop(): void;
   setLogLevel(level: LogLevel): void;

@@ -1,7 +1,7 @@
 /**
- * Checks what a configuration needs of this machine, so that `mailreportd -n` and a reload tell it before anything is
- * changed: files, directories, groups, addresses. What only the attempt can tell (a port in use, a permission of
- * another user) is told by the start.
+ * Checks what a configuration needs of this machine: files, directories, groups, addresses. `mailreportd -n` and a
+ * reload report it before anything is changed. A port in use or a missing permission of the daemon's user is found by
+ * the start only.
  */
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { accessSync, constants, readFileSync, type Stats, statSync } from "node:fs";
@@ -18,7 +18,7 @@ import { normalizeIp } from "../model/ip.ts";
 
 type Path = readonly PropertyKey[];
 
-/** What is asked of the system besides its files. */
+/** The properties of the system, besides its files, that are checked. */
 export interface Machine {
   /** Addresses of the interfaces, canonical. */
   addresses(): readonly string[];

@@ -29,7 +29,7 @@ export class Reloader {
   /**
    * Loads the configuration again. With any problem the old one stays in force as a whole, and the answer and the log
    * say why. Never rejects.
-   * @param dryRun only tell what would be applied
+   * @param dryRun only report what would be applied
    */
   async reload(who: string, dryRun: boolean): Promise<ReloadAnswer> {
     const unit = { log: this.#log, unit: "reload", fields: { who } };

@@ -43,7 +43,7 @@ export function ensureWritable(path: string): void {
 }
 
 /**
- * The keys that sign our mail. A missing key that may be generated is, and the log tells the record to publish.
+ * The keys that sign our mail. A missing key is generated where that is configured, and the record to publish is logged.
  * @param missing what to do about such a key: `generate` it, or `skip` it (a dry run)
  * Errors: `dkim.key_unusable`; those of the system call that failed.
  */

@@ -1,4 +1,9 @@
 /** Faults inside the SMTP side: each ends its own session or mail, and the next one is served. */
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { MailreportError } from "../../src/lib/errors.ts";
 import { type ClientConnection, ConnectionLimits } from "../../src/receive/smtp/connection-limits.ts";
@@ -167,4 +172,44 @@ describe("while no mail can be stored", () => {
     expect(taken).toHaveLength(1);
     expect(listeners.stats()).toMatchObject({ "mail.deferred": 2, "mail.accepted": 1 });
   });
+});
+
+describe("a Unix socket to listen on", () => {
+  const withFolder = async (work: (path: string) => Promise<void>) => {
+    const dir = mkdtempSync(join(tmpdir(), "listen-"));
+    try {
+      await work(join(dir, "lmtp.sock"));
+    } finally {
+      await closeListeners();
+      rmSync(dir, { recursive: true });
+    }
+  };
+
+  it("left by a killed daemon stopped the next start: it is replaced, and its group may connect", () =>
+    withFolder(async (path) => {
+      // bound by a process that does not live to remove it
+      const bind = `require("node:net").createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 9))`;
+      spawnSync(process.execPath, ["-e", bind]);
+      expect(statSync(path).isSocket()).toBe(true);
+      await openListeners({ lmtp: [path] });
+      expect(statSync(path).mode & 0o777).toBe(0o660);
+      await new Promise<void>((resolve, reject) => {
+        const socket = connect(path).once("error", reject);
+        socket.once("data", (greeting) => {
+          expect(String(greeting)).toMatch(/^220 .*LMTP/);
+          socket.destroy();
+          resolve();
+        });
+      });
+    }));
+
+  it("of a running server is left alone, and so is a file", () =>
+    withFolder(async (path) => {
+      await openListeners({ lmtp: [path] });
+      await expect(openListeners({ lmtp: [path] })).rejects.toMatchObject({ code: "daemon.port_in_use" });
+      const file = `${path}.txt`;
+      writeFileSync(file, "text");
+      await expect(openListeners({ lmtp: [file] })).rejects.toMatchObject({ code: "daemon.cannot_listen" });
+      expect(readFileSync(file, "utf8")).toBe("text");
+    }));
 });

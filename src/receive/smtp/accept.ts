@@ -94,7 +94,7 @@ export class MailAcceptor {
   }
 
   /**
-   * Hands a whole mail to the archive; the reply tells the result. Rejects only when an invariant of the store is broken.
+   * Hands a whole mail to the archive; returns the reply to it. Rejects only when an invariant of the store is broken.
    * @param stored the mail with our Received field
    * @param prefix bytes of that field
    */
@@ -188,7 +188,7 @@ export class MailAcceptor {
     return { error: null, message: `2.0.0 Ok: kept as ${id} (${detail})` };
   }
 
-  /** DNS cannot tell now whether the mail is authentic, and it would be refused if it is not. */
+  /** DNS gives no answer now, and the mail would be refused if it is not authentic. */
   #unverified(session: SMTPServerSession, auth: MessageAuth): MailReply {
     this.#count["mail.deferred"]!++;
     const fields = { from: senderOf(session), remote: session.remoteAddress, reason: auth.detail };

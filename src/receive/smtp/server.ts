@@ -6,7 +6,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import type { SMTPServer } from "smtp-server";
 import type { Config } from "../../config/schema.ts";
 import type { Clock } from "../../lib/clock.ts";
-import { errorText, MailreportError } from "../../lib/errors.ts";
+import { errorText, type MailreportError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log/log.ts";
 import { failureOf, logFailure, supervised } from "../../lib/supervised.ts";
 import { clientKeyOf, networkMatcher } from "../../model/ip.ts";
@@ -16,6 +16,7 @@ import { recipientTable } from "../recipients.ts";
 import { MailAcceptor, type SessionFacts } from "./accept.ts";
 import { ConnectionLimits, type Refusal } from "./connection-limits.ts";
 import { connect, makeSmtpServer } from "./dialog.ts";
+import { isSocketPath, openListener } from "./listen.ts";
 import { type ProxyReading, readProxyHeader } from "./proxy.ts";
 import { Session } from "./session.ts";
 import type { Protocol, Shared } from "./shared.ts";
@@ -119,19 +120,11 @@ export class SmtpListeners {
 
   async #listen(address: string, protocol: Protocol): Promise<void> {
     const { log } = this.#shared;
-    const path = address.startsWith("/") ? address : undefined;
-    const server = createServer((socket) => this.#connected(socket, protocol, path !== undefined));
-    const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d+)$/.exec(address);
-    const target =
-      path === undefined ? { host: match?.[1] ?? match?.[2] ?? "", port: Number(match?.[3] ?? 0) } : { path };
-    await new Promise<void>((resolve, reject) => {
-      server.once("error", (error: NodeJS.ErrnoException) => reject(listenError(error, address)));
-      server.listen(target, resolve);
-    });
+    const local = isSocketPath(address);
+    const server = createServer((socket) => this.#connected(socket, protocol, local));
+    const port = await openListener(server, address);
     server.on("error", (error) => log.error("smtp.error", { address, error: errorText(error) }));
     this.#listeners.push(server);
-    const bound = server.address();
-    const port = typeof bound === "object" && bound !== null ? bound.port : null;
     this.listening.push({ protocol, address, port });
     log.info("smtp.listening", { protocol, address, port });
   }
@@ -267,14 +260,4 @@ export class SmtpListeners {
     }
     for (const connection of connections.all()) connection.cut();
   }
-}
-
-function listenError(error: NodeJS.ErrnoException, address: string): MailreportError {
-  const code =
-    error.code === "EADDRINUSE"
-      ? "daemon.port_in_use"
-      : error.code === "EACCES" || error.code === "EPERM"
-        ? "daemon.no_permission"
-        : "daemon.cannot_listen";
-  return new MailreportError(code, { detail: `${address}: ${error.message}`, cause: error });
 }
