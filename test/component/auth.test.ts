@@ -411,7 +411,8 @@ describe("verifying", () => {
     const head = `${signature}From: a@google.example\r\n`;
     const size = 4 << 20;
     const bodies = [" \r\n", "\n", "\r\n", "x\ty\r\n", " ", "a  ", "\t\n", "=\r\n"];
-    const start = performance.now();
+    // of this process: what others do on the machine does not count
+    const start = process.cpuUsage();
     for (const piece of bodies) {
       const mail = Buffer.from(`${head}\r\n${piece.repeat(size / piece.length)}`, "latin1");
       expect((await carrier()(mail)).verdict, JSON.stringify(piece)).toBe("fail");
@@ -429,6 +430,6 @@ describe("verifying", () => {
       expect(found.verdict).toBe("fail");
       expect(found.detail).not.toBe("it could not be verified");
     }
-    expect(performance.now() - start).toBeLessThan(20_000);
+    expect(process.cpuUsage(start).user).toBeLessThan(30_000_000);
   });
 });

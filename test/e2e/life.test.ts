@@ -281,7 +281,12 @@ describe("the daemon's life", () => {
     const replies: string[] = [];
     await sendAll(d.smtpPort, mails, 4, (_, reply) => replies.push(reply));
     expect(replies.filter((reply) => reply.startsWith("250"))).toHaveLength(1000);
-    expect(await d.statsNow()).toMatchObject({ "archive.report.dmarc": 1000, "log.lost": 0 });
+    await until(
+      "all mail to be parsed",
+      async () => (await d.statsNow())["archive.report.dmarc"] === 1000,
+      60_000,
+    );
+    expect(await d.statsNow()).toMatchObject({ "log.lost": 0 });
     expect(d.events("mail.accepted").length).toBeLessThan(1000);
     d.readLog(true);
     expect(await d.stop("SIGTERM")).toBe(0);
