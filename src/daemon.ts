@@ -1,6 +1,6 @@
 /**
- * The daemon: builds everything in order, starts it, reloads it, and stops it in reverse. The only place, beside the
- * programs, that makes real clocks, DNS and randomness.
+ * The daemon: builds everything in order, starts it and stops it. The only place, beside the programs, that makes
+ * real clocks, DNS and randomness.
  */
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
@@ -9,34 +9,40 @@ import { monitorEventLoopDelay } from "node:perf_hooks";
 import { fileURLToPath } from "node:url";
 import type { Found } from "./config/find.ts";
 import type { Environment } from "./config/load.ts";
-import { diffConfig } from "./config/print.ts";
 import type { Config } from "./config/schema.ts";
-import { type ControlServer, startControl } from "./control/server.ts";
-import type { ReloadAnswer, Services, StatusAnswer } from "./control/services.ts";
+import { startControl } from "./control/server.ts";
+import type { ReloadAnswer, StatusAnswer } from "./control/services.ts";
+import { checkMachine } from "./daemon/check-machine.ts";
 import { Housekeeping } from "./daemon/housekeeping.ts";
-import { loadSigningKeys, makeResolver, makeStateDirectory, TRY_OUT_HINTS } from "./daemon/setup.ts";
-import { type DaemonParts, statsOf, subsystemsOf } from "./daemon/status.ts";
-import { makeEnvelopeOperations } from "./deliver/operations.ts";
+import { makeNames } from "./daemon/names.ts";
+import { Parts } from "./daemon/parts.ts";
+import { Pauses } from "./daemon/pauses.ts";
+import { Reloader } from "./daemon/reload.ts";
+import { makeServices } from "./daemon/services.ts";
+import { ensureWritable, loadSigningKeys, makeStateDirectory, TRY_OUT_HINTS } from "./daemon/setup.ts";
+import { Startup, type Step } from "./daemon/startup.ts";
+import { statsOf, subsystemsOf, waitingSubsystems } from "./daemon/status.ts";
+import { Stopping } from "./daemon/stopping.ts";
+import { systemError } from "./daemon/system-error.ts";
 import { Delivery } from "./deliver/runner.ts";
 import { makeFeeder } from "./feed/batch.ts";
-import { type FeedSocket, startFeedSocket } from "./feed/socket.ts";
-import type { SigningKey } from "./format/mail/dkim-sign.ts";
+import { startFeedSocket } from "./feed/socket.ts";
 import { type Clock, epochSeconds } from "./lib/clock.ts";
 import { errorText, MailreportError } from "./lib/errors.ts";
 import type { RandomBytes } from "./lib/ids.ts";
 import type { Log } from "./lib/log/log.ts";
 import type { LogSink } from "./lib/log/pino.ts";
+import { failureOf, logFailure, supervised } from "./lib/supervised.ts";
 import type { Subsystem } from "./model/queue.ts";
-import { type MessageVerifier, makeMessageVerifier, NOT_VERIFIED } from "./receive/auth/verify.ts";
-import { type Ingest, startIngest } from "./receive/ingest/supervisor.ts";
-import { type SmtpListeners, startSmtp } from "./receive/smtp/server.ts";
+import { makeMessageVerifier } from "./receive/auth/verify.ts";
+import { startIngest } from "./receive/ingest/supervisor.ts";
+import { startSmtp } from "./receive/smtp/server.ts";
 import { makeCounter } from "./report/counter.ts";
 import { messageOfReturnPath } from "./report/messages.ts";
 import { Scheduler } from "./report/scheduler.ts";
-import type { ArchiveReader, IntakeResult } from "./store/archive.ts";
-import type { QueueStore } from "./store/queue.ts";
+import type { IntakeResult } from "./store/archive.ts";
 import { startArchiveReader } from "./store/sqlite/archive/reader-client.ts";
-import { type StateLock, takeStateLock } from "./store/sqlite/lock.ts";
+import { takeStateLock } from "./store/sqlite/lock.ts";
 import { openQueueStore } from "./store/sqlite/queue/store.ts";
 
 const PACKAGE_ROOT = join(dirname(fileURLToPath(import.meta.url)), "..");
@@ -45,16 +51,13 @@ export const VERSION = (
   JSON.parse(readFileSync(join(PACKAGE_ROOT, "package.json"), "utf8")) as { version: string }
 ).version;
 
-/** Mail in progress and attempts in flight may take so long at the end. */
+/** Longest wait, on stopping, for mail in progress and for attempts in flight. */
 const SMTP_GRACE_MS = 10_000;
 const DELIVERY_GRACE_MS = 15_000;
-/** A question waits so long until mail that was accepted before it is parsed; with --wait so long. */
-const CATCH_UP_MS = 1000;
-const WAIT_MS = 3_600_000;
 
 /** What the configuration depends on. */
 export function environment(): Environment {
-  return { hostname: hostname(), directory: process.cwd(), packageRoot: PACKAGE_ROOT };
+  return { hostname: hostname(), directory: process.cwd(), packageRoot: PACKAGE_ROOT, checkMachine };
 }
 
 export interface DaemonOptions {
@@ -68,53 +71,57 @@ export interface DaemonOptions {
   readonly paused: readonly Subsystem[];
 }
 
-/** Starts everything. Errors: MailreportError, after stopping what had started. */
-export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
-  const daemon = new Daemon(options);
-  try {
-    await daemon.start();
-  } catch (error) {
-    await daemon.stop("failed start");
-    throw error;
-  }
-  return daemon;
-}
-
 export class Daemon {
   readonly #options: DaemonOptions;
   readonly #log: Log;
-  #config: Config;
   readonly #startedAt: number;
   readonly #loop = monitorEventLoopDelay({ resolution: 10 });
-  /** Undone in reverse at the end. */
-  readonly #stops: (() => void | Promise<void>)[] = [];
-  #queue!: QueueStore;
-  #ingest!: Ingest;
-  #archive!: ArchiveReader;
-  #keys: readonly SigningKey[] = [];
-  #scheduler!: Scheduler;
-  #delivery!: Delivery;
-  #verifier!: MessageVerifier;
-  #smtp!: SmtpListeners;
+  readonly #parts: Parts;
+  readonly #pauses: Pauses;
+  readonly #reloader: Reloader;
+  readonly #startup: Startup;
+  readonly #stops: Stopping;
   #stopping: Promise<void> | undefined;
-  #housekeeping!: Housekeeping;
-  #secret!: Uint8Array;
-  #resolveStopped!: () => void;
-  readonly stopped: Promise<void>;
+  #failure: MailreportError | null = null;
+  #resolveStopped!: (failure: MailreportError | null) => void;
+  /** Resolves when the daemon has stopped; with the error that ended it, if one did. */
+  readonly stopped: Promise<MailreportError | null>;
 
   constructor(options: DaemonOptions) {
+    const { config, sink, clock, reloadConfig } = options;
+    const { log } = sink;
     this.#options = options;
-    this.#config = options.config;
-    this.#log = options.sink.log;
-    this.#startedAt = epochSeconds(options.clock);
+    this.#log = log;
+    this.#startedAt = epochSeconds(clock);
     this.stopped = new Promise((resolve) => {
       this.#resolveStopped = resolve;
     });
+    this.#startup = new Startup({
+      clock,
+      log,
+      onProblem: (problem) => this.#parts.made.smtp?.suspend(problem),
+    });
+    this.#parts = new Parts(config, () => this.#startup.problem);
+    this.#pauses = new Pauses(this.#parts, clock, log);
+    this.#reloader = new Reloader({ parts: this.#parts, sink, find: reloadConfig });
+    this.#stops = new Stopping(log);
   }
 
+  /**
+   * Starts everything. With a full disk or a locked database it returns once mail is answered with a temporary error,
+   * and goes on when that has passed. Errors, after stopping what had started: MailreportError; a bug as it is.
+   */
   async start(): Promise<void> {
-    const config = this.#config;
-    const { clock, random } = this.#options;
+    try {
+      await this.#start();
+    } catch (thrown) {
+      await this.stop("failed start");
+      throw systemError(thrown);
+    }
+  }
+
+  async #start(): Promise<void> {
+    const { config } = this.#parts;
     if (process.getuid?.() === 0 && !config.allow_root) {
       throw new MailreportError("daemon.root_refused", {
         detail: "run it as a user of its own, or set allow_root = true",
@@ -123,228 +130,233 @@ export class Daemon {
     const state = config.state_directory;
     this.#log.info("daemon.starting", { version: VERSION, pid: process.pid, config: config.file, state });
     process.umask(0o027);
-    makeStateDirectory(state);
-    const lock: StateLock = takeStateLock(join(state, "lock.db"));
-    this.#stops.push(() => lock.release());
     this.#loop.enable();
-    this.#keys = loadSigningKeys(config, this.#log);
+    this.#parts.made.names = makeNames(config, this.#options.clock);
+    const { waiting } = this.#startup;
+    const opened = this.#startup.run(this.#openSteps());
+    await Promise.race([opened, waiting]);
+    await this.#listen();
+    const ready = opened
+      .then((done) => done && this.#startup.run(this.#serveSteps()))
+      .then((done) => (done ? this.#ready() : undefined));
+    await Promise.race([ready, waiting]);
+    void ready.catch((error) => this.#fail(error));
+  }
 
-    this.#queue = openQueueStore(join(state, "queue.db"), { maxRows: config.report.max_rows });
-    this.#stops.push(() => this.#queue.close());
-    const secret = this.#queue.instanceSecret(() => random(32));
-    this.#secret = secret;
-    this.#log.info("store.opened", { path: join(state, "queue.db") });
+  /** A start that had to wait has failed for good. */
+  #fail(thrown: unknown): void {
+    const failure = failureOf(systemError(thrown));
+    this.#failure = failure.error;
+    logFailure({ log: this.#log, unit: "start" }, failure);
+    void this.stop("failed start");
+  }
 
-    const archivePath = join(state, "archive.db");
-    this.#ingest = await startIngest({
-      config,
-      archive: archivePath,
-      log: this.#log,
-      clock,
-      onRead: (result) => this.#readLater(result),
-    });
-    this.#stops.push(() => this.#ingest.stop());
-    this.#archive = startArchiveReader(archivePath, (error) =>
-      this.#log.error("store.problem", { what: "reader", error: errorText(error) }),
-    );
-    this.#stops.push(() => this.#archive.close());
-    this.#log.info("store.opened", { path: archivePath });
+  // ---- steps of the start --------------------------------------------------------
 
-    const resolver = makeResolver(config, clock);
-    this.#delivery = new Delivery({
-      config: () => this.#config,
-      store: this.#queue,
-      resolver,
-      clock,
-      log: this.#log,
-      random: () => Buffer.from(random(4)).readUInt32BE(0) / 0x1_0000_0000,
-    });
-    this.#scheduler = new Scheduler({
-      config: () => this.#config,
-      store: this.#queue,
-      resolver,
-      clock,
-      log: this.#log,
-      secret,
-      keys: () => this.#keys,
-      version: VERSION,
-      paused: () => this.#isPaused("scheduler"),
-      onComposed: () => this.#delivery.wake(),
-    });
-    const count = makeCounter({
-      config: () => this.#config,
-      store: this.#queue,
-      clock,
-      secret,
-      log: this.#log,
-      onOpened: () => this.#scheduler.wake(),
-    });
-    const feeder = makeFeeder({ config: () => this.#config, clock, count });
-    for (const subsystem of this.#options.paused) this.#pause(subsystem, null, "command line", null);
-    this.#ingest.pauseParsing(this.#isPaused("mda"));
-    for (const { name, socket } of config.feed) {
-      const feed: FeedSocket = await startFeedSocket({ name, path: socket, feeder, log: this.#log });
-      this.#stops.push(() => feed.stop());
+  /** The control socket, which tells why the rest waits; the lock of the state directory; the databases. */
+  #openSteps(): Step[] {
+    const { made, config } = this.#parts;
+    const state = config.state_directory;
+    return [
+      () => makeStateDirectory(state),
+      async () => {
+        const control = await startControl(config, this.#services(), this.#log);
+        this.#stops.add("control", () => control.stop());
+      },
+      () => {
+        ensureWritable(join(state, "lock.db"));
+        const lock = takeStateLock(join(state, "lock.db"));
+        this.#stops.add("lock", () => lock.release());
+      },
+      () => this.#openQueue(join(state, "queue.db")),
+      () => {
+        this.#parts.keys = loadSigningKeys(this.#parts.config, this.#log, "generate");
+      },
+      async () => {
+        const path = join(state, "archive.db");
+        ensureWritable(path);
+        const ingest = await startIngest({
+          config: this.#parts.config,
+          archive: path,
+          log: this.#log,
+          clock: this.#options.clock,
+          onRead: (result) => this.#parsedLater(result),
+        });
+        made.ingest = ingest;
+        this.#stops.add("ingest", () => ingest.stop());
+        const archive = startArchiveReader(path, (error) =>
+          this.#log.error("store.problem", { what: "reader", error: errorText(error) }),
+        );
+        made.archive = archive;
+        this.#stops.add("archive", () => archive.close());
+        this.#log.info("store.opened", { path });
+      },
+      () => {
+        for (const subsystem of this.#options.paused)
+          this.#pauses.pause(subsystem, null, "command line", null);
+      },
+    ];
+  }
+
+  #openQueue(path: string): void {
+    ensureWritable(path);
+    const queue = openQueueStore(path, { maxRows: this.#parts.config.report.max_rows });
+    try {
+      this.#parts.made.secret = queue.instanceSecret(() => this.#options.random(32));
+    } catch (error) {
+      queue.close();
+      throw error;
     }
-    this.#verifier = makeMessageVerifier({ config: () => this.#config, resolver, clock, log: this.#log });
-    await this.#verifier.prepare();
-    this.#smtp = await startSmtp({
-      config,
-      ingest: this.#ingest,
+    this.#parts.made.queue = queue;
+    this.#stops.add("queue", () => queue.close());
+    this.#log.info("store.opened", { path });
+  }
+
+  /** The listeners for mail. While the start waits, each mail gets a temporary error. */
+  async #listen(): Promise<void> {
+    const { clock } = this.#options;
+    const { made } = this.#parts;
+    const { resolver } = this.#parts.need("names");
+    const config = () => this.#parts.config;
+    const verifier = makeMessageVerifier({ config, resolver, clock, log: this.#log });
+    made.verifier = verifier;
+    await verifier.prepare();
+    const smtp = await startSmtp({
+      config: config(),
+      ingest: this.#parts.late("ingest"),
       clock,
       log: this.#log,
-      verify: (raw, facts) => this.#verifier.verify(raw, facts),
-      isReturnPath: (address) => messageOfReturnPath(address, secret) !== undefined,
+      problem: this.#startup.problem,
+      verify: (raw, facts) => verifier.verify(raw, facts),
+      isReturnPath: (address) =>
+        made.secret !== undefined && messageOfReturnPath(address, made.secret) !== undefined,
       onAccepted: (accepted) => {
         if (!accepted.spooled) this.#bounces(accepted.result);
       },
     });
-    this.#stops.push(() => this.#smtp.stop(SMTP_GRACE_MS));
-    this.#smtp.pauseIntake(this.#isPaused("smtp"));
-    this.#housekeeping = new Housekeeping({
-      config: () => this.#config,
-      archivePath: join(config.state_directory, "archive.db"),
-      queuePath: join(config.state_directory, "queue.db"),
-      archive: this.#archive,
-      ingest: this.#ingest,
-      queue: this.#queue,
-      clock,
+    made.smtp = smtp;
+    smtp.suspend(this.#startup.problem); // it may have changed meanwhile
+    if (made.queue) smtp.pauseIntake(this.#pauses.isPaused("smtp"));
+    this.#stops.add("smtp", () => smtp.stop(SMTP_GRACE_MS));
+  }
+
+  /** What counts, composes and delivers. */
+  #serveSteps(): Step[] {
+    const { config } = this.#parts;
+    this.#makeReporting();
+    const feeder = this.#parts.need("feeder");
+    const delivery = this.#parts.need("delivery");
+    const scheduler = this.#parts.need("scheduler");
+    return [
+      () => this.#pauses.apply(),
+      ...config.feed.map(({ name, socket }) => async () => {
+        const feed = await startFeedSocket({ name, path: socket, feeder, log: this.#log });
+        this.#stops.add("feed", () => feed.stop());
+      }),
+      () => {
+        delivery.start();
+        this.#stops.add("delivery", () => delivery.stop(DELIVERY_GRACE_MS));
+      },
+      () => {
+        scheduler.start();
+        this.#stops.add("scheduler", () => scheduler.stop());
+      },
+      () => this.#startHousekeeping(),
+    ];
+  }
+
+  #makeReporting(): void {
+    const { clock, random } = this.#options;
+    const { made } = this.#parts;
+    const { resolver } = this.#parts.need("names");
+    const [store, secret] = [this.#parts.need("queue"), this.#parts.need("secret")];
+    const common = { config: () => this.#parts.config, store, clock, log: this.#log };
+    const delivery = new Delivery({
+      ...common,
+      resolver,
+      random: () => Buffer.from(random(4)).readUInt32BE(0) / 0x1_0000_0000,
+    });
+    const scheduler = new Scheduler({
+      ...common,
+      resolver,
+      secret,
+      keys: () => this.#parts.keys,
+      version: VERSION,
+      paused: () => this.#pauses.isPaused("scheduler"),
+      onComposed: () => delivery.wake(),
+    });
+    const count = makeCounter({ ...common, secret, onOpened: () => scheduler.wake() });
+    made.delivery = delivery;
+    made.scheduler = scheduler;
+    made.feeder = makeFeeder({ config: common.config, clock, count });
+  }
+
+  #startHousekeeping(): void {
+    const state = this.#parts.config.state_directory;
+    const housekeeping = new Housekeeping({
+      config: () => this.#parts.config,
+      archivePath: join(state, "archive.db"),
+      queuePath: join(state, "queue.db"),
+      archive: this.#parts.need("archive"),
+      ingest: this.#parts.need("ingest"),
+      queue: this.#parts.need("queue"),
+      clock: this.#options.clock,
       log: this.#log,
     });
-    const control: ControlServer = await startControl(config, this.#services(feeder), this.#log);
-    this.#stops.push(() => control.stop());
-    this.#delivery.start();
-    this.#stops.push(() => this.#delivery.stop(DELIVERY_GRACE_MS));
-    this.#scheduler.start();
-    this.#stops.push(() => this.#scheduler.stop());
-    this.#housekeeping.start();
-    this.#stops.push(() => this.#housekeeping.stop());
+    this.#parts.made.housekeeping = housekeeping;
+    housekeeping.start();
+    this.#stops.add("housekeeping", () => housekeeping.stop());
+  }
+
+  #ready(): void {
     this.#log.info("daemon.ready", {
-      smtp: this.#smtp.listening.map((l) => l.address),
-      control: config.control.socket,
+      smtp: this.#parts.need("smtp").listening.map((l) => l.address),
+      control: this.#parts.config.control.socket,
     });
     if (this.#options.tryOut) for (const hint of TRY_OUT_HINTS) this.#log.info("daemon.hint", { hint });
-    this.#loop.reset(); // starting is not serving
+    this.#loop.reset(); // the delays of the start are not of interest
   }
 
   // ---- bounces of our own reports ------------------------------------------------
 
-  #bounces({ dsns, envelopeTo }: IntakeResult): void {
+  /** Ties delivery status notifications to the envelopes that they are about. Never throws: the mail is stored. */
+  #bounces({ dsns, envelopeTo, mailId }: IntakeResult): void {
     if (dsns.length === 0) return;
-    for (const address of envelopeTo) {
-      const messageId = messageOfReturnPath(address, this.#secret);
-      if (messageId !== undefined) for (const dsn of dsns) this.#delivery.bounced(messageId, dsn);
-    }
+    void supervised({ log: this.#log, unit: "bounce", fields: { mail: `m${mailId}` } }, () => {
+      for (const address of envelopeTo) {
+        const messageId = messageOfReturnPath(address, this.#parts.need("secret"));
+        if (messageId === undefined) continue;
+        for (const dsn of dsns) this.#parts.need("delivery").bounced(messageId, dsn);
+      }
+    });
   }
 
-  #readLater(result: IntakeResult): void {
+  #parsedLater(result: IntakeResult): void {
     const { mailId, outcome, reason } = result;
     this.#bounces(result);
     this.#log.info("mail.parsed", { id: `m${mailId}`, outcome, reason });
   }
 
-  // ---- pauses ----------------------------------------------------------------------
-
-  #isPaused(subsystem: Subsystem): boolean {
-    return this.#queue.pauses().some((p) => p.subsystem === subsystem && p.destination === null);
-  }
-
-  #pause(subsystem: Subsystem, destination: string | null, who: string, reason: string | null): boolean {
-    const since = epochSeconds(this.#options.clock);
-    const changed = this.#queue.pause({ subsystem, destination, since, who, reason });
-    if (changed)
-      this.#log.info("control.changed", { command: `pause ${subsystem}`, destination, who, reason });
-    return changed;
-  }
-
-  #applyPauses(): void {
-    this.#smtp.pauseIntake(this.#isPaused("smtp"));
-    this.#ingest.pauseParsing(this.#isPaused("mda"));
-    this.#delivery.wake();
-    this.#scheduler.wake();
-  }
-
   // ---- control ---------------------------------------------------------------------
 
-  #services(feeder: ReturnType<typeof makeFeeder>): Services {
+  #services() {
     const { clock, sink } = this.#options;
-    const audit: Services["audit"] = (command, detail) => {
-      const who = "control socket";
-      this.#queue.audit({ at: epochSeconds(clock), who, command, detail: JSON.stringify(detail) });
-      this.#log.info("control.changed", { command, who, ...detail });
-    };
-    return {
-      log: this.#log,
-      queue: this.#queue,
-      envelopes: makeEnvelopeOperations({
-        config: () => this.#config,
-        store: this.#queue,
-        clock,
-        audit,
-        wake: () => this.#delivery.wake(),
-      }),
-      archive: this.#archive,
-      outgoing: this.#scheduler,
-      importOne: ({ raw, fileName, form }) =>
-        this.#ingest.acceptAndParse({
-          raw,
-          hints: { form, fileName, receivedAt: epochSeconds(clock) },
-          source: "import",
-          envelopeFrom: null,
-          envelopeTo: [],
-          remoteIp: null,
-          remoteName: null,
-          tls: null,
-          auth: NOT_VERIFIED,
-          kinds: [],
-        }),
-      reparse: (mails) => this.#ingest.reparse(mails.map((mail) => Number(mail.id.slice(1)))),
-      parsed: async (all) => {
-        await this.#ingest.allParsed(all ? WAIT_MS : CATCH_UP_MS);
-        return this.#ingest.unparsed;
-      },
-      wait: (ms) => new Promise((resolve) => clock.after(ms, resolve)),
-      feeds: () => ["control", ...this.#config.feed.map(({ name }) => name)],
-      feed: (name, texts, first, dryRun) => {
-        const lines = texts.map((text, i) => ({ number: first + i, text }));
-        return dryRun ? feeder.check(lines) : feeder.lines(name, lines);
-      },
+    const who = "control socket";
+    return makeServices({
+      parts: this.#parts,
+      pauses: this.#pauses,
+      clock,
+      sink,
       stats: () => this.#stats(),
       status: () => this.#status(),
-      pause: (subsystem, destination, who, reason) => {
-        const changed = this.#pause(subsystem, destination, who, reason);
-        this.#applyPauses();
-        return changed;
-      },
-      resume: (subsystem, destination) => {
-        const changed = this.#queue.resume(subsystem, destination);
-        if (changed) this.#log.info("control.changed", { command: `resume ${subsystem}`, destination });
-        this.#applyPauses();
-        return changed;
-      },
-      audit,
-      databases: this.#housekeeping,
-      reload: (dryRun) => this.reload("control socket", dryRun),
-      stop: () => void this.stop("control socket"),
-      setLogLevel: (level) => sink.setLevel(level),
-      now: () => epochSeconds(clock),
-    };
-  }
-
-  #parts(): DaemonParts {
-    return {
-      archive: this.#archive,
-      queue: this.#queue,
-      ingest: this.#ingest,
-      smtp: this.#smtp,
-      verifier: this.#verifier,
-      delivery: this.#delivery,
-    };
+      reload: (dryRun) => this.reload(who, dryRun),
+      stop: () => void this.stop(who),
+    });
   }
 
   async #stats(): Promise<Record<string, number>> {
     return {
-      ...(await statsOf(this.#parts())),
+      ...(await statsOf(this.#parts)),
       "daemon.loop.max_ms": Math.round(this.#loop.max / 1e6),
       "daemon.rss": process.memoryUsage().rss,
       "log.lost": this.#options.sink.lost(),
@@ -357,41 +369,33 @@ export class Daemon {
       version: VERSION,
       pid: process.pid,
       startedAt: this.#startedAt,
-      hostname: this.#config.hostname,
-      unparsed: this.#ingest.unparsed,
-      subsystems: subsystemsOf(this.#parts(), (subsystem) => this.#isPaused(subsystem)),
+      hostname: this.#parts.config.hostname,
+      unparsed: this.#parts.made.ingest?.unparsed ?? 0,
+      subsystems:
+        this.#parts.made.housekeeping === undefined
+          ? waitingSubsystems(this.#startup.problem)
+          : subsystemsOf(this.#parts, (subsystem) => this.#pauses.isPaused(subsystem)),
     };
   }
 
+  /** Writes the status to the log. Never throws. */
   logStatus(): void {
-    this.#log.info("daemon.hint", { status: this.#status() });
+    void supervised({ log: this.#log, unit: "status" }, () => {
+      const { subsystems, hostname, startedAt } = this.#status();
+      const each = Object.entries(subsystems).map(([name, { state, detail }]) => [
+        name,
+        `${state}: ${detail}`,
+      ]);
+      this.#log.info("daemon.status", { hostname, started_at: startedAt, ...Object.fromEntries(each) });
+    });
   }
 
-  /** Reads the configuration again: applied as a whole, or the old one stays; a dry run only tells. */
-  async reload(who: string, dryRun = false): Promise<ReloadAnswer> {
-    const found = this.#options.reloadConfig();
-    if (!found.ok) {
-      this.#log.error("daemon.reload_refused", { who, problems: found.lines });
-      return {
-        ok: false,
-        applied: [],
-        needsRestart: [],
-        problems: [...found.lines, "reload refused, still running the old configuration"],
-      };
-    }
-    const { applied, needsRestart } = diffConfig(this.#config, found.config);
-    if (dryRun) return { ok: true, applied, needsRestart, problems: [] };
-    this.#config = found.config;
-    this.#smtp.reload(found.config);
-    this.#ingest.reload(found.config);
-    this.#options.sink.setLevel(found.config.log.level);
-    this.#scheduler.wake();
-    this.#delivery.wake();
-    this.#log.info("daemon.reloaded", { who, applied, needs_restart: needsRestart });
-    return { ok: true, applied, needsRestart, problems: [] };
+  /** Loads the configuration again: applied as a whole, or the old one stays. Never rejects. */
+  reload(who: string, dryRun = false): Promise<ReloadAnswer> {
+    return this.#reloader.reload(who, dryRun);
   }
 
-  /** Drains and stops, once; everything is undone in reverse. */
+  /** Drains and stops, once. */
   stop(who: string): Promise<void> {
     this.#stopping ??= this.#drain(who);
     return this.#stopping;
@@ -399,15 +403,10 @@ export class Daemon {
 
   async #drain(who: string): Promise<void> {
     this.#log.info("daemon.stopping", { who });
-    for (const undo of this.#stops.splice(0).reverse()) {
-      try {
-        await undo();
-      } catch (error) {
-        this.#log.error("store.problem", { what: "stopping", error: errorText(error) });
-      }
-    }
+    this.#startup.stop();
+    await this.#stops.all();
     this.#loop.disable();
     this.#log.info("daemon.stopped");
-    this.#resolveStopped();
+    this.#resolveStopped(this.#failure);
   }
 }

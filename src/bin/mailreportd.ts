@@ -2,6 +2,7 @@
 /** The daemon's program: arguments, signals, exit codes, nothing else. */
 
 import { close as closeDebugger, url as debuggerUrl } from "node:inspector";
+import type { LogSink } from "../lib/log/pino.ts";
 
 // Before anything of ours is imported: without a handler SIGUSR1 opens Node's debugger port to every local user.
 let onReopen: () => void = () => {};
@@ -10,7 +11,7 @@ process.on("SIGUSR1", () => {
   onReopen();
 });
 
-/** A signal that came before the handler may have opened it all the same. */
+/** A signal that came before the handler was installed may have opened it. */
 function shutDebugger(): void {
   if (debuggerUrl() !== undefined && !process.execArgv.some((arg) => arg.startsWith("--inspect")))
     closeDebugger();
@@ -27,7 +28,7 @@ const { openLog } = await import("../lib/log/pino.ts");
 const { SUBSYSTEMS } = await import("../model/queue.ts");
 const { findConfig } = await import("../config/find.ts");
 const { printConfig } = await import("../config/print.ts");
-const { environment, startDaemon, VERSION } = await import("../daemon.ts");
+const { Daemon, environment, VERSION } = await import("../daemon.ts");
 
 const USAGE = `usage: mailreportd [-dFhnv] [-f file] [-P subsystem] [--version]
   -f file       configuration (default /etc/mailreportd/mailreportd.conf; without one, a try-out)
@@ -40,15 +41,17 @@ const USAGE = `usage: mailreportd [-dFhnv] [-f file] [-P subsystem] [--version]
   --version     print the version and exit
 `;
 
-/** The last lines of the log may wait so long for whoever reads them. */
+/** Longest wait, at the end, until the reader of a pipe has taken the last lines of the log. */
 const LOG_DRAIN_MS = 1000;
+
+let sink: LogSink | undefined;
 
 function say(text: string): void {
   process.stderr.write(`mailreportd: ${cleanShort(text, 2000)}\n`);
 }
 
-/** The exit code; undefined when the daemon runs. */
-async function main(): Promise<number | undefined> {
+/** Runs until the program ends; returns its exit code. */
+async function main(): Promise<number> {
   let args: ReturnType<typeof parseArguments>;
   try {
     args = parseArguments();
@@ -74,7 +77,7 @@ async function main(): Promise<number | undefined> {
     process.stderr.write("configuration OK\n");
     return EXIT.OK;
   }
-  const sink = openLog({
+  sink = openLog({
     form: args.human ? "human" : "json",
     level: args.verbose ? "debug" : found.config.log.level,
     ...(found.config.log.file === undefined ? {} : { file: found.config.log.file }),
@@ -82,29 +85,21 @@ async function main(): Promise<number | undefined> {
     journal: process.env.JOURNAL_STREAM !== undefined && !args.human,
     colour: args.human && process.stderr.isTTY === true && process.env.NO_COLOR === undefined,
   });
-  onReopen = () => sink.reopen();
-  process.once("exit", () => sink.flush());
-
-  const die = (error: unknown): void => {
-    sink.log.error("daemon.bug", {
-      error: errorText(error),
-      stack: error instanceof Error ? error.stack : undefined,
-    });
-    process.exit(EXIT.SOFTWARE); // all state is on disk; the supervisor restarts us
-  };
+  const opened = sink;
+  onReopen = () => opened.reopen();
+  process.once("exit", () => opened.flush());
   process.on("uncaughtException", die);
   process.on("unhandledRejection", die);
 
-  const daemon = await startDaemon({
+  const daemon = new Daemon({
     config: found.config,
     tryOut: found.tryOut,
     reloadConfig: () => findConfig(args.file, environment()),
-    sink,
+    sink: opened,
     clock: systemClock,
     random: (size) => randomBytes(size),
     paused: args.paused,
   });
-  shutDebugger();
   let signals = 0;
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {
@@ -115,9 +110,33 @@ async function main(): Promise<number | undefined> {
   }
   process.on("SIGHUP", () => void daemon.reload("SIGHUP"));
   process.on("SIGUSR2", () => daemon.logStatus());
-  await daemon.stopped;
-  await sink.drained(LOG_DRAIN_MS);
+  shutDebugger();
+  await daemon.start();
+  const failure = await daemon.stopped;
+  await opened.drained(LOG_DRAIN_MS);
+  if (failure) throw failure;
   return EXIT.OK;
+}
+
+/** The last resort: all state is on disk, and the service manager starts the daemon again. */
+function die(error: unknown): void {
+  process.exit(reportEnd(error));
+}
+
+/** Tells in one line why the program ends; a bug has its stack in the log. Returns the exit code. */
+function reportEnd(error: unknown): number {
+  if (error instanceof MailreportError && error.code !== "daemon.bug") {
+    say(`${error.message} (${error.code})`);
+    return error.exitCode;
+  }
+  const { cause } = error as { cause?: unknown };
+  const bug = error instanceof MailreportError && cause instanceof Error ? cause : error;
+  sink?.log.error("daemon.bug", {
+    error: errorText(bug),
+    stack: bug instanceof Error ? bug.stack : undefined,
+  });
+  say(`unexpected error, this is a bug: ${errorText(bug)}`);
+  return EXIT.SOFTWARE;
 }
 
 function parseArguments() {
@@ -154,10 +173,7 @@ function parseArguments() {
 }
 
 try {
-  const code = await main();
-  if (code !== undefined) process.exit(code);
+  process.exit(await main());
 } catch (error) {
-  if (!(error instanceof MailreportError)) throw error;
-  say(`${error.message} (${error.code})`);
-  process.exit(error.exitCode);
+  process.exit(reportEnd(error));
 }

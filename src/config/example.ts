@@ -1,7 +1,7 @@
 /** mailreportd.conf.example, written from the schema: every key with its description and default. */
 import type { z } from "zod";
-import { unwrap } from "./load.ts";
 import { configSchema } from "./schema.ts";
+import { restartReasonOf, unwrap } from "./shape.ts";
 
 interface Described {
   readonly description?: string;
@@ -42,7 +42,8 @@ function wrapped(text: string, prefix: string): string[] {
 }
 
 function descriptionOf(schema: Described): string {
-  return schema.description ?? schema.def?.innerType?.description ?? schema.def?.in?.description ?? "";
+  const text = schema.description ?? schema.def?.innerType?.description ?? schema.def?.in?.description ?? "";
+  return restartReasonOf(schema) === undefined ? text : `${text} A change needs a restart.`;
 }
 
 /** The default as written; undefined when there is none. */

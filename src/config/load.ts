@@ -1,21 +1,26 @@
-/** Reads mailreportd.conf: TOML, every mistake at once with its place, defaults that depend on the host filled in. */
-import { readFileSync, statSync } from "node:fs";
+/** Loads mailreportd.conf: TOML, all mistakes at once with their place, defaults that depend on the host filled in. */
+import { readFileSync } from "node:fs";
 import { dirname, isAbsolute, resolve } from "node:path";
 import { parseTOML } from "toml-eslint-parser";
 import type { z } from "zod";
 import { errorText } from "../lib/errors.ts";
 import { nearest } from "../lib/text.ts";
-import { isWithin, normalizeDomain, parseAddress } from "../model/domain-name.ts";
+import { normalizeDomain } from "../model/domain-name.ts";
+import { deepFreeze } from "./freeze.ts";
+import { checkMeaning, type Report } from "./meaning.ts";
 import { plainValue, positionsOf, type SourcePosition } from "./positions.ts";
 import { type Config, configSchema, type RawConfig } from "./schema.ts";
+import { keysAt } from "./shape.ts";
 
 export interface Environment {
   /** The system's host name. */
   readonly hostname: string;
   /** Working directory, for the try-out. */
   readonly directory: string;
-  /** Where the package lies. */
+  /** The directory of the package. */
   readonly packageRoot: string;
+  /** Checks what the configuration needs of this machine: files, directories, groups, addresses. Default: nothing. */
+  readonly checkMachine?: (config: Config, report: Report) => void;
 }
 
 export interface Problem {
@@ -42,7 +47,7 @@ interface Overrides {
   readonly zoneFile?: string;
 }
 
-/** Reads and checks the file. Never throws for its content. */
+/** Loads and checks the file. Never throws for its content. */
 export function loadConfig(file: string, environment: Environment, overrides: Overrides = {}): Loaded {
   let text: string;
   try {
@@ -77,6 +82,7 @@ export function loadConfig(file: string, environment: Environment, overrides: Ov
   }
   const config = effective(parsed.data, file, environment, overrides);
   checkMeaning(config, report);
+  environment.checkMachine?.(config, report);
   return problems.length > 0
     ? { ok: false, problems: inOrder(problems) }
     : { ok: true, config: deepFreeze(config) };
@@ -93,7 +99,7 @@ function dotted(path: readonly PropertyKey[]): string {
   }, "");
 }
 
-/** The place of a key, else of what holds it. */
+/** The place of a key, else of the table that it belongs to. */
 function positionOf(
   positions: ReadonlyMap<string, SourcePosition>,
   path: readonly PropertyKey[],
@@ -104,8 +110,6 @@ function positionOf(
   }
   return { line: 1, column: 1 };
 }
-
-type Report = (path: readonly PropertyKey[], what: string) => void;
 
 function describe(issue: z.core.$ZodIssue, report: Report): void {
   if (issue.code === "unrecognized_keys") {
@@ -120,28 +124,6 @@ function describe(issue: z.core.$ZodIssue, report: Report): void {
     return;
   }
   report(issue.path, issue.message.replace(/^Invalid (?:input|option|string): /, ""));
-}
-
-/** The keys that the schema knows at a path. */
-function keysAt(path: readonly PropertyKey[]): string[] {
-  let schema: unknown = configSchema;
-  for (const key of path) {
-    schema = unwrap(schema);
-    const shape = (schema as { shape?: Record<string, unknown> }).shape;
-    schema = typeof key === "number" ? (schema as { element?: unknown }).element : shape?.[String(key)];
-  }
-  return Object.keys((unwrap(schema) as { shape?: object }).shape ?? {});
-}
-
-/** The schema inside defaults and options. */
-export function unwrap(schema: unknown): unknown {
-  let inner = schema;
-  for (;;) {
-    const definition = (inner as { def?: { innerType?: unknown; in?: unknown } } | undefined)?.def;
-    const next = definition?.innerType ?? definition?.in;
-    if (next === undefined) return inner;
-    inner = next;
-  }
 }
 
 /** Fills in what depends on the host and makes paths absolute. */
@@ -194,100 +176,4 @@ function effective(raw: RawConfig, file: string, environment: Environment, overr
     control: { ...raw.control, socket: inState(raw.control.socket ?? "control.sock") },
     feed: raw.feed.map((feed) => ({ ...feed, socket: inState(feed.socket) })),
   } as Config;
-}
-
-/** BSD's sun_path; longer paths are cut without a word. */
-const LONGEST_SOCKET_PATH = 103;
-
-/** What single values cannot tell. */
-function checkMeaning(config: Config, report: Report): void {
-  const { smtp, deliver } = config;
-  if ((smtp.tls_certificate === undefined) !== (smtp.tls_key === undefined)) {
-    report(
-      ["smtp", smtp.tls_key === undefined ? "tls_certificate" : "tls_key"],
-      "tls_certificate and tls_key belong together",
-    );
-  }
-  const { receive } = config;
-  const believes = receive.verify || receive.authserv_ids.length > 0;
-  if (!believes && Object.values(receive.require_auth).includes("reject")) {
-    report(
-      ["receive", "require_auth"],
-      '"reject" needs verify = true or authserv_ids: nothing would be taken',
-    );
-  }
-  readable(["smtp", "tls_certificate"], smtp.tls_certificate, report);
-  secret(["smtp", "tls_key"], smtp.tls_key, true, report);
-  secret(["deliver", "relay_password_file"], deliver.relay_password_file, true, report);
-  for (const [i, key] of config.dkim.entries()) {
-    secret(["dkim", i, "key_file"], key.key_file, key.generate === "no", report);
-    if (!isWithin(config.report.domain, key.domain!)) {
-      report(["dkim", i, "domain"], `is neither report.domain (${config.report.domain}) nor a parent of it`);
-    }
-  }
-  if ((deliver.relay_user === undefined) !== (deliver.relay_password_file === undefined)) {
-    report(
-      ["deliver", deliver.relay_user === undefined ? "relay_password_file" : "relay_user"],
-      "relay_user and relay_password_file belong together",
-    );
-  }
-  const from = parseAddress(config.report.from);
-  if (!from) report(["report", "from"], "not an address");
-  else if (!isWithin(from.domain, config.report.domain)) {
-    report(
-      ["report", "from"],
-      `is not in report.domain (${config.report.domain}): the reports would fail DMARC`,
-    );
-  }
-  const copy = config.report.copy_to;
-  if (copy !== undefined && !parseAddress(copy)) report(["report", "copy_to"], "not an address");
-  socketPath(["control", "socket"], config.control.socket, report);
-  unique(config.feed, "feed", "name", report);
-  unique(config.feed, "feed", "socket", report);
-  unique(config.recipient, "recipient", "address", report);
-  for (const [i, feed] of config.feed.entries()) socketPath(["feed", i, "socket"], feed.socket, report);
-}
-
-function unique<T>(items: readonly T[], list: string, key: keyof T & string, report: Report): void {
-  const seen = new Set<unknown>();
-  for (const [i, item] of items.entries()) {
-    const value = String(item[key]).toLowerCase();
-    if (seen.has(value)) report([list, i, key], `"${value}" is there twice`);
-    seen.add(value);
-  }
-}
-
-function socketPath(path: readonly PropertyKey[], value: string, report: Report): void {
-  if (Buffer.byteLength(value) > LONGEST_SOCKET_PATH) {
-    report(path, `the path is longer than ${LONGEST_SOCKET_PATH} bytes: ${value}`);
-  }
-}
-
-function readable(path: readonly PropertyKey[], file: string | undefined, report: Report): void {
-  if (file === undefined) return;
-  try {
-    statSync(file);
-  } catch (error) {
-    report(path, errorText(error));
-  }
-}
-
-/** A file that others can read holds no secret. */
-function secret(
-  path: readonly PropertyKey[],
-  file: string | undefined,
-  needed: boolean,
-  report: Report,
-): void {
-  if (file === undefined) return;
-  const stat = statSync(file, { throwIfNoEntry: false });
-  if (!stat) {
-    if (needed) report(path, `${file}: no such file`);
-  } else if ((stat.mode & 0o007) !== 0) report(path, `${file} can be read by others; chmod 0640 or less`);
-}
-
-function deepFreeze<T>(value: T): T {
-  if (typeof value === "object" && value !== null)
-    for (const inner of Object.values(value)) deepFreeze(inner);
-  return Object.freeze(value);
 }

@@ -1,19 +1,5 @@
-/** The configuration in force as TOML, and what a reload changes. */
+/** The configuration in force as TOML. */
 import type { Config } from "./schema.ts";
-
-/** Keys that a running daemon cannot change. */
-const NEEDS_RESTART = [
-  /^hostname$/,
-  /^state_directory$/,
-  /^smtp\.listen$/,
-  /^lmtp\.listen$/,
-  /^control\./,
-  /^feed/,
-  /^log\.file$/,
-  /^dns\./,
-  /^dkim/,
-  /^limits\.ingest_memory$/,
-];
 
 /** Every key in force. No value in a configuration is a secret: secrets are in files of their own. */
 export function printConfig(config: Config): string {
@@ -44,35 +30,4 @@ function toml(value: unknown): string {
       .join(", ")} }`;
   }
   return JSON.stringify(value);
-}
-
-export interface ConfigChange {
-  /** `path: old -> new` */
-  readonly applied: readonly string[];
-  readonly needsRestart: readonly string[];
-}
-
-/** What differs between two configurations, and what of it a running daemon takes over. */
-export function diffConfig(before: Config, after: Config): ConfigChange {
-  const old = flatten(before);
-  const now = flatten(after);
-  const applied: string[] = [];
-  const needsRestart: string[] = [];
-  for (const path of new Set([...old.keys(), ...now.keys()])) {
-    if (path === "file" || old.get(path) === now.get(path)) continue;
-    const line = `${path}: ${old.get(path) ?? "-"} -> ${now.get(path) ?? "-"}`;
-    (NEEDS_RESTART.some((pattern) => pattern.test(path)) ? needsRestart : applied).push(line);
-  }
-  return { applied, needsRestart };
-}
-
-function flatten(config: Config): Map<string, string> {
-  const flat = new Map<string, string>();
-  const walk = (value: unknown, path: string): void => {
-    if (typeof value === "object" && value !== null && !Array.isArray(value)) {
-      for (const [key, inner] of Object.entries(value)) walk(inner, path === "" ? key : `${path}.${key}`);
-    } else if (value !== undefined) flat.set(path, JSON.stringify(value));
-  };
-  walk(config, "");
-  return flat;
 }

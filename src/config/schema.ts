@@ -7,6 +7,9 @@ import { z } from "zod";
 import { parseDuration, parseSize } from "../lib/units.ts";
 import { REPORT_KINDS, type ReportKind } from "../model/report.ts";
 
+/** Keys that are used at start only: a reload says that a restart is needed, and keeps the old value in force. */
+export const NEEDS_RESTART = z.registry<{ readonly why: string }>();
+
 /** "25M" or a number of bytes → bytes. */
 const size = (fallback: string, min = 0) =>
   z
@@ -37,13 +40,30 @@ const duration = (fallback: string, minMs = 0) =>
 
 const count = (fallback: number, min: number, max: number) => z.int().min(min).max(max).default(fallback);
 
+const NO_PORT = "the port is not a number from 0 to 65535";
+
+/** True unless the text ends in a port that does not exist. */
+function hasPort(text: string): boolean {
+  const port = text.startsWith("/") ? undefined : /:(\d+)$/.exec(text)?.[1];
+  return port === undefined || Number(port) <= 65_535;
+}
+
 /** host:port, [v6]:port, or a path that begins with / or ./ (a Unix socket). */
 const listenAddress = z
   .string()
   .regex(
     /^(\[[0-9a-fA-F:.]+\]:\d{1,5}|[^[\]:/\s]*:\d{1,5}|\.{0,2}\/.{1,100})$/,
     'not "host:port" or a socket path',
-  );
+  )
+  .refine(hasPort, NO_PORT);
+
+/** "192.0.2.1", "192.0.2.1:53", "2001:db8::1" or "[2001:db8::1]:53". */
+const nameServer = z.string().refine((text) => {
+  if (isIP(text) !== 0) return true;
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+))(?::(\d{1,5}))?$/.exec(text);
+  const port = Number(match?.[3] ?? 53);
+  return isIP(match?.[1] ?? match?.[2] ?? "") !== 0 && port > 0 && port <= 65_535;
+}, 'not the address of a name server (e.g. "192.0.2.53" or "192.0.2.53:53")');
 
 const domainName = z
   .string()
@@ -51,40 +71,43 @@ const domainName = z
   .regex(/^(?=.)[\p{L}\p{N}_-]{1,63}(\.[\p{L}\p{N}_-]{1,63})*\.?$/u, "not a domain name");
 
 const log = z.strictObject({
-  level: z.enum(["debug", "info", "warn", "error"]).default("info").describe("Least level that is written."),
+  level: z.enum(["debug", "info", "warn", "error"]).default("info").describe("Lowest level that is written."),
   file: z
     .string()
     .min(1)
     .optional()
-    .describe("Write to this file in place of standard output (reopened on SIGUSR1)."),
+    .describe("Write to this file in place of standard output (reopened on SIGUSR1).")
+    .register(NEEDS_RESTART, { why: "the log is opened at start" }),
 });
 
 const network = z.string().refine((text) => {
   const [address, bits, more] = text.split("/");
   const most = isIP(address!) === 6 ? 128 : 32;
-  const sound = bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= most);
-  return isIP(address!) !== 0 && sound && more === undefined;
+  const hasBits = bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= most);
+  return isIP(address!) !== 0 && hasBits && more === undefined;
 }, 'not an address or a network (e.g. "192.0.2.0/24")');
 
 const listener = {
   max_message_size: size("25M", 65_536).describe("Largest mail; announced as SIZE."),
   max_recipients: count(100, 1, 1000).describe("Recipients of one mail (RFC 5321 asks for 100)."),
   max_connections: count(1000, 1, 10_000).describe(
-    "Sessions at once; when full, the oldest idle one is ended.",
+    "Concurrent sessions; at the maximum, the session that has been idle longest is closed.",
   ),
   max_connections_per_address: count(20, 1, 10_000).describe(
-    "Sessions at once of one IPv4 address or IPv6 /64.",
+    "Concurrent sessions of one IPv4 address or IPv6 /64.",
   ),
-  connections_per_minute: count(120, 1, 100_000).describe("New sessions a minute of one address."),
+  connections_per_minute: count(120, 1, 100_000).describe("New sessions of one address per minute."),
   messages_per_minute: count(600, 1, 1_000_000).describe(
-    "Mails a minute of one address; more get 451 4.7.1.",
+    "Mails of one address per minute; further ones get 451 4.7.1.",
   ),
   command_timeout: duration("5m", 1000).describe(
     "Longest wait for a command (RFC 5321 4.5.3.2.7: 5 minutes).",
   ),
   data_timeout: duration("3m", 1000).describe("Longest silence while a mail is being sent."),
   session_timeout: duration("10m", 1000).describe("Longest session without an accepted mail."),
-  min_data_rate: count(500, 0, 1_000_000).describe("Bytes a second that DATA must average after 30 seconds."),
+  min_data_rate: count(500, 0, 1_000_000).describe(
+    "Bytes per second that DATA must average after 30 seconds.",
+  ),
 };
 
 const smtp = z.strictObject({
@@ -92,7 +115,8 @@ const smtp = z.strictObject({
     .array(listenAddress)
     .max(32)
     .default(["127.0.0.1:2525"])
-    .describe("Addresses that take report mail."),
+    .describe("Addresses to listen on, or socket paths.")
+    .register(NEEDS_RESTART, { why: "listeners are opened at start" }),
   banner: z.string().max(200).optional().describe("Host name in the greeting; default: hostname."),
   tls_certificate: z
     .string()
@@ -115,7 +139,8 @@ const lmtp = z.strictObject({
     .array(listenAddress)
     .max(32)
     .default([])
-    .describe("Addresses or socket paths that speak LMTP (RFC 2033)."),
+    .describe("Addresses or socket paths to listen on for LMTP (RFC 2033).")
+    .register(NEEDS_RESTART, { why: "listeners are opened at start" }),
 });
 
 const recipient = z.strictObject({
@@ -127,30 +152,34 @@ const recipient = z.strictObject({
       /^([^@\s]+@[^@\s]+|@[^@\s]+|[^@\s]*\*(@[^@\s]+)?)$/,
       'not "user@domain", "@domain" or "prefix*@domain"',
     )
-    .describe('"user@domain" (also user+tag@domain), "@domain" (all of it), "prefix*@domain" or "prefix*".'),
+    .describe(
+      '"user@domain" (also user+tag@domain), "@domain" (every address), "prefix*@domain" or "prefix*".',
+    ),
   kinds: z
     .array(z.enum([...REPORT_KINDS, "any"]))
     .min(1)
     .max(6)
     .default(["any"])
-    .describe("Kinds of reports taken there: dmarc, tls, failure, arf, dsn, any."),
+    .describe("Kinds of reports accepted there: dmarc, tls, failure, arf, dsn, any."),
 });
 
 const limits = z.strictObject({
   mime_parts: count(200, 1, 10_000).describe("Parts of a mail."),
-  mime_depth: count(20, 1, 100).describe("Multiparts inside each other."),
-  rfc822_depth: count(4, 0, 20).describe("Forwarded messages inside each other."),
-  archive_depth: count(3, 1, 10).describe("Containers inside each other (gzip, zip, tar)."),
+  mime_depth: count(20, 1, 100).describe("Nesting depth of multiparts."),
+  rfc822_depth: count(4, 0, 20).describe("Nesting depth of forwarded messages."),
+  archive_depth: count(3, 1, 10).describe("Nesting depth of containers (gzip, zip, tar)."),
   archive_entries: count(100, 1, 100_000).describe("Entries of one archive."),
   gzip_members: count(100, 1, 10_000).describe("Members of one gzip stream."),
   header_size: size("256K", 4096).describe("Header block of one part."),
   header_fields: count(1000, 10, 100_000).describe("Fields of one header block."),
   decompressed_size: size("64M", 65_536).describe("All decompressed bytes of one mail."),
-  decompression_ratio: count(500, 10, 100_000).describe("Decompressed over carried bytes, above 1 MiB."),
-  xml_depth: count(32, 8, 1000).describe("XML elements inside each other."),
+  decompression_ratio: count(500, 10, 100_000).describe(
+    "Ratio of decompressed to compressed bytes, above 1 MiB.",
+  ),
+  xml_depth: count(32, 8, 1000).describe("Nesting depth of XML elements."),
   xml_attributes: count(200, 1, 10_000).describe("Attributes of one XML element."),
   records: count(200_000, 1, 10_000_000).describe("Records of one DMARC report."),
-  json_depth: count(32, 4, 1000).describe("JSON values inside each other."),
+  json_depth: count(32, 4, 1000).describe("Nesting depth of JSON values."),
   json_size: size("20M", 4096).describe("One TLS report after decompression."),
   tls_policies: count(1000, 1, 100_000).describe("Policies of one TLS report."),
   tls_details: count(10_000, 1, 1_000_000).describe("Failure details of one TLS report."),
@@ -158,10 +187,14 @@ const limits = z.strictObject({
   comment: size("16K", 64).describe("One comment or extension; longer ones are cut."),
   sample_headers: size("64K", 0).describe("Kept header bytes of a failure sample."),
   sample_body: size("0", 0).describe("Kept body bytes of a failure sample; 0 keeps none."),
-  read_timeout: duration("10s", 100).describe("Reading one mail; then it is set aside."),
-  ingest_memory: size("256M", 33_554_432).describe("JavaScript heap of the ingest process."),
+  read_timeout: duration("10s", 100).describe(
+    "Longest time to parse one mail; then it is kept raw as failed.",
+  ),
+  ingest_memory: size("256M", 33_554_432)
+    .describe("JavaScript heap of the ingest process.")
+    .register(NEEDS_RESTART, { why: "it is an argument of the ingest process" }),
   spool_threshold: size("256K", 4096).describe(
-    "Larger mails are stored raw and acknowledged before they are read; so are smaller ones when many come at once.",
+    "Larger mails are stored raw and acknowledged before they are parsed; so are smaller ones under load.",
   ),
 });
 
@@ -199,38 +232,36 @@ const receive = z.strictObject({
   verify: z
     .boolean()
     .default(true)
-    .describe(
-      "Verify the mails that carry reports (SPF, DKIM, alignment); this asks DNS. Imported files are not verified.",
-    ),
+    .describe("Verify report mail (SPF, DKIM, alignment); this asks DNS. Imported files are not verified."),
   require_auth: requireAuth.describe(
-    'Mails that do not authenticate: "off" takes them as they are, "flag" shows it, "reject" answers 550 5.7.1 and keeps the mail for inspection only. One word, or by kind: { dmarc = "reject", tls = "flag", failure = "flag", arf = "flag", dsn = "off" }.',
+    'Report mail that does not authenticate: "off" ignores it, "flag" shows it, "reject" answers 550 5.7.1 and keeps the mail for inspection only. One word, or by kind: { dmarc = "reject", tls = "flag", failure = "flag", arf = "flag", dsn = "off" }.',
   ),
   count_unverified: z
     .array(z.enum(REPORT_KINDS))
     .max(5)
     .default(["dmarc", "failure", "arf", "dsn"])
     .describe(
-      "Kinds whose flagged reports enter the figures all the same. TLS reports without a DKIM signature of the reporting domain must be ignored (RFC 8460 3).",
+      "Kinds of which unauthenticated reports count in the figures too. TLS reports without a DKIM signature of the reporting domain must be ignored (RFC 8460 3).",
     ),
   authserv_ids: z
     .array(z.string().regex(/^[^\s;="()<>]{1,253}$/, "not an authserv-id"))
     .max(100)
     .default([])
     .describe(
-      "Front servers whose Authentication-Results (RFC 8601) are believed, by their authserv-id. They must remove such fields that come from outside.",
+      "authserv-ids of trusted upstream MTAs, of which the Authentication-Results (RFC 8601) are used. These MTAs must remove such fields from mail of others (RFC 8601 5). The fields are trusted only from the clients in authserv_peers.",
     ),
   authserv_peers: z
     .array(network)
     .max(1000)
     .default([])
     .describe(
-      "Addresses and networks that these trusted upstream MTAs connect from, beside LMTP and the local networks (loopback, private).",
+      "Addresses and networks that these MTAs connect from, over SMTP and LMTP alike; no other is trusted, not even a loopback or private one. Clients of a Unix socket need no entry: the permissions of the socket say who they are.",
     ),
 });
 
 const retention = z.strictObject({
-  raw: duration("30d").describe("Raw mails whose reports were read."),
-  failed: duration("90d").describe("Raw mails that could not be read."),
+  raw: duration("30d").describe("Raw mails of which the reports were parsed."),
+  failed: duration("90d").describe("Raw mails that could not be parsed."),
   records: duration("400d").describe("Records of reports; day sums stay for ever."),
   feedback: duration("30d").describe("Failure and abuse reports and delivery status notifications."),
 });
@@ -305,13 +336,14 @@ const dkim = z.strictObject({
   generate: z
     .enum(["no", "rsa", "ed25519"])
     .default("no")
-    .describe("Make the key file at the first start and print the DNS record."),
+    .describe("Generate a missing key file, and log the DNS record to publish."),
 });
 
 const deliver = z.strictObject({
   relay: z
     .string()
     .regex(/^(\[[0-9a-fA-F:.]+\]|[^[\]:/\s]+)(:\d{1,5})?$/, 'not "host" or "host:port"')
+    .refine(hasPort, NO_PORT)
     .optional()
     .describe("Hand all mail to this server; default: deliver to the MX hosts ourselves."),
   relay_tls: z
@@ -322,8 +354,8 @@ const deliver = z.strictObject({
   relay_password_file: z.string().min(1).optional().describe("File with the relay's password."),
   port: count(25, 1, 65_535).describe("Port of MX hosts."),
   hostname: domainName.optional().describe("Name in EHLO; default: hostname."),
-  concurrency: count(10, 1, 1000).describe("Attempts at once."),
-  concurrency_per_host: count(2, 1, 100).describe("Connections at once to one host."),
+  concurrency: count(10, 1, 1000).describe("Concurrent attempts."),
+  concurrency_per_host: count(2, 1, 100).describe("Concurrent connections to one host."),
   retry: z
     .array(z.string())
     .min(1)
@@ -361,18 +393,20 @@ const deliver = z.strictObject({
 
 const dns = z.strictObject({
   servers: z
-    .array(z.string().min(1).max(64))
+    .array(nameServer)
     .max(8)
     .default([])
     .describe('Resolvers as "address" or "address:port"; default: those of the system.'),
-  timeout: duration("2s", 50).describe("Wait for one answer."),
-  tries: count(2, 1, 10).describe("Tries a server."),
+  timeout: duration("2s", 50).describe("Longest wait for one answer."),
+  tries: count(2, 1, 10).describe("Tries per server."),
   zone_file: z
     .string()
     .min(1)
     .optional()
-    .describe("Local records that win over DNS, one 'name type data' a line (TXT, MX, A, AAAA, CNAME)."),
-  zone_only: z.boolean().default(false).describe("Ask nobody else than the zone file."),
+    .describe(
+      "Local records that replace those of DNS, one 'name type data' per line (TXT, MX, A, AAAA, CNAME, PTR).",
+    ),
+  zone_only: z.boolean().default(false).describe("Answer from the zone file only; ask no name server."),
 });
 
 const control = z.strictObject({
@@ -400,25 +434,40 @@ export const configSchema = z.strictObject({
     .string()
     .min(1)
     .default("./var")
-    .describe("Databases, keys and sockets, relative to this file."),
-  allow_root: z.boolean().default(false).describe("Run as root (containers); normally refused."),
+    .describe("Databases, keys and sockets, relative to this file.")
+    .register(NEEDS_RESTART, { why: "the databases are opened at start" }),
+  allow_root: z
+    .boolean()
+    .default(false)
+    .describe("Run as root (containers); normally refused.")
+    .register(NEEDS_RESTART, { why: "it is checked at start" }),
   log: log.prefault({}).describe("Where and how much is logged."),
-  smtp: smtp.prefault({}).describe("The server that takes report mail."),
+  smtp: smtp.prefault({}).describe("The SMTP server for report mail."),
   lmtp: lmtp.prefault({}).describe("The same over LMTP, behind a trusted upstream MTA."),
   recipient: z
     .array(recipient)
     .max(10_000)
     .default([])
-    .describe("Addresses that take report mail; all others get 550 5.1.1."),
-  receive: receive.prefault({}).describe("Which reports are ours, and which are believed."),
-  limits: limits.prefault({}).describe("Bounds on what one mail may cost."),
-  retention: retention.prefault({}).describe("How long things are kept."),
+    .describe("Addresses of report mail; all others get 550 5.1.1."),
+  receive: receive
+    .prefault({})
+    .describe("Which reports are about our domains, and how report mail is authenticated."),
+  limits: limits.prefault({}).describe("Limits of the work and memory for one mail."),
+  retention: retention.prefault({}).describe("How long data is kept."),
   report: report.prefault({}).describe("The reports that we send."),
   dkim: z.array(dkim).max(4).default([]).describe("Keys that sign what we send."),
   deliver: deliver.prefault({}).describe("How reports are delivered."),
   dns: dns.prefault({}).describe("Name resolution."),
-  control: control.prefault({}).describe("The socket of mailreportctl."),
-  feed: z.array(feed).max(32).default([]).describe("Where evaluations and TLS sessions come in."),
+  control: control
+    .prefault({})
+    .describe("The socket of mailreportctl.")
+    .register(NEEDS_RESTART, { why: "the socket is opened at start" }),
+  feed: z
+    .array(feed)
+    .max(32)
+    .default([])
+    .describe("Sources of evaluations and TLS sessions.")
+    .register(NEEDS_RESTART, { why: "feed sockets are opened at start" }),
 });
 
 /** The configuration as written, with defaults. */

@@ -51,7 +51,7 @@ export interface StatusAnswer {
   /** Accepted mails that are not parsed yet; lists and figures do not contain their reports. */
   readonly unparsed: number;
   readonly subsystems: Readonly<
-    Record<Subsystem, { readonly state: "running" | "paused"; readonly detail: string }>
+    Record<Subsystem, { readonly state: "running" | "paused" | "waiting"; readonly detail: string }>
   >;
 }
 

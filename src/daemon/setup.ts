@@ -1,21 +1,26 @@
-/** What the daemon needs before anything runs: its folder, its signing keys, its resolver. */
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+/** What the daemon needs before anything runs: its directory, its files, its signing keys. */
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import type { Config } from "../config/schema.ts";
-import { cachingResolver } from "../dns/cache.ts";
-import type { Resolver } from "../dns/resolver.ts";
-import { systemResolver } from "../dns/system.ts";
-import { parseZone, zoneResolver } from "../dns/zone.ts";
 import { dkimRecord, generateSigningKey, loadSigningKey, type SigningKey } from "../format/mail/dkim-sign.ts";
-import type { Clock } from "../lib/clock.ts";
 import { errorText, MailreportError } from "../lib/errors.ts";
 import type { Log } from "../lib/log/log.ts";
 
-/** What to try next, when nobody wrote a configuration. */
+/** What to try next, shown when there is no configuration file. */
 export const TRY_OUT_HINTS: readonly string[] = [
   "this is a try-out: nothing leaves this machine; state is under ./var",
-  "hand it reports:   npx mailreportctl import contrib/tour/reports",
-  "or by mail:        127.0.0.1:2525, to dmarc@example.org",
-  "ask:               npx mailreportctl show domains",
+  "import reports:    npx mailreportctl import contrib/tour/reports",
+  "or send mail:      127.0.0.1:2525, to dmarc@example.org",
+  "look at them:      npx mailreportctl show domains",
   "feed evaluations:  node contrib/tour/evaluations.js | npx mailreportctl feed -",
   "all commands:      npx mailreportctl help",
 ];
@@ -29,41 +34,45 @@ export function makeStateDirectory(path: string): void {
   }
 }
 
-/** The keys that sign what we send; one that may be generated and is not there is, and the log says what to publish. */
-export function loadSigningKeys({ dkim }: Config, log: Log): SigningKey[] {
-  return dkim.map(({ domain, selector, key_file, generate }) => {
-    const made = !existsSync(key_file) && generate !== "no";
-    if (made) {
-      writeFileSync(key_file, generateSigningKey(generate), { mode: 0o600 });
-      chmodSync(key_file, 0o600);
-    }
+/**
+ * Opens a file for writing, made when it is missing, and closes it: SQLite does not say why it cannot open one.
+ * Errors: those of the system call.
+ */
+export function ensureWritable(path: string): void {
+  closeSync(openSync(path, "a", 0o640));
+}
+
+/**
+ * The keys that sign our mail. A missing key is generated where that is configured, and the record to publish is logged.
+ * @param missing what to do about such a key: `generate` it, or `skip` it (a dry run)
+ * Errors: `dkim.key_unusable`; those of the system call that failed.
+ */
+export function loadSigningKeys({ dkim }: Config, log: Log, missing: "generate" | "skip"): SigningKey[] {
+  return dkim.flatMap(({ domain, selector, key_file, generate }) => {
+    const make = !existsSync(key_file) && generate !== "no";
+    if (make && missing === "skip") return [];
+    if (make) writeKey(key_file, generateSigningKey(generate));
     const key = loadSigningKey(readFileSync(key_file, "utf8"), domain!, selector);
-    if (made) log.info("dkim.key_generated", { file: key_file, publish: dkimRecord(key) });
-    return key;
+    if (make) log.info("dkim.key_generated", { file: key_file, publish: dkimRecord(key) });
+    return [key];
   });
 }
 
-/** A resolver as configured: servers behind a cache, a zone file before them or in their place. Errors: `config.*`. */
-export function makeResolver({ dns }: Config, clock: Clock): Resolver {
-  const outside = dns.zone_only
-    ? undefined
-    : cachingResolver(
-        systemResolver({ servers: dns.servers, timeoutMs: dns.timeout, tries: dns.tries }),
-        clock,
-      );
-  if (dns.zone_file === undefined) return outside ?? zoneResolver([]);
-  let text: string;
+/** The whole file or none: a full disk must not leave an empty key. */
+function writeKey(file: string, pem: string): void {
+  const unfinished = `${file}.new`;
   try {
-    text = readFileSync(dns.zone_file, "utf8");
-  } catch (cause) {
-    throw new MailreportError("config.unreadable", {
-      detail: `${dns.zone_file}: ${errorText(cause)}`,
-      cause,
-    });
-  }
-  try {
-    return zoneResolver(parseZone(text, dns.zone_file), outside);
-  } catch (cause) {
-    throw new MailreportError("config.invalid", { detail: errorText(cause), cause });
+    rmSync(unfinished, { force: true });
+    const descriptor = openSync(unfinished, "wx", 0o600);
+    try {
+      writeFileSync(descriptor, pem);
+      fsyncSync(descriptor);
+    } finally {
+      closeSync(descriptor);
+    }
+    renameSync(unfinished, file);
+  } catch (error) {
+    rmSync(unfinished, { force: true });
+    throw error;
   }
 }

@@ -1,30 +1,20 @@
-/** How the daemon is: its counters, and a line about each subsystem. */
+/** The state of the daemon: its counters, and a line about each subsystem. */
 import type { StatusAnswer } from "../control/services.ts";
-import type { Delivery } from "../deliver/runner.ts";
+import { errorText, MailreportError } from "../lib/errors.ts";
 import { SUBSYSTEMS, type Subsystem } from "../model/queue.ts";
-import type { MessageVerifier } from "../receive/auth/verify.ts";
-import type { IngestPort } from "../receive/port.ts";
-import type { SmtpListeners } from "../receive/smtp/server.ts";
 import type { ArchiveReader } from "../store/archive.ts";
 import type { QueueStore } from "../store/queue.ts";
+import type { Parts } from "./parts.ts";
 
-/** Whose counters are shown. */
-export interface DaemonParts {
-  readonly archive: ArchiveReader;
-  readonly queue: QueueStore;
-  readonly ingest: IngestPort;
-  readonly smtp: SmtpListeners;
-  readonly verifier: MessageVerifier;
-  readonly delivery: Delivery;
-}
-
-/** Counters that are shown from the start, before they were touched. */
-const KNOWN_COUNTERS = [
+/** Counters that are shown from the start, at 0. */
+const ARCHIVE_COUNTERS = [
   ...["dmarc", "tls", "failure", "arf", "dsn"].map((kind) => `archive.report.${kind}`),
   ...["mail", "unread", "unparsed", "record", "message", "message.pass", "tls.session", "tls.failure"].map(
     (name) => `archive.${name}`,
   ),
   ...["pass", "fail", "none", "temperror"].map((verdict) => `archive.auth.${verdict}`),
+];
+const QUEUE_COUNTERS = [
   ...["open", "held", "composed", "dropped", "tally"].map((name) => `outgoing.${name}`),
   ...[
     "envelope.pending",
@@ -37,34 +27,63 @@ const KNOWN_COUNTERS = [
   ].map((name) => `queue.${name}`),
 ];
 
-/** All counters, by name. */
-export async function statsOf(parts: DaemonParts): Promise<Record<string, number>> {
+const zeros = (names: readonly string[]): Record<string, number> =>
+  Object.fromEntries(names.map((name) => [name, 0]));
+
+/** The counters of the archive; none while it cannot be asked, so that the others can still be seen. */
+async function archiveStats(archive: ArchiveReader): Promise<Record<string, number>> {
+  try {
+    return { ...zeros(ARCHIVE_COUNTERS), ...(await archive.stats()) };
+  } catch (error) {
+    if (error instanceof MailreportError && error.temporary) return {};
+    throw error;
+  }
+}
+
+/** All counters, by name. Those of an archive that cannot be asked now are left out. */
+export async function statsOf(parts: Parts): Promise<Record<string, number>> {
   return {
-    ...Object.fromEntries(KNOWN_COUNTERS.map((name) => [name, 0])),
-    ...(await parts.archive.stats()),
-    ...parts.queue.stats(),
-    ...parts.ingest.stats(),
-    ...parts.smtp.stats(),
-    ...parts.verifier.stats(),
-    ...parts.delivery.stats(),
+    ...(await archiveStats(parts.need("archive"))),
+    ...zeros(QUEUE_COUNTERS),
+    ...parts.need("queue").stats(),
+    ...parts.need("ingest").stats(),
+    ...parts.need("smtp").stats(),
+    ...parts.need("verifier").stats(),
+    ...parts.need("delivery").stats(),
   };
+}
+
+/** All subsystems of a daemon that has not started yet: they wait for a problem to pass. */
+export function waitingSubsystems(problem: MailreportError | null): StatusAnswer["subsystems"] {
+  const detail = problem ? `the start waits: ${errorText(problem)}` : "starting";
+  return Object.fromEntries(
+    SUBSYSTEMS.map((name) => [name, { state: "waiting", detail }]),
+  ) as StatusAnswer["subsystems"];
+}
+
+/** When the next report is due. The store may be unable to tell. */
+function dueText(queue: QueueStore): string {
+  try {
+    const due = queue.nextOutgoingDue();
+    if (due === undefined) return "no outgoing report is open";
+    return `next report due ${new Date(due * 1000).toISOString()}`;
+  } catch (error) {
+    return `cannot tell when a report is due: ${errorText(error)}`;
+  }
 }
 
 /** What each subsystem does now. */
 export function subsystemsOf(
-  { queue, ingest, smtp, delivery }: DaemonParts,
+  parts: Parts,
   isPaused: (subsystem: Subsystem) => boolean,
 ): StatusAnswer["subsystems"] {
-  const stats = { ...smtp.stats(), ...delivery.stats() };
-  const due = queue.nextOutgoingDue();
+  const [queue, ingest, smtp] = [parts.need("queue"), parts.need("ingest"), parts.need("smtp")];
+  const stats = { ...smtp.stats(), ...parts.need("delivery").stats() };
   const details: Readonly<Record<Subsystem, string>> = {
     smtp: `${stats["smtp.session.now"]} sessions, ${smtp.listening.map((l) => l.address).join(" ")}`,
-    mda: `${ingest.waiting.mails} mails wait for their answer, ${ingest.unparsed} are stored and not read yet`,
+    mda: `${ingest.waiting.mails} mails wait for their reply, ${ingest.unparsed} are stored and not parsed yet`,
     mta: `${stats["mta.session.now"]} in flight`,
-    scheduler:
-      due === undefined
-        ? "no outgoing report is open"
-        : `next report due ${new Date(due * 1000).toISOString()}`,
+    scheduler: dueText(queue),
   };
   return Object.fromEntries(
     SUBSYSTEMS.map((name) => [name, { state: isPaused(name) ? "paused" : "running", detail: details[name] }]),

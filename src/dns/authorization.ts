@@ -1,4 +1,4 @@
-/** Whether an outside destination has agreed to take a domain's DMARC reports (RFC 9990 4). */
+/** Checks whether an external destination has agreed to receive the DMARC reports of a domain (RFC 9990 4). */
 import { organizationalDomain } from "./policy.ts";
 import type { Resolver } from "./resolver.ts";
 import { type ReportUri, readUris } from "./uri.ts";

@@ -1,12 +1,12 @@
-/** A cache before a resolver: equal questions are asked once, and only so many at a time. */
+/** A cache in front of a resolver: equal questions are asked once, and the number of concurrent ones is limited. */
 import type { Clock } from "../lib/clock.ts";
 import type { DnsAnswer, Resolver } from "./resolver.ts";
 
-/** The platform does not tell TTLs; these are short enough for operators who change records. */
+/** The platform does not return TTLs; these are short enough for operators who change records. */
 const POSITIVE_MS = 300_000;
 const NEGATIVE_MS = 60_000;
 const ENTRIES = 10_000;
-const AT_ONCE = 200;
+const MAX_RUNNING = 200;
 
 interface Entry {
   readonly answer: Promise<DnsAnswer<unknown>>;
@@ -19,7 +19,7 @@ export function cachingResolver(next: Resolver, clock: Clock): Resolver {
   const waiting: (() => void)[] = [];
 
   async function limited<T>(work: () => Promise<T>): Promise<T> {
-    if (running >= AT_ONCE) await new Promise<void>((resolve) => waiting.push(resolve));
+    if (running >= MAX_RUNNING) await new Promise<void>((resolve) => waiting.push(resolve));
     running++;
     try {
       return await work();

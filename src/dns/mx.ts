@@ -1,4 +1,4 @@
-/** The hosts that take a domain's mail (RFC 5321 5.1, RFC 7505). */
+/** The mail hosts of a domain (RFC 5321 5.1, RFC 7505). */
 import { isSpecialAddress } from "../model/ip.ts";
 import type { Resolver } from "./resolver.ts";
 

@@ -1,8 +1,8 @@
-/** Name resolution as the rest of the daemon sees it: answers are values, and a failure says whether it may pass. */
+/** The interface of name resolution: answers are values, and a failure says whether it is temporary. */
 
 export type DnsFailure = {
   readonly ok: false;
-  /** nxdomain: no such name; nodata: the name has no such record; temporary: nobody can say now. */
+  /** nxdomain: no such name; nodata: the name has no such record; temporary: no answer now. */
   readonly code: "nxdomain" | "nodata" | "temporary";
   readonly detail: string;
 };

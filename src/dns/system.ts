@@ -9,7 +9,7 @@ export interface SystemResolverOptions {
   readonly tries: number;
 }
 
-/** A resolver with bounded waiting: the default of the platform gives up after 28 seconds. */
+/** A resolver with a short time limit: that of the platform is 28 seconds. */
 export function systemResolver({ servers, timeoutMs, tries }: SystemResolverOptions): Resolver {
   const resolver = new promises.Resolver({ timeout: timeoutMs, tries });
   if (servers.length > 0) resolver.setServers([...servers]);

@@ -13,7 +13,7 @@ export interface UriList {
   readonly refused: readonly { readonly uri: string; readonly why: string }[];
 }
 
-/** Reads the URIs of a record, in order, each address once. Unsupported and malformed ones are told apart, not used. */
+/** Parses the URIs of a record, in order, each address once. Unsupported and malformed ones are listed separately and not used. */
 export function readUris(uris: readonly string[], https: boolean): UriList {
   const usable: ReportUri[] = [];
   const refused: { uri: string; why: string }[] = [];
@@ -52,7 +52,7 @@ function readUri(text: string, https: boolean): ReportUri | string {
     if (host === undefined || url.username !== "" || url.password !== "") return "not a usable https address";
     return { scheme: "https", uri, host };
   } catch {
-    return "malformed"; // URL tells no more
+    return "malformed"; // the URL parser gives no reason
   }
 }
 

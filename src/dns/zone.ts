@@ -1,5 +1,5 @@
 /**
- * Names from a file: local records that win over DNS, and the data of tests. A line is `name type data`; `#` begins a
+ * Names from a file: local records that replace those of DNS, and the data of tests. A line is `name type data`; `#` begins a
  * comment. Types: TXT, MX, A, AAAA, CNAME, PTR; `name SERVFAIL` and `name NXDOMAIN` give these answers.
  */
 import { normalizeDomain } from "../model/domain-name.ts";
@@ -15,9 +15,9 @@ export interface ZoneRecord {
 }
 
 /** Longest chain of CNAMEs that is followed. */
-const LONGEST_CHAIN = 16;
+const MAX_CHAIN = 16;
 
-/** Reads the text of a zone file. Throws a TypeError that names the line. */
+/** Parses the text of a zone file. Throws a TypeError that names the line. */
 export function parseZone(text: string, file = "zone"): ZoneRecord[] {
   const records: ZoneRecord[] = [];
   for (const [i, line] of text.split("\n").entries()) {
@@ -49,7 +49,7 @@ export interface ZoneResolver extends Resolver {
   readonly asked: string[];
 }
 
-/** Answers from records; what they do not know goes to `next`, or is NXDOMAIN. */
+/** Answers from records; other names are asked of `next`, or are NXDOMAIN. */
 export function zoneResolver(records: readonly ZoneRecord[], next?: Resolver): ZoneResolver {
   const byName = new Map<string, ZoneRecord[]>();
   for (const record of records) {
@@ -81,7 +81,7 @@ export function zoneResolver(records: readonly ZoneRecord[], next?: Resolver): Z
   ): Promise<DnsAnswer<T>> {
     let name = normalizeDomain(question) ?? question.toLowerCase();
     asked.push(`${type} ${name}`);
-    for (let i = 0; i < LONGEST_CHAIN; i++) {
+    for (let i = 0; i < MAX_CHAIN; i++) {
       const found = find(name);
       if (!found) {
         if (next && i === 0) return forward(next);

@@ -9,10 +9,13 @@ export const ERROR_CODES = {
   // life
   "daemon.already_running": { exit: 69, http: 503, text: "another daemon uses this state directory" },
   "daemon.port_in_use": { exit: 69, http: 503, text: "an address to listen on is already in use" },
+  "daemon.cannot_listen": { exit: 69, http: 503, text: "an address cannot be listened on" },
   "daemon.no_permission": { exit: 77, http: 403, text: "not permitted by the operating system" },
   "daemon.state_unusable": { exit: 73, http: 503, text: "the state directory cannot be used" },
   "daemon.root_refused": { exit: 77, http: 403, text: "refusing to run as root" },
+  "daemon.starting": { exit: 75, http: 503, text: "the daemon is starting" },
   "daemon.stopping": { exit: 75, http: 503, text: "the daemon is stopping" },
+  "log.unwritable": { exit: 73, http: 503, text: "the log file cannot be opened" },
   "daemon.bug": { exit: 70, http: 500, text: "an unexpected error; this is a bug" },
   // storage
   "store.busy": { exit: 75, http: 503, text: "the database is locked by another process" },

@@ -1,4 +1,4 @@
-/** What the configuration asks of the mails that carry reports. */
+/** The policy of the configuration for report mail. */
 import type { Config } from "../config/schema.ts";
 import { REPORT_KINDS, type ReportKind } from "../model/report.ts";
 import { authFor, type MessageAuth, type ReceivePolicy } from "../store/archive.ts";
@@ -14,9 +14,9 @@ export function receivePolicy({ receive }: Config): ReceivePolicy {
 }
 
 /**
- * The verdict that a mail would be refused with, before its reports are known: a kind that its address takes asks for
- * authentication, and the mail has none for it. `temperror` means that it may have some later. Undefined: it is taken.
- * @param kinds kinds that the address takes; empty = any
+ * The verdict for which a mail would be refused, before its reports are known: a kind that its address accepts requires
+ * authentication, and the mail has none for it. `temperror`: it may have some later. Undefined: it is not refused.
+ * @param kinds kinds that the address accepts; empty = any
  */
 export function refusalBefore(
   { receive }: Config,

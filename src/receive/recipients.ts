@@ -1,4 +1,4 @@
-/** Which addresses take report mail, and which kinds of reports (RFC 5321 4.5.1: postmaster always). */
+/** Addresses that accept report mail, and their kinds of reports (RFC 5321 4.5.1: postmaster always). */
 import type { Config } from "../config/schema.ts";
 import { normalizeDomain } from "../model/domain-name.ts";
 import { REPORT_KINDS, type ReportKind } from "../model/report.ts";
@@ -8,7 +8,7 @@ type Rule = {
   readonly matches: (local: string, domain: string) => boolean;
 };
 
-/** Finds the kinds that an address takes; empty = any kind; undefined when it takes no mail. */
+/** Returns the kinds that an address accepts; empty = any kind; undefined when it accepts no mail. */
 export type RecipientTable = (address: string) => readonly ReportKind[] | undefined;
 
 /** Rules in the order of the configuration; the first that matches decides. */

@@ -286,7 +286,10 @@ describe("verifying", () => {
       verdict: "none",
       by: null,
     });
-    const front = carrier({ verify: false, authserv_ids: ["mx.example"] }, zone);
+    const front = carrier(
+      { verify: false, authserv_ids: ["mx.example"], authserv_peers: ["127.0.0.1"] },
+      zone,
+    );
     const told = (result: string) =>
       Buffer.concat([Buffer.from(`Authentication-Results: mx.example; ${result}\r\n`), report()]);
     const local = { remoteIp: "127.0.0.1" };
@@ -303,8 +306,8 @@ describe("verifying", () => {
     expect(zone.asked).toEqual([]);
   });
 
-  it("believes a trusted upstream MTA, and none but it", async () => {
-    const by = carrier({ authserv_ids: ["mx.example"], authserv_peers: ["192.0.2.200"] });
+  it("uses the results of a trusted upstream MTA, and of no other", async () => {
+    const by = carrier({ authserv_ids: ["mx.example"], authserv_peers: ["192.0.2.200", "10.0.0.1"] });
     const claim = Buffer.concat([
       Buffer.from(
         "Authentication-Results: mx.example; spf=pass smtp.mailfrom=b@google.example\r\nReceived: from x by mx.example; d\r\n",
@@ -317,7 +320,12 @@ describe("verifying", () => {
       by: "mx.example",
     });
     expect(await by(claim, { remoteIp: "192.0.2.200" })).toMatchObject({ verdict: "pass", by: "mx.example" });
-    expect(await by(claim, { remoteIp: "127.0.0.1", source: "lmtp" })).toMatchObject({ verdict: "pass" });
+    expect(await by(claim, { remoteIp: "10.0.0.1", source: "lmtp" })).toMatchObject({ verdict: "pass" });
+    expect(await by(claim, { remoteIp: null, source: "lmtp" })).toMatchObject({ verdict: "pass" });
+    for (const remoteIp of [BAD_IP, "127.0.0.1", "10.0.0.2", "::1"]) {
+      expect(await by(claim, { remoteIp }), remoteIp).toMatchObject({ by: "own" });
+      expect(await by(claim, { remoteIp, source: "lmtp" }), remoteIp).toMatchObject({ by: "own" });
+    }
     expect(await by(claim, { remoteIp: BAD_IP })).toMatchObject({ verdict: "fail", by: "own" });
     // signatures that it does not tell about are verified here
     const both = Buffer.concat([
@@ -403,7 +411,8 @@ describe("verifying", () => {
     const head = `${signature}From: a@google.example\r\n`;
     const size = 4 << 20;
     const bodies = [" \r\n", "\n", "\r\n", "x\ty\r\n", " ", "a  ", "\t\n", "=\r\n"];
-    const start = performance.now();
+    // of this process: what others do on the machine does not count
+    const start = process.cpuUsage();
     for (const piece of bodies) {
       const mail = Buffer.from(`${head}\r\n${piece.repeat(size / piece.length)}`, "latin1");
       expect((await carrier()(mail)).verdict, JSON.stringify(piece)).toBe("fail");
@@ -421,6 +430,6 @@ describe("verifying", () => {
       expect(found.verdict).toBe("fail");
       expect(found.detail).not.toBe("it could not be verified");
     }
-    expect(performance.now() - start).toBeLessThan(20_000);
+    expect(process.cpuUsage(start).user).toBeLessThan(30_000_000);
   });
 });

@@ -293,9 +293,9 @@ describe("reload", () => {
   it("keeps running sessions, and holds new ones to the new configuration", async () => {
     const { port, listeners, taken } = await openListeners({ smtp: { max_message_size: 1_000_000 } });
     const running = await inData(port);
-    listeners.reload(
+    listeners.prepare(
       listenerConfig({ smtp: { max_message_size: 2_000_000 } }, [{ address: "new@example.com" }]),
-    );
+    )();
     expect(await running.command("x: y\r\n\r\n.")).toMatch(/^250/);
     expect(await running.send("a@b.example", "new@example.com", MAIL)).toMatch(/^250/);
     const fresh = await SmtpClient.open(port);
@@ -307,7 +307,7 @@ describe("reload", () => {
   it("changes nothing when the certificate cannot be read", async () => {
     const { port, listeners } = await openListeners();
     const bad = { tls_certificate: "/nowhere/cert.pem", tls_key: "/nowhere/key.pem", max_recipients: 1 };
-    expect(() => listeners.reload(listenerConfig({ smtp: bad }))).toThrow(/ENOENT/);
+    expect(() => listeners.prepare(listenerConfig({ smtp: bad }))).toThrow(/ENOENT/);
     const client = await SmtpClient.open(port);
     expect(await client.command("EHLO x.example")).not.toMatch(/STARTTLS/);
     await client.command("MAIL FROM:<a@b.example>");

@@ -291,7 +291,7 @@ describe("the SMTP listener", () => {
       const proxies = { trusted_proxies: ["127.0.0.1"] };
       const { listeners, port, lmtpPort, taken } = await openListeners({ lmtp: ["127.0.0.1:0"] });
       const direct = await SmtpClient.open(port);
-      listeners.reload(listenerConfig({ smtp: proxies }));
+      listeners.prepare(listenerConfig({ smtp: proxies }))();
       const lmtp = new SmtpClient(connect(lmtpPort, "127.0.0.1"));
       lmtp.socket.write("PROXY TCP6 2001:db8::7 2001:db8::1 4711 24\r\n");
       expect(await lmtp.reply()).toMatch(/^220/);

@@ -1,9 +1,21 @@
 /** The life of the built daemon: start, signals, second daemon, mistakes in the configuration. */
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
+import { connect as connectTls } from "node:tls";
 import { afterEach, describe, expect, it } from "vitest";
+import { makeCertificate } from "../support/cert.ts";
 import { MAILREPORTCTL, MAILREPORTD, newStateFolder, TestDaemon } from "../support/daemon.ts";
 import { dmarcMail } from "../support/report-mail.js";
 import { SmtpClient, sendAll } from "../support/smtp-client.js";
@@ -13,6 +25,22 @@ const run = (program: string, args: string[], cwd: string) => {
   const ran = spawnSync(process.execPath, [program, ...args], { cwd, encoding: "utf8", timeout: 30_000 });
   return { code: ran.status, stdout: ran.stdout, stderr: ran.stderr };
 };
+
+/** The common name of the certificate that STARTTLS shows. */
+async function certificateOf(port: number): Promise<string> {
+  const socket = connect(port, "127.0.0.1");
+  const reply = () => new Promise<string>((resolve) => socket.once("data", (data) => resolve(String(data))));
+  await reply();
+  socket.write("EHLO x.example\r\n");
+  await reply();
+  socket.write("STARTTLS\r\n");
+  await reply();
+  const secured = connectTls({ socket, rejectUnauthorized: false });
+  await new Promise((resolve) => secured.once("secureConnect", resolve));
+  const { CN } = secured.getPeerCertificate().subject;
+  secured.destroy();
+  return String(CN);
+}
 
 describe("the daemon's life", () => {
   const daemons: TestDaemon[] = [];
@@ -126,6 +154,93 @@ describe("the daemon's life", () => {
     await until("the reload by signal", async () => (await rcpt("new@else.example")).startsWith("550"));
   });
 
+  it("a half-renewed certificate ended the daemon: reload keeps all of the old, then takes the whole pair", async () => {
+    const d = daemon();
+    const [old, renewed] = ["old.example", "new.example"].map((name) => makeCertificate(d.dir, name));
+    const [cert, key] = [join(d.dir, "server.crt"), join(d.dir, "server.key")];
+    const install = (from: string, to: string) => {
+      copyFileSync(from, `${to}.new`);
+      chmodSync(`${to}.new`, 0o600);
+      renameSync(`${to}.new`, to);
+    };
+    install(old!.cert, cert);
+    install(old!.key, key);
+    const text = readFileSync(d.configFile, "utf8");
+    const withTls = text.replace("[smtp]", `[smtp]\ntls_certificate = "${cert}"\ntls_key = "${key}"`);
+    writeFileSync(d.configFile, withTls);
+    await d.start();
+    const rcpt = async () => {
+      const client = await SmtpClient.open(d.smtpPort);
+      await client.command("MAIL FROM:<a@b.example>");
+      const reply = await client.command("RCPT TO:<new@else.example>");
+      await client.quit();
+      return reply;
+    };
+    expect(await certificateOf(d.smtpPort)).toBe("old.example");
+
+    install(renewed!.cert, cert);
+    writeFileSync(d.configFile, `${withTls}\n[[recipient]]\naddress = "new@else.example"\n`);
+    d.signal("SIGHUP");
+    await until("the reload to be refused", () => d.events("daemon.reload_refused").length === 1);
+    expect(String(d.events("daemon.reload_refused")[0]?.problems)).toContain(
+      "is not the key of the certificate",
+    );
+    const refused = d.ctl("reload");
+    expect(refused.code).toBe(78);
+    expect(refused.stderr).toContain(`${key} is not the key of the certificate in ${cert}`);
+    expect(await certificateOf(d.smtpPort)).toBe("old.example");
+    expect(await rcpt()).toMatch(/^550/);
+
+    writeFileSync(cert, "half a certificate");
+    expect(d.ctl("reload").code).toBe(78);
+    rmSync(cert);
+    expect(d.ctl("reload").code).toBe(78);
+    expect(await certificateOf(d.smtpPort)).toBe("old.example");
+
+    install(renewed!.cert, cert);
+    install(renewed!.key, key);
+    expect(d.ctl("reload")).toMatchObject({ code: 0, stderr: "" });
+    expect(await certificateOf(d.smtpPort)).toBe("new.example");
+    expect(await rcpt()).toMatch(/^250/);
+    expect(d.events("unit.failed")).toEqual([]);
+  });
+
+  it("logs its state on SIGUSR2 as an event of its own", async () => {
+    const d = await daemon().start();
+    d.signal("SIGUSR2");
+    await until("the status", () => d.events("daemon.status").length === 1);
+    expect(d.events("daemon.status")[0]).toMatchObject({
+      hostname: "rx.example.org",
+      smtp: expect.stringMatching(/^running: 0 sessions/),
+      scheduler: "running: no outgoing report is open",
+    });
+    expect(d.events("daemon.hint")).toEqual([]);
+  });
+
+  it("a log directory that went away ended the daemon on SIGUSR1: the old file is written on", async () => {
+    const d = daemon();
+    const logs = join(d.dir, "logs");
+    mkdirSync(logs);
+    const text = readFileSync(d.configFile, "utf8");
+    writeFileSync(d.configFile, text.replace("[smtp]", `[log]\nfile = "${logs}/log"\n[smtp]`));
+    await d.startQuiet();
+    const lines = (path: string) => readFileSync(path, "utf8").split("\n").filter(Boolean);
+    const logged = (path: string) => {
+      const before = lines(path).length;
+      d.signal("SIGUSR2");
+      return until("a line", () => lines(path).length > before);
+    };
+    renameSync(logs, `${logs}.old`);
+    d.signal("SIGUSR1");
+    await until("the failed reopening", async () => (await d.statsNow())["log.lost"] === 1);
+    await logged(`${logs}.old/log`);
+    mkdirSync(logs);
+    d.signal("SIGUSR1");
+    await until("the new file", () => existsSync(`${logs}/log`));
+    await logged(`${logs}/log`);
+    expect(await d.stop("SIGTERM")).toBe(0);
+  });
+
   it("leaves no debugger open, however early SIGUSR1 comes", async () => {
     const d = daemon();
     const starting = d.start();
@@ -166,7 +281,12 @@ describe("the daemon's life", () => {
     const replies: string[] = [];
     await sendAll(d.smtpPort, mails, 4, (_, reply) => replies.push(reply));
     expect(replies.filter((reply) => reply.startsWith("250"))).toHaveLength(1000);
-    expect(await d.statsNow()).toMatchObject({ "archive.report.dmarc": 1000, "log.lost": 0 });
+    await until(
+      "all mail to be parsed",
+      async () => (await d.statsNow())["archive.report.dmarc"] === 1000,
+      60_000,
+    );
+    expect(await d.statsNow()).toMatchObject({ "log.lost": 0 });
     expect(d.events("mail.accepted").length).toBeLessThan(1000);
     d.readLog(true);
     expect(await d.stop("SIGTERM")).toBe(0);

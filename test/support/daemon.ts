@@ -70,8 +70,8 @@ export class TestDaemon {
     return this.#child?.pid ?? 0;
   }
 
-  /** Starts and waits until everything listens. */
-  async start(args: readonly string[] = []): Promise<this> {
+  /** Starts and waits until everything listens, or for another event. */
+  async start(args: readonly string[] = [], event = "daemon.ready"): Promise<this> {
     const from = this.lines.length;
     const child = spawn(process.execPath, [MAILREPORTD, "-F", "-f", this.configFile, ...args], {
       cwd: this.dir,
@@ -89,12 +89,25 @@ export class TestDaemon {
       this.stderr += chunk.toString();
     });
     this.#ended = new Promise((resolve) => child.once("close", (code) => resolve(code)));
-    await until("the daemon to be ready", () => {
+    await until(`the daemon to log ${event}`, () => {
       if (child.exitCode !== null) {
         throw new Error(`the daemon ended with ${child.exitCode}: ${this.stderr}`);
       }
-      return this.lines.slice(from).some((line) => line.event === "daemon.ready");
+      return this.lines.slice(from).some((line) => line.event === event);
     });
+    return this;
+  }
+
+  /** Starts one that logs to a file, and waits until it answers. */
+  async startQuiet(): Promise<this> {
+    this.#child = spawn(process.execPath, [MAILREPORTD, "-F", "-f", this.configFile], {
+      cwd: this.dir,
+      env: this.#env,
+      stdio: "ignore",
+    });
+    const child = this.#child;
+    this.#ended = new Promise((resolve) => child.once("close", (code) => resolve(code)));
+    await until("the daemon to answer", async () => (await this.ctlAsync("ping")).code === 0);
     return this;
   }
 

@@ -1,7 +1,7 @@
 /** SMTP and LMTP listeners on real sockets, for component tests; the ingest process and the verifier are played. */
 import { type Config, configSchema } from "../../src/config/schema.ts";
 import { type Clock, systemClock } from "../../src/lib/clock.ts";
-import { silentLog } from "../../src/lib/log/log.ts";
+import { type Log, silentLog } from "../../src/lib/log/log.ts";
 import { NOT_VERIFIED } from "../../src/receive/auth/verify.ts";
 import type { IngestPort } from "../../src/receive/port.ts";
 import type { SessionFacts } from "../../src/receive/smtp/accept.ts";
@@ -30,6 +30,11 @@ export interface ListenerOptions {
   readonly auth?: Partial<MessageAuth>;
   readonly requireAuth?: unknown;
   readonly clock?: Clock;
+  readonly log?: Log;
+  /** In place of the played verifier. */
+  readonly verify?: () => Promise<MessageAuth>;
+  readonly isReturnPath?: (address: string) => boolean;
+  readonly onAccepted?: () => void;
 }
 
 const running: SmtpListeners[] = [];
@@ -64,13 +69,13 @@ export async function openListeners(options: ListenerOptions = {}) {
     config: listenerConfig(options),
     ingest,
     clock: options.clock ?? systemClock,
-    log: silentLog,
+    log: options.log ?? silentLog,
     verify: async (_raw, session) => {
       facts.push(session);
-      return { ...NOT_VERIFIED, ...options.auth };
+      return options.verify?.() ?? { ...NOT_VERIFIED, ...options.auth };
     },
-    isReturnPath: (address) => address.startsWith("noreply+"),
-    onAccepted: () => {},
+    isReturnPath: options.isReturnPath ?? ((address) => address.startsWith("noreply+")),
+    onAccepted: options.onAccepted ?? (() => {}),
   });
   running.push(listeners);
   const portOf = (protocol: string): number =>

@@ -214,22 +214,20 @@ describe("Authentication-Results", () => {
       ),
     ).toEqual(["mx.example", null, "fail", ["pass d.example", "fail e.example"]]);
   });
-  it("come from peers that can be the trusted upstream MTA", () => {
-    const peer = (remoteIp: string | null, source: "smtp" | "lmtp" = "smtp") =>
-      isTrustedUpstream({ remoteIp, source, helo: null, envelopeFrom: "" }, ["192.0.2.0/24", "2001:db8::25"]);
-    for (const ip of [
-      "127.0.0.1",
-      "::1",
-      "10.1.2.3",
-      "::ffff:192.168.1.1",
-      "192.0.2.77",
-      "2001:db8::25",
-      "fe80::1%eth0",
-    ])
-      expect(peer(ip), ip).toBe(true);
-    for (const ip of ["198.51.100.1", "2001:db8::26", "172.32.0.1", "nonsense"])
-      expect(peer(ip), ip).toBe(false);
-    expect(peer("198.51.100.1", "lmtp")).toBe(true);
+  it("were trusted from every private address: they are from listed addresses only, over SMTP and LMTP", () => {
+    const peers = ["192.0.2.0/24", "2001:db8::25", "127.0.0.1", "10.1.0.0/16"];
+    for (const source of ["smtp", "lmtp"] as const) {
+      const trusts = (remoteIp: string | null, list: readonly string[] = peers) =>
+        isTrustedUpstream({ remoteIp, source, helo: null, envelopeFrom: "" }, list);
+      for (const ip of ["192.0.2.77", "2001:db8::25", "127.0.0.1", "::ffff:10.1.2.3"])
+        expect(trusts(ip), ip).toBe(true);
+      for (const ip of ["198.51.100.1", "2001:db8::26", "10.2.0.1", "127.0.0.2", "::1", "nonsense"])
+        expect(trusts(ip), ip).toBe(false);
+      for (const ip of ["127.0.0.1", "::1", "10.1.2.3", "192.168.1.1", "fe80::1%eth0"])
+        expect(trusts(ip, []), ip).toBe(false);
+      // a Unix socket: its permissions decide
+      expect(trusts(null, [])).toBe(true);
+    }
   });
 });
 

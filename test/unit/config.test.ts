@@ -5,10 +5,13 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { exampleConfig } from "../../src/config/example.ts";
 import { findConfig } from "../../src/config/find.ts";
 import { formatProblem, loadConfig } from "../../src/config/load.ts";
-import { diffConfig } from "../../src/config/print.ts";
+import { diffConfig, inForce } from "../../src/config/reload.ts";
+import { allKeys, restartReason } from "../../src/config/shape.ts";
+import { checkMachine } from "../../src/daemon/check-machine.ts";
 import { ROOT } from "../support/build.ts";
+import { makeCertificate } from "../support/cert.ts";
 
-const environment = { hostname: "mx.example.org", directory: "/tmp", packageRoot: ROOT };
+const environment = { hostname: "mx.example.org", directory: "/tmp", packageRoot: ROOT, checkMachine };
 
 describe("the configuration", () => {
   let dir: string;
@@ -30,7 +33,13 @@ describe("the configuration", () => {
       const file = join(folder, "mailreportd.conf");
       const loaded = loadConfig(file, environment);
       expect(loaded.ok).toBe(false);
-      const told = loaded.ok ? [] : loaded.problems.map((p) => formatProblem(p).slice(file.length + 1));
+      const told = loaded.ok
+        ? []
+        : loaded.problems.map((p) =>
+            formatProblem(p)
+              .slice(file.length + 1)
+              .replaceAll(`${folder}/`, ""),
+          );
       const wanted = readFileSync(join(folder, "expect"), "utf8").trimEnd().split("\n");
       expect(told).toEqual(wanted);
     });
@@ -65,6 +74,91 @@ describe("the configuration", () => {
   it("cannot be changed once it is loaded", () => {
     const config = load("");
     expect(() => Object.assign(config.smtp, { max_recipients: 1 })).toThrow(TypeError);
+  });
+
+  describe("each key says whether a reload applies it", () => {
+    it("all keys are in the example, and those that need a restart say so", () => {
+      const example = exampleConfig();
+      const keys = allKeys();
+      expect(keys.length).toBeGreaterThan(100);
+      const restart = keys.filter((key) => restartReason(key) !== undefined);
+      expect(restart).toEqual([
+        "state_directory",
+        "allow_root",
+        "log.file",
+        "smtp.listen",
+        "lmtp.listen",
+        "limits.ingest_memory",
+        "control.socket",
+        "control.group",
+        "feed.name",
+        "feed.type",
+        "feed.socket",
+      ]);
+      // one sentence for each key, and one for the tables `control` and `feed` as a whole
+      const singles = restart.filter((key) => !/^(?:control|feed)\./.test(key)).length;
+      expect(example.replace(/\n# +/g, " ").match(/A change needs a restart\./g)).toHaveLength(singles + 2);
+    });
+
+    it("dns.zone_file was told as applied and was not: every key is in force after a reload, or stays as it was", () => {
+      const before = load("");
+      for (const path of allKeys()) {
+        const [table, key] = path.split(".");
+        const other = { changed: path };
+        const after = (key === undefined
+          ? { ...before, [table!]: other }
+          : table === "feed" || table === "recipient" || table === "dkim"
+            ? { ...before, [table]: [{ [key]: "x" }] }
+            : {
+                ...before,
+                [table!]: { ...before[table as "log"], [key]: other },
+              }) as unknown as typeof before;
+        const { applied, needsRestart } = diffConfig(before, after);
+        const reloaded = inForce(before, after);
+        const restart = restartReason(path) !== undefined;
+        expect([applied.length > 0, needsRestart.length > 0], path).toEqual([!restart, restart]);
+        expect(diffConfig(before, reloaded).applied.length > 0, path).toBe(!restart);
+        // a second reload says again what needs a restart
+        expect(diffConfig(reloaded, after).needsRestart.length > 0, path).toBe(restart);
+        expect(Object.isFrozen(reloaded)).toBe(true);
+      }
+    });
+  });
+
+  describe("a certificate and its key", () => {
+    const problems = (text: string) => {
+      const file = join(dir, "mailreportd.conf");
+      writeFileSync(file, text);
+      const loaded = loadConfig(file, environment);
+      return loaded.ok ? [] : loaded.problems.map((p) => formatProblem(p).slice(dir.length + 1));
+    };
+    const tls = (cert: string, key: string) => `[smtp]\ntls_certificate = "${cert}"\ntls_key = "${key}"\n`;
+
+    it("a half-renewed pair passed the check: it is told with both files", () => {
+      const [old, renewed] = ["old.example", "new.example"].map((name) => makeCertificate(dir, name));
+      expect(problems(tls(old!.cert, old!.key))).toEqual([]);
+      expect(problems(tls(renewed!.cert, old!.key))).toEqual([
+        `mailreportd.conf:3:1: smtp.tls_key: ${old!.key} is not the key of the certificate in ${renewed!.cert}`,
+      ]);
+      const half = join(dir, "half.crt");
+      writeFileSync(half, readFileSync(old!.cert, "utf8").slice(0, 300));
+      expect(problems(tls(half, old!.key))).toEqual([
+        `mailreportd.conf:2:1: smtp.tls_certificate: ${half}: not a PEM certificate`,
+      ]);
+      expect(problems(tls(dir, old!.key))[0]).toMatch(/smtp\.tls_certificate: .*is a directory$/);
+    });
+
+    it("a key that signs nothing passed the check: DKIM keys and the relay's password are loaded", () => {
+      const { key } = makeCertificate(dir, "ec.example"); // an EC key is none of RFC 6376 and RFC 8463
+      const empty = join(dir, "password");
+      writeFileSync(empty, "\n", { mode: 0o600 });
+      const dkim = `[[dkim]]\ndomain = "example.org"\nselector = "s"\nkey_file = "${key}"\n`;
+      const relay = `[deliver]\nrelay_user = "u"\nrelay_password_file = "${empty}"\n`;
+      expect(problems(dkim + relay)).toEqual([
+        `mailreportd.conf:4:1: dkim[0].key_file: ${key} cannot be used for signing: s: ec`,
+        `mailreportd.conf:7:1: deliver.relay_password_file: ${empty} is empty`,
+      ]);
+    });
   });
 
   it("knows what a reload applies and what needs a restart", () => {

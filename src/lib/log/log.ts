@@ -1,13 +1,15 @@
 /**
  * The catalogue of log events. Every line the daemon writes has one of these names as `event`, so that logs, the
- * manual and alerting agree. One `info` line per fate; `warn`: someone else is wrong; `error`: the operator must act.
+ * manual and alerting agree. `info`: one line per outcome; `warn`: an error of others; `error`: the operator must act.
  */
 export const LOG_EVENTS = {
   "daemon.starting": "the daemon starts (version, pid, configuration file, state directory)",
   "daemon.ready": "everything listens",
   "daemon.hint": "what to try next, in try-out mode",
-  "daemon.reloaded": "the configuration was read again and applied",
-  "daemon.reload_refused": "the new configuration has mistakes; the old one stays",
+  "daemon.status": "the state of each subsystem, asked for by SIGUSR2",
+  "daemon.reloaded": "the configuration was loaded again and applied",
+  "daemon.reload_refused":
+    "the new configuration cannot be used (problems); the old one stays in force as a whole",
   "daemon.stopping": "the daemon drains and stops",
   "daemon.stopped": "the daemon has stopped",
   "daemon.bug": "an unexpected error ends the daemon",
@@ -16,21 +18,22 @@ export const LOG_EVENTS = {
   "smtp.listening": "an SMTP or LMTP listener is open",
   "smtp.refused": "a connection or command was refused (address, reason)",
   "smtp.error": "a session ended by an error of the peer or network",
-  "mail.accepted": "a mail got its 250: committed, with its outcome, or `spooled` when it is read later",
-  "mail.parsed": "a mail that had been stored before was read (outcome, reason)",
+  "mail.accepted": "a mail got its 250: committed, with its outcome, or `spooled` when it is parsed later",
+  "mail.parsed": "a mail that had been stored before was parsed (outcome, reason)",
   "mail.refused": "a mail was refused in the dialog (reply, reason)",
-  "mail.unverifiable": "verifying a mail met an error of ours; it counts as not authenticated",
-  "mail.deferred": "a mail got a 4xx reply because of us (reason)",
-  "report.stored": "a report was read and stored",
-  "report.duplicate": "a report was already there",
-  "report.invalid": "a mail or a part of it holds an unusable report (reason)",
+  "mail.unverifiable":
+    "the authentication of a mail failed by an error of ours (the stack); its verdict is temperror",
+  "mail.deferred": "a mail got a 4xx reply by a fault of ours (code, error)",
+  "report.stored": "a report was parsed and stored",
+  "report.duplicate": "a report was stored before",
+  "report.invalid": "a mail or a part of it contains an unusable report (reason)",
   "ingest.started": "the ingest process runs",
   "ingest.died": "the ingest process ended unexpectedly and is started again",
   "ingest.quarantined": "a mail killed or hung the ingest process and is kept raw",
   "feed.batch": "evaluations or sessions were counted",
   "feed.rejected": "a line of a feed was rejected (line, reason)",
   "feed.listening": "a feed socket is open",
-  "outgoing.opened": "an outgoing report began",
+  "outgoing.opened": "an outgoing report was opened",
   "outgoing.composed": "an outgoing report became a message",
   "outgoing.dropped": "an outgoing report will not be sent (reason)",
   "outgoing.deferred": "an outgoing report waits (DNS, reason, next try)",
@@ -48,7 +51,8 @@ export const LOG_EVENTS = {
   "dkim.key_generated": "a DKIM key was generated; the DNS record to publish",
   "retention.done": "old data was deleted",
   "store.opened": "a database is open (path, synchronous, schema)",
-  "store.problem": "a database operation failed",
+  "store.problem": "a database operation failed, or the start waits for one (code, error)",
+  "store.available": "the databases can be used after a start that had to wait",
 } as const;
 
 export type LogEvent = keyof typeof LOG_EVENTS;
@@ -65,7 +69,7 @@ export interface Log {
   child(fields: LogFields): Log;
 }
 
-/** Swallows everything; for tests and pure tools. */
+/** Discards everything; for tests and tools without a log. */
 export const silentLog: Log = {
   debug() {},
   info() {},

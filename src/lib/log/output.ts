@@ -1,12 +1,13 @@
-/** Where the lines of the log go: a file or terminal, written at once; or a pipe or socket, for whose reader nobody waits. */
+/** Destinations of the log: a file or terminal, written synchronously; a pipe or socket, of which the reader never delays us. */
 import { fstatSync } from "node:fs";
 import { Socket } from "node:net";
 import { pino } from "pino";
+import { errorText, MailreportError } from "../errors.ts";
 
 export interface LogOutput {
   /** Whole lines. */
   write(lines: string): void;
-  /** Opens the file anew, after it was moved away. */
+  /** Opens the file again, after it was renamed. When that fails, lines go to the old file, and one is counted as lost. */
   reopen(): void;
   /** Resolves when all is written, or after `limitMs`. */
   drained(limitMs: number): Promise<void>;
@@ -14,10 +15,13 @@ export interface LogOutput {
 
 export type LogTarget = { readonly file: string } | { readonly descriptor: number };
 
-/** Bytes that wait for the reader of a pipe; what comes on top is lost. */
-const MOST_WAITING = 4 << 20;
+/** Most bytes that wait for the reader of a pipe; further lines are lost. */
+const MAX_WAITING = 4 << 20;
 
-/** @param onLost told how many lines could not be written (full disk, closed pipe, reader that does not read) */
+/**
+ * @param onLost called with the number of lines that could not be written (full disk, closed pipe, a reader that stands still)
+ * Errors: `log.unwritable` when the file cannot be opened.
+ */
 export function openLogOutput(target: LogTarget, onLost: (lines: number) => void): LogOutput {
   return "descriptor" in target && isPipe(target.descriptor)
     ? pipeOutput(target.descriptor, onLost)
@@ -29,29 +33,44 @@ function isPipe(descriptor: number): boolean {
   return stat.isFIFO() || stat.isSocket();
 }
 
+function openFile(target: LogTarget, onLost: (lines: number) => void) {
+  try {
+    const where =
+      "file" in target ? { dest: target.file, append: true, mkdir: false } : { fd: target.descriptor };
+    const destination = pino.destination({ ...where, sync: true });
+    destination.on("error", () => onLost(1));
+    return destination;
+  } catch (cause) {
+    throw new MailreportError("log.unwritable", { detail: errorText(cause), cause });
+  }
+}
+
 function fileOutput(target: LogTarget, onLost: (lines: number) => void): LogOutput {
-  const destination = pino.destination({
-    ...("file" in target ? { dest: target.file, append: true, mkdir: false } : { fd: target.descriptor }),
-    sync: true,
-  });
-  destination.on("error", () => onLost(1));
+  let destination = openFile(target, onLost);
   return {
     write(lines) {
       try {
         destination.write(lines);
       } catch {
-        onLost(count(lines)); // nothing else can be told where the log itself fails
+        onLost(count(lines)); // there is no other place to report it
       }
     },
     reopen() {
-      if ("file" in target) destination.reopen();
+      if (!("file" in target)) return;
+      try {
+        const old = destination;
+        destination = openFile(target, onLost);
+        old.end();
+      } catch {
+        onLost(1);
+      }
     },
     async drained() {},
   };
 }
 
 /**
- * What the kernel takes is written in the call itself; the rest waits in memory, so that a reader that stands still
+ * What fits into the pipe is written in the call itself; the rest waits in memory, so that a reader that stands still
  * never stops the daemon, as a blocking write would.
  */
 function pipeOutput(descriptor: number, onLost: (lines: number) => void): LogOutput {
@@ -65,10 +84,10 @@ function pipeOutput(descriptor: number, onLost: (lines: number) => void): LogOut
     if (error || socket.writableLength === 0) wake();
   };
   socket.unref();
-  socket.on("error", () => {}); // told to each write
+  socket.on("error", () => {}); // each write reports it
   return {
     write(lines) {
-      if (socket.destroyed || socket.writableLength + lines.length > MOST_WAITING) onLost(count(lines));
+      if (socket.destroyed || socket.writableLength + lines.length > MAX_WAITING) onLost(count(lines));
       else socket.write(lines, written);
     },
     reopen() {},

@@ -21,13 +21,13 @@ export interface LogOptions {
 export interface LogSink {
   readonly log: Log;
   setLevel(level: LogLevel): void;
-  /** Opens the file anew, after it was moved away. */
+  /** Opens the file again, after it was renamed. */
   reopen(): void;
-  /** Writes what is gathered: before the process ends. */
+  /** Writes the lines that are buffered: before the process ends. */
   flush(): void;
-  /** The same, and waits until whoever reads a pipe has taken all, at most `limitMs`. */
+  /** The same, and waits until the reader of a pipe has taken all, at most `limitMs`. */
   drained(limitMs: number): Promise<void>;
-  /** Lines that could not be written (full disk, closed pipe, reader that does not read). */
+  /** Lines that could not be written (full disk, closed pipe, a reader that stands still). */
   readonly lost: () => number;
 }
 
@@ -67,12 +67,12 @@ function human(line: string, colour: boolean): string {
   return colour && COLOUR[level] ? `${COLOUR[level]}${text}\u001b[0m\n` : `${text}\n`;
 }
 
-/** Lines that are gathered, characters. */
-const MOST_GATHERED = 16_384;
+/** Characters of buffered lines. */
+const MAX_BUFFERED = 16_384;
 
 /**
  * Opens the log. The lines of one turn of the event loop are written together at its end; errors at once. A full disk, a
- * closed pipe or a reader that does not read loses lines, never the daemon.
+ * closed pipe or a reader that stands still loses lines; the daemon goes on. Errors: `log.unwritable`.
  */
 export function openLog(options: LogOptions): LogSink {
   let lost = 0;
@@ -80,19 +80,19 @@ export function openLog(options: LogOptions): LogSink {
   const output = openLogOutput(file === undefined ? { descriptor } : { file }, (lines) => {
     lost += lines;
   });
-  let gathered = "";
+  let buffered = "";
   let waiting = false;
   const flush = (): void => {
     waiting = false;
-    if (gathered === "") return;
-    output.write(gathered);
-    gathered = "";
+    if (buffered === "") return;
+    output.write(buffered);
+    buffered = "";
   };
   const write = (line: string): void => {
     const level = /"level":"(\w+)"/.exec(line)?.[1] as LogLevel;
     const text = options.form === "human" ? human(line, options.colour) : line;
-    gathered += options.journal ? SYSLOG[level] + text : text;
-    if (level === "error" || gathered.length > MOST_GATHERED) flush();
+    buffered += options.journal ? SYSLOG[level] + text : text;
+    if (level === "error" || buffered.length > MAX_BUFFERED) flush();
     else if (!waiting) {
       waiting = true;
       setImmediate(flush);
@@ -107,7 +107,7 @@ export function openLog(options: LogOptions): LogSink {
     },
     { write },
   );
-  // Children keep a level of their own in pino; they are few (one a subsystem) and live as long as the daemon.
+  // Children have a level of their own in pino; they are few (one per subsystem) and exist as long as the daemon.
   const loggers = [logger as pino.Logger];
   const wrap = (of: pino.Logger): Log => {
     const at =

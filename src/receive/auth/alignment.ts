@@ -7,10 +7,10 @@ import type { DkimEvidence, Evidence } from "./evidence.ts";
 
 const LONGEST_DETAIL = 500;
 
-/** Whether a domain stands for the author domain; `unknown` while DNS cannot tell. */
+/** Whether a domain is aligned with the author domain; `unknown` when DNS gives no answer now. */
 export type Alignment = "yes" | "no" | "unknown";
 
-/** Tells alignment with one author domain. */
+/** Returns a function that checks alignment with one author domain. */
 export function aligner(
   resolver: Resolver,
   author: string,
@@ -39,7 +39,7 @@ interface Identifier {
 
 const hasPassed = (list: readonly Identifier[]): boolean =>
   list.some((i) => i.result === "pass" && i.aligned === "yes");
-/** It might have passed, had DNS answered. */
+/** It might have passed if DNS had answered. */
 const isOpen = (list: readonly Identifier[]): boolean =>
   list.some(
     (i) =>
@@ -49,7 +49,7 @@ const isOpen = (list: readonly Identifier[]): boolean =>
 /**
  * The verdict on a mail of this author domain. Pass: SPF or DKIM passed for an aligned domain (as DMARC asks). Fail:
  * there is a DMARC record or something was checked, and nothing aligned passed. None: nothing to check.
- * Temperror: DNS could not tell now; never in place of a pass, and never a fail.
+ * Temperror: DNS gave no answer now; it never replaces a pass, and is never a fail.
  */
 export async function verdictOn(
   resolver: Resolver,

@@ -1,4 +1,4 @@
-/** Authentication-Results of trusted upstream MTAs (RFC 8601): which fields to believe, and what they say. */
+/** Authentication-Results of trusted upstream MTAs (RFC 8601): which fields are trusted, and their results. */
 import type { Field } from "../../format/mail/mime/headers.ts";
 import { isWithin, normalizeDomain } from "../../model/domain-name.ts";
 import { domainOf } from "./author.ts";
@@ -23,7 +23,7 @@ export interface AuthResults {
   readonly results: readonly AuthResult[];
 }
 
-/** Reads one field; undefined when it is none or in another version (RFC 8601 2.2). Linear in its length. */
+/** Parses one field; undefined when it is malformed or of another version (RFC 8601 2.2). Linear in its length. */
 export function parseAuthResults(value: string): AuthResults | undefined {
   if (value.length > LONGEST) return undefined;
   const parts = clauses(value);
@@ -89,12 +89,12 @@ function clauses(value: string): string[][] {
   return parts;
 }
 
-/** A run of blanks before `=`: the word goes on. Looks at the next two characters only, so that it stays linear. */
+/** A run of blanks before `=`: the word continues. Looks at the next two characters only, so that it stays linear. */
 function nextIsGlue(value: string, at: number): boolean {
   return value[at + 1] === "=" || (value[at + 1] === " " && value[at + 2] === "=");
 }
 
-/** What the trusted upstream MTA found, and its id. */
+/** The results of a trusted upstream MTA, and its id. */
 export interface TrustedResults {
   readonly by: string;
   readonly spf: SpfEvidence | null;
@@ -104,9 +104,9 @@ export interface TrustedResults {
 }
 
 /**
- * The results to believe: of the fields that name a trusted id and were added by the server that gave us the mail.
- * That server wrote the topmost Received field; its results stand above or right below that. Fields below a Received
- * field of somebody else were there before, and anybody may have written them. Of several places the topmost counts.
+ * The trusted results: those of fields with a trusted id that the client, a trusted server, has added. It wrote the
+ * topmost Received field; its results are above or directly below that. Fields below a Received field of another server
+ * were there before, and anybody may have written them. Of several places the topmost counts.
  */
 export function trustedResults(
   fields: readonly Field[],
@@ -173,7 +173,7 @@ function domainIn(value: string | undefined): string | null {
 
 function spfOf(results: readonly AuthResult[]): SpfEvidence | null {
   const spf = results.filter((r) => r.method === "spf" && r.result in WORDS);
-  // a server may tell both identities; DMARC asks for MAIL FROM
+  // a server may give results of both identities; DMARC needs that of MAIL FROM
   const best = spf.find((r) => r.properties.has("smtp.mailfrom")) ?? spf[0];
   if (!best) return null;
   const { properties, result } = best;

@@ -1,20 +1,21 @@
 /**
- * The form of a mail before its signatures are verified. The verifier reads the header in its own way and spends time
- * and memory on odd bodies: what both sides could read differently, or what would cost too much, is not verified.
+ * The DKIM pre-check: the form of a mail before its signatures are verified. The verifier has a header parser of its own
+ * and spends time and memory on unusual bodies: a mail that both parsers could understand differently, or that would
+ * cost too much, is not verified.
  */
 import { type Field, lineEnd } from "../../format/mail/mime/headers.ts";
 
-/** Signatures that are looked at; large reporters send one or two. */
-const MOST_SIGNATURES = 8;
+/** Signatures that are verified; large reporters send one or two. */
+const MAX_SIGNATURES = 8;
 const LONGEST_FIELD = 8192;
-const MOST_HEADER_LINES = 2000;
+const MAX_HEADER_LINES = 2000;
 const LONGEST_HEADER = 131_072;
 /** A line of the body; RFC 5322 allows 998. */
 const LONGEST_LINE = 262_144;
 /** Lines that the verifier handles one by one: of blanks only, or ended by a bare LF. */
-const MOST_ODD_LINES = 10_000;
+const MAX_ODD_LINES = 10_000;
 
-/** Fields that tell readers what the mail holds: a second one could be put before the signed one (RFC 6376 8.15). */
+/** Fields by which the content is understood: a second one could be put before the signed one (RFC 6376 8.15). */
 const SINGLE = [
   "from",
   "subject",
@@ -30,7 +31,7 @@ const CR = 0x0d;
 export type Signed =
   | {
       readonly ok: true;
-      /** Header with at most so many usable signatures and without ARC, ending in the empty line. */
+      /** The header with the usable signatures, up to the maximum, and without ARC, ending in the empty line. */
       readonly header: Buffer;
       readonly body: Buffer;
       readonly signatures: number;
@@ -39,7 +40,7 @@ export type Signed =
 
 /**
  * Prepares a mail for the verifier.
- * @param fields its header as the readers of reports see it
+ * @param fields its header as the report parsers see it
  * @param bodyStart where they see the body begin: another place than the verifier's would let unsigned text pass
  */
 export function signedForm(raw: Buffer, fields: readonly Field[], bodyStart: number): Signed {
@@ -81,7 +82,7 @@ function usableHeader(header: Buffer): { readonly header: Buffer; readonly signa
       end = lineEnd(header, end, header.length);
       lines++;
     }
-    if (lines > MOST_HEADER_LINES) return undefined;
+    if (lines > MAX_HEADER_LINES) return undefined;
     const name = header
       .toString("latin1", at, Math.min(end, at + 64))
       .split(":", 1)[0]!
@@ -89,7 +90,7 @@ function usableHeader(header: Buffer): { readonly header: Buffer; readonly signa
       .toLowerCase();
     const field = header.subarray(at, end);
     const isSignature = name === "dkim-signature";
-    if (isSignature && signatures < MOST_SIGNATURES && isUsable(field)) {
+    if (isSignature && signatures < MAX_SIGNATURES && isUsable(field)) {
       signatures++;
       kept.push(field);
     } else if (!isSignature && !name.startsWith("arc-")) kept.push(field);
@@ -139,7 +140,7 @@ function isOdd(body: Buffer): boolean {
     const end = lineEnd(body, at, body.length);
     if (end - at > LONGEST_LINE) return true;
     const bare = body[end - 1] === LF && body[end - 2] !== CR;
-    if ((bare || isBlank(body, at, end)) && ++odd > MOST_ODD_LINES) return true;
+    if ((bare || isBlank(body, at, end)) && ++odd > MAX_ODD_LINES) return true;
     at = end;
   }
   return false;

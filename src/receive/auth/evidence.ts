@@ -1,4 +1,4 @@
-/** What is known of a mail before alignment: results of SPF and DKIM, ours or those of a trusted upstream MTA. */
+/** Results of SPF and DKIM of a mail before alignment: ours or those of a trusted upstream MTA. */
 
 export type Result = "pass" | "fail" | "none" | "temperror";
 
@@ -20,7 +20,7 @@ export interface DkimEvidence {
 export interface Evidence {
   readonly spf: SpfEvidence;
   readonly dkim: readonly DkimEvidence[];
-  /** A trusted server's own DMARC result; null: to be worked out here. */
+  /** A trusted server's own DMARC result; null: evaluated here. */
   readonly dmarc: "pass" | "fail" | null;
   /** `own`, or the authserv-id of the server. */
   readonly by: string;

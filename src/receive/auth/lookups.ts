@@ -1,15 +1,15 @@
-/** The DNS questions that one mail may cause: so many, and until a deadline; for us and for mailauth. */
+/** Limits the DNS questions that one mail causes, in number and time; for our code and for mailauth. */
 import { type DnsAnswer, nodata, type Resolver, temporary } from "../../dns/resolver.ts";
 import { normalizeIp } from "../../model/ip.ts";
 
 /** SPF alone may cause 10 terms with 10 addresses each (RFC 7208 4.6.4); honest mails need some 15. */
-const MOST_QUESTIONS = 150;
-/** Longer TXT records are no policy of ours to read (an RSA key of 8192 bits has some 1,400 characters). */
+const MAX_QUESTIONS = 150;
+/** Longer TXT records are ignored (an RSA key of 8192 bits has about 1,400 characters). */
 const LONGEST_TEXT = 4096;
 /** Longest term of an SPF record: a domain name with macros. */
 const LONGEST_TERM = 400;
 
-/** A resolver that answers `temporary` once `expired` has settled or too many questions were asked. */
+/** A resolver that answers `temporary` after `expired` has resolved or when too many questions were asked. */
 export function boundedResolver(next: Resolver, expired: Promise<void>): Resolver {
   let asked = 0;
   let late = false;
@@ -18,7 +18,7 @@ export function boundedResolver(next: Resolver, expired: Promise<void>): Resolve
   });
   async function ask<T>(question: () => Promise<DnsAnswer<T>>): Promise<DnsAnswer<T>> {
     if (late) return temporary("no answer in time");
-    if (++asked > MOST_QUESTIONS) return temporary("too many DNS questions");
+    if (++asked > MAX_QUESTIONS) return temporary("too many DNS questions");
     return Promise.race([question(), expired.then(() => temporary("no answer in time"))]);
   }
   return {
@@ -34,7 +34,7 @@ export function boundedResolver(next: Resolver, expired: Promise<void>): Resolve
   };
 }
 
-/** Asks nobody: for verdicts from what a trusted upstream MTA said, when nothing is to be verified here. */
+/** Asks no name server: for verdicts from trusted results alone, when mail is not verified here. */
 export const silentResolver: Resolver = {
   txt: async (name) => nodata(name),
   mx: async (name) => nodata(name),
@@ -42,7 +42,7 @@ export const silentResolver: Resolver = {
   ptr: async (ip) => nodata(ip),
 };
 
-/** The errors that mailauth knows: a temporary one must be ETIMEOUT, for it takes all others inside `include` as no match. */
+/** The errors that mailauth knows: a temporary one must be ETIMEOUT, because it treats all others inside `include` as no match. */
 const CODES = { nxdomain: "ENOTFOUND", nodata: "ENODATA", temporary: "ETIMEOUT" } as const;
 
 function recordsOf<T>(answer: DnsAnswer<T>): T[] {
@@ -50,7 +50,7 @@ function recordsOf<T>(answer: DnsAnswer<T>): T[] {
   throw Object.assign(new Error(answer.detail), { code: CODES[answer.code] });
 }
 
-/** `dns.promises.resolve` over our resolver, as mailauth takes it. */
+/** `dns.promises.resolve` over our resolver, in the form that mailauth expects. */
 export function resolveFunction(resolver: Resolver): (name: string, type: string) => Promise<never> {
   const ask = async (name: string, type: string): Promise<unknown> => {
     switch (type) {
@@ -85,7 +85,7 @@ function checked(text: string): string {
   return text;
 }
 
-/** The address that a reverse name stands for. */
+/** The address of a reverse name. */
 export function addressOf(name: string): string | undefined {
   const labels = name.toLowerCase().split(".").reverse();
   if (labels[0] !== "arpa") return undefined;

@@ -1,4 +1,4 @@
-/** SPF and DKIM by mailauth: the only place that knows it. It is loaded only where mails are to be verified. */
+/** SPF and DKIM by mailauth. No other module uses it; it is loaded only where mail is verified. */
 import { Readable } from "node:stream";
 import { setImmediate as turn } from "node:timers/promises";
 import type { Resolver } from "../../dns/resolver.ts";
@@ -8,7 +8,7 @@ import type { Signed } from "./dkim-precheck.ts";
 import { type DkimEvidence, NO_SPF, type Result, type SpfEvidence } from "./evidence.ts";
 import { resolveFunction } from "./lookups.ts";
 
-/** Others have their turn after so many bytes. */
+/** Bytes after which other work of the event loop runs. */
 const SLICE = 65_536;
 const LONGEST_SENDER = 320;
 
@@ -74,12 +74,12 @@ export async function checkDkim(
     const domain = signingDomain === undefined ? undefined : normalizeDomain(signingDomain);
     if (domain === undefined) return [];
     const names = (signingHeaders?.keys ?? "").toLowerCase().split(": ");
-    const sound = canonBodyLengthLimited !== true && names.includes("from");
+    const coversAll = canonBodyLengthLimited !== true && names.includes("from");
     const services = servicesOf(rr ?? "");
     const allows = (service: string): boolean => services.includes("*") || services.includes(service);
     return [
       {
-        result: sound ? dkimResult(status.result) : "fail",
+        result: coversAll ? dkimResult(status.result) : "fail",
         domain,
         mail: allows("email"),
         tlsrpt: allows("tlsrpt"),

@@ -1,6 +1,6 @@
 /**
- * Verifies the mails that carry reports, before they are stored: by what a trusted upstream MTA found, or by SPF and
- * DKIM and our own alignment. Only so many at once, each until a deadline.
+ * Authenticates report mail before it is stored: by the Authentication-Results of a trusted upstream MTA, or by SPF,
+ * DKIM and alignment. The number of concurrent checks is limited, and each has a deadline.
  */
 import type { Config } from "../../config/schema.ts";
 import type { Resolver } from "../../dns/resolver.ts";
@@ -9,6 +9,7 @@ import { type HeaderBlock, readHeaderBlock } from "../../format/mail/mime/header
 import type { Clock } from "../../lib/clock.ts";
 import { errorText } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log/log.ts";
+import { failureOf, stackOf } from "../../lib/supervised.ts";
 import { networkMatcher, normalizeIp } from "../../model/ip.ts";
 import type { MessageAuth } from "../../store/archive.ts";
 import { verdictOn } from "./alignment.ts";
@@ -21,14 +22,14 @@ import { checkDkim, checkSpf, mailauth } from "./mailauth.ts";
 
 /** RFC 7208 4.6.4: at least 20 seconds for all questions of one check. */
 const DEADLINE_MS = 20_000;
-/** Mails that wait for DNS at once; later ones wait for their turn, within their own deadline. */
-const AT_ONCE = 100;
+/** Concurrent checks, each of which waits for DNS; further mails wait, within their own deadline. */
+const MAX_CHECKS = 100;
 
 export interface SessionFacts {
   readonly remoteIp: string | null;
   readonly helo: string | null;
   readonly envelopeFrom: string;
-  /** Over LMTP the peer is a server of ours, never the sender's. */
+  /** Over LMTP the client is a server of ours, and SPF cannot be checked. */
   readonly source: "smtp" | "lmtp";
 }
 
@@ -50,17 +51,17 @@ export const NOT_VERIFIED: MessageAuth = {
 };
 
 export interface MessageVerifier {
-  /** Loads what verifying needs, if anything is to be verified, so that the first mail does not wait for it. */
+  /** Loads the libraries, if mail is to be verified, so that the first one does not wait for it. */
   prepare(): Promise<void>;
-  /** Never rejects: what cannot be verified has a verdict that says so. */
+  /** Never rejects: a mail that cannot be verified has a verdict that says so. */
   verify(raw: Buffer, facts: SessionFacts): Promise<MessageAuth>;
-  /** Mails in the check and before it, for `show stats`. */
+  /** Mails that are checked and that wait for it, for `show stats`. */
   stats(): Record<string, number>;
 }
 
 export function makeMessageVerifier(options: VerifierOptions): MessageVerifier {
   const { config, clock, log } = options;
-  const turns = makeTurns(AT_ONCE);
+  const slots = makeSlots(MAX_CHECKS);
 
   async function check(raw: Buffer, facts: SessionFacts, expired: Promise<void>): Promise<MessageAuth> {
     const { verify, authserv_ids, authserv_peers } = config().receive;
@@ -69,11 +70,11 @@ export function makeMessageVerifier(options: VerifierOptions): MessageVerifier {
     const author = authorOf(head.fields);
     if (!author.ok) return refused(author.why);
     const resolver = verify ? boundedResolver(options.resolver, expired) : silentResolver;
-    const front =
+    const upstream =
       authserv_ids.length > 0 && isTrustedUpstream(facts, authserv_peers)
         ? trustedResults(head.fields, authserv_ids, author.domain)
         : undefined;
-    if (!verify && front === undefined) return NOT_VERIFIED;
+    if (!verify && upstream === undefined) return NOT_VERIFIED;
     const notes: string[] = [];
     const ownDkim = async (): Promise<Evidence["dkim"]> => {
       if (!verify) return [];
@@ -88,10 +89,16 @@ export function makeMessageVerifier(options: VerifierOptions): MessageVerifier {
       return checkSpf(resolver, { ...facts, ip }, config().smtp.banner);
     };
     const [spf, dkim] = await Promise.all([
-      front === undefined ? ownSpf() : (front.spf ?? NO_SPF),
-      front?.dkim ?? ownDkim(),
+      upstream === undefined ? ownSpf() : (upstream.spf ?? NO_SPF),
+      upstream?.dkim ?? ownDkim(),
     ]);
-    const evidence: Evidence = { spf, dkim, dmarc: front?.dmarc ?? null, by: front?.by ?? "own", notes };
+    const evidence: Evidence = {
+      spf,
+      dkim,
+      dmarc: upstream?.dmarc ?? null,
+      by: upstream?.by ?? "own",
+      notes,
+    };
     return verdictOn(resolver, author.domain, evidence);
   }
 
@@ -108,25 +115,26 @@ export function makeMessageVerifier(options: VerifierOptions): MessageVerifier {
       });
       const timer = clock.after(DEADLINE_MS, expire);
       try {
-        if (!(await turns.take(expired))) return unclear("no time to verify it");
+        if (!(await slots.take(expired))) return unclear("no time to verify it");
         try {
           return await check(raw, facts, expired);
         } finally {
-          turns.give();
+          slots.release();
         }
       } catch (error) {
-        // a bug, here or in the library: the mail is kept all the same
+        // a bug, here or in a library: not a reason to refuse the mail for good
         log.error("mail.unverifiable", {
           remote: facts.remoteIp,
           from: facts.envelopeFrom,
           error: errorText(error),
+          stack: stackOf(failureOf(error)),
         });
-        return refused("it could not be verified");
+        return unclear("it could not be verified");
       } finally {
         timer.cancel();
       }
     },
-    stats: () => ({ "carrier.now": turns.running(), "carrier.waiting": turns.waiting() }),
+    stats: () => ({ "carrier.now": slots.running(), "carrier.waiting": slots.waiting() }),
   };
 }
 
@@ -154,54 +162,43 @@ function headerOf(raw: Buffer, { limits }: Config): HeaderBlock | undefined {
   }
 }
 
-/** Loopback, link-local and private networks: nobody from outside comes from there. */
-const LOCAL_NETWORKS = [
-  "127.0.0.0/8",
-  "10.0.0.0/8",
-  "172.16.0.0/12",
-  "192.168.0.0/16",
-  "169.254.0.0/16",
-  "::1/128",
-  "fc00::/7",
-  "fe80::/10",
-];
-const isLocal = networkMatcher(LOCAL_NETWORKS);
-
-/** The peer may be our trusted upstream MTA: over LMTP, from a local network, or one that is named. */
-export function isTrustedUpstream({ source, remoteIp }: SessionFacts, peers: readonly string[]): boolean {
-  if (source === "lmtp" || remoteIp === null) return true;
-  return isLocal(remoteIp) || networkMatcher(peers)(remoteIp);
+/**
+ * True for a client of which the Authentication-Results may be trusted (RFC 8601 7.1): its address is listed, over SMTP
+ * and LMTP alike. A client of a Unix socket has no address; the permissions of the socket have let it in.
+ */
+export function isTrustedUpstream({ remoteIp }: SessionFacts, peers: readonly string[]): boolean {
+  return remoteIp === null || networkMatcher(peers)(remoteIp);
 }
 
-/** So many at once; the others in the order of their coming. */
-function makeTurns(most: number) {
+/** A limited number of concurrent checks; the others wait in the order in which they came. */
+function makeSlots(max: number) {
   let running = 0;
-  const line: (() => void)[] = [];
+  const queue: (() => void)[] = [];
   return {
-    /** True when it is the caller's turn; false when `expired` settled before. */
+    /** True when the caller may begin; false when `expired` settled before. */
     take(expired: Promise<void>): Promise<boolean> {
-      if (running < most) {
+      if (running < max) {
         running++;
         return Promise.resolve(true);
       }
       return new Promise((resolve) => {
         const start = (): void => resolve(true);
-        line.push(start);
+        queue.push(start);
         void expired.then(() => {
-          const at = line.indexOf(start);
+          const at = queue.indexOf(start);
           if (at < 0) return;
-          line.splice(at, 1);
+          queue.splice(at, 1);
           resolve(false);
         });
       });
     },
-    /** The caller's turn has ended: the next one's begins. */
-    give(): void {
-      const next = line.shift();
+    /** The caller has ended: the next one begins. */
+    release(): void {
+      const next = queue.shift();
       if (next) next();
       else running--;
     },
     running: () => running,
-    waiting: () => line.length,
+    waiting: () => queue.length,
   };
 }

@@ -1,9 +1,10 @@
-/** Taking one whole mail: what it must not be, what it is worth, the archive's answer as an SMTP reply. */
+/** Accepts one whole mail: checks it, has it authenticated and stored, and turns the result into an SMTP reply. */
 import type { SMTPServerSession } from "smtp-server";
 import type { Config } from "../../config/schema.ts";
 import { type Clock, epochSeconds } from "../../lib/clock.ts";
-import { MailreportError } from "../../lib/errors.ts";
+import { errorText, type MailreportError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log/log.ts";
+import { type Failure, failureOf, logFailure, supervised } from "../../lib/supervised.ts";
 import type { ReportKind } from "../../model/report.ts";
 import type { Accepted, Intake, MessageAuth } from "../../store/archive.ts";
 import { refusalBefore } from "../policy.ts";
@@ -11,7 +12,7 @@ import type { IngestPort } from "../port.ts";
 import { inspect } from "./data.ts";
 import { receivedField } from "./received.ts";
 
-const MOST_HOPS = 50;
+const MAX_HOPS = 50;
 /** Mail in memory, of all sessions together. */
 const BUFFERED_BYTES = 256 << 20;
 
@@ -22,7 +23,7 @@ export interface SessionFacts {
   readonly source: "smtp" | "lmtp";
 }
 
-/** Kinds of reports that an address takes; empty = any. */
+/** Kinds of reports that an address accepts; empty = any. */
 export type KindsOf = (address: string) => readonly ReportKind[];
 
 export interface AcceptorOptions {
@@ -31,12 +32,26 @@ export interface AcceptorOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly verify: (raw: Buffer, facts: SessionFacts) => Promise<MessageAuth>;
+  /** Called after the commit. An error in it is logged; the mail is accepted all the same. */
   readonly onAccepted: (accepted: Accepted, intake: Intake) => void;
+}
+
+/** The reply to one mail. */
+export interface MailReply {
+  readonly error: Error | null;
+  readonly message?: string;
 }
 
 /** An error that smtp-server turns into a reply. */
 export function reply(code: number, text: string): Error {
   return Object.assign(new Error(text), { responseCode: code });
+}
+
+/** The reply to a mail that cannot be stored now. */
+export function temporaryReply({ code }: MailreportError): Error {
+  return code === "store.full"
+    ? reply(452, "4.3.1 No space left here; come back later")
+    : reply(451, "4.3.0 Cannot store mail now; come back later");
 }
 
 export function senderOf(session: SMTPServerSession): string {
@@ -52,7 +67,7 @@ export class MailAcceptor {
     this.#options = options;
   }
 
-  /** Counts and logs an address that takes no mail. */
+  /** Counts and logs an address that accepts no mail. */
   refusedRecipient(session: SMTPServerSession, address: string): void {
     this.#count["mail.refused"]!++;
     const fields = { rcpt: address, remote: session.remoteAddress, reply: "550 5.1.1" };
@@ -70,8 +85,16 @@ export class MailAcceptor {
     });
   }
 
+  /** Counts and logs a mail that gets a temporary error by a fault of ours. */
+  deferred(session: SMTPServerSession, { error, bug }: Failure): void {
+    this.#count["mail.deferred"]!++;
+    const fields = { from: senderOf(session), remote: session.remoteAddress };
+    if (bug) logFailure({ log: this.#options.log, unit: "mail", fields }, { error, bug });
+    else this.#options.log.error("mail.deferred", { ...fields, code: error.code, error: errorText(error) });
+  }
+
   /**
-   * Hands a whole mail to the archive; the reply tells what became of it.
+   * Hands a whole mail to the archive; returns the reply to it. Rejects only when an invariant of the store is broken.
    * @param stored the mail with our Received field
    * @param prefix bytes of that field
    */
@@ -81,92 +104,99 @@ export class MailAcceptor {
     session: SMTPServerSession,
     kindsOf: KindsOf,
     lmtp: boolean,
-  ): Promise<{ readonly error: Error | null; readonly message?: string }> {
-    const { ingest, log, verify, onAccepted } = this.#options;
+  ): Promise<MailReply> {
     const raw = stored.subarray(prefix); // as it came
-    const { hops, smuggled } = inspect(raw);
-    if (hops > MOST_HOPS) {
-      this.refused(session, "554 5.4.6", "loop");
-      return { error: reply(554, "5.4.6 Too many hops: a mail loop") };
-    }
-    if (smuggled) {
-      this.refused(session, "550 5.6.11", "bare-carriage-return");
-      return { error: reply(550, "5.6.11 Bare carriage returns are not taken") };
-    }
+    const refusal = this.#refusal(raw, session);
+    if (refusal) return { error: refusal };
     if (this.#buffered + raw.length > BUFFERED_BYTES && this.#buffered > 0) {
       return { error: reply(452, "4.3.1 Too much mail at once, come back later") };
     }
     this.#buffered += raw.length;
-    const from = senderOf(session);
     try {
-      const facts = {
-        remoteIp: session.remoteAddress || null,
-        helo: session.hostNameAppearsAs || null,
-        envelopeFrom: from,
-        source: lmtp ? ("lmtp" as const) : ("smtp" as const),
-      };
-      const auth = await verify(raw, facts);
-      const intake = this.#intake(stored, session, kindsOf, auth, facts.source);
-      if (refusalBefore(this.#options.config(), intake.kinds, auth) === "temperror") {
-        return this.#unverified(session, auth);
-      }
-      const accepted = await ingest.accept(intake);
-      const outcome = accepted.spooled ? "spooled" : accepted.result.outcome;
-      const id = `m${accepted.spooled ? accepted.mailId : accepted.result.mailId}`;
-      if (outcome === "unauthenticated") {
-        this.refused(session, "550 5.7.1", "unauthenticated");
-        return {
-          error: reply(550, `5.7.1 The mail is not authenticated; kept as ${id} for inspection only`),
-        };
-      }
-      this.#count["mail.accepted"]!++;
-      const reason = accepted.spooled ? null : accepted.result.reason;
-      log.info("mail.accepted", {
-        id,
-        from,
-        remote: session.remoteAddress,
-        tls: session.secure,
-        size: raw.length,
-        outcome,
-        reason,
-        auth: auth.verdict,
-        domain: auth.domain,
-      });
-      onAccepted(accepted, intake);
-      return {
-        error: null,
-        message: `2.0.0 Ok: kept as ${id} (${outcome}${reason === null ? "" : `: ${reason}`})`,
-      };
-    } catch (error) {
-      if (!(error instanceof MailreportError)) throw error;
-      this.#count["mail.deferred"]!++;
-      log.error("mail.deferred", {
-        from,
-        remote: session.remoteAddress,
-        code: error.code,
-        error: error.message,
-      });
-      const full = error.code === "store.full";
-      return {
-        error: reply(
-          full ? 452 : 451,
-          full ? "4.3.1 No space left here; come back later" : "4.3.0 Cannot store mail now; come back later",
-        ),
-      };
+      return await this.#store(stored, raw, session, kindsOf, lmtp ? "lmtp" : "smtp");
+    } catch (thrown) {
+      const failure = failureOf(thrown);
+      if (failure.error.code === "store.not_durable") throw thrown;
+      this.deferred(session, failure);
+      return { error: temporaryReply(failure.error) };
     } finally {
       this.#buffered -= raw.length;
     }
   }
 
-  /** DNS cannot tell now whether the mail is authentic, and it would be refused if it is not. */
-  #unverified(session: SMTPServerSession, auth: MessageAuth): { readonly error: Error } {
+  /** Why the bytes of a mail are refused for good. */
+  #refusal(raw: Buffer, session: SMTPServerSession): Error | undefined {
+    const { hops, smuggled } = inspect(raw);
+    if (hops > MAX_HOPS) {
+      this.refused(session, "554 5.4.6", "loop");
+      return reply(554, "5.4.6 Too many hops: a mail loop");
+    }
+    if (smuggled) {
+      this.refused(session, "550 5.6.11", "bare-carriage-return");
+      return reply(550, "5.6.11 Bare carriage returns are not accepted");
+    }
+    return undefined;
+  }
+
+  /** Authenticates and stores a mail. Errors: those of the store. */
+  async #store(
+    stored: Buffer,
+    raw: Buffer,
+    session: SMTPServerSession,
+    kindsOf: KindsOf,
+    source: "smtp" | "lmtp",
+  ): Promise<MailReply> {
+    const { ingest, verify, config } = this.#options;
+    const auth = await verify(raw, {
+      remoteIp: session.remoteAddress || null,
+      helo: session.hostNameAppearsAs || null,
+      envelopeFrom: senderOf(session),
+      source,
+    });
+    const intake = this.#intake(stored, session, kindsOf, auth, source);
+    if (refusalBefore(config(), intake.kinds, auth) === "temperror") return this.#unverified(session, auth);
+    return this.#answer(await ingest.accept(intake), intake, raw.length, session);
+  }
+
+  /** The reply to a mail that is committed. Never throws: it must get this reply. */
+  #answer(accepted: Accepted, intake: Intake, size: number, session: SMTPServerSession): MailReply {
+    const { log, onAccepted } = this.#options;
+    const { auth, envelopeFrom } = intake;
+    const outcome = accepted.spooled ? "spooled" : accepted.result.outcome;
+    const id = `m${accepted.spooled ? accepted.mailId : accepted.result.mailId}`;
+    if (outcome === "unauthenticated") {
+      this.refused(session, "550 5.7.1", "unauthenticated");
+      return {
+        error: reply(550, `5.7.1 The mail is not authenticated; kept as ${id} for inspection only`),
+      };
+    }
+    this.#count["mail.accepted"]!++;
+    const reason = accepted.spooled ? null : accepted.result.reason;
+    log.info("mail.accepted", {
+      id,
+      from: envelopeFrom,
+      remote: session.remoteAddress,
+      tls: session.secure,
+      size,
+      outcome,
+      reason,
+      auth: auth.verdict,
+      domain: auth.domain,
+    });
+    void supervised({ log, unit: "accepted mail", fields: { id } }, () => onAccepted(accepted, intake));
+    const detail = reason === null ? outcome : `${outcome}: ${reason}`;
+    return { error: null, message: `2.0.0 Ok: kept as ${id} (${detail})` };
+  }
+
+  /** DNS gives no answer now, and the mail would be refused if it is not authentic. */
+  #unverified(session: SMTPServerSession, auth: MessageAuth): MailReply {
     this.#count["mail.deferred"]!++;
     const fields = { from: senderOf(session), remote: session.remoteAddress, reason: auth.detail };
     this.#options.log.warn("mail.deferred", { ...fields, reply: "451 4.4.3" });
     return { error: reply(451, "4.4.3 DNS cannot tell whether the mail is authentic; come back later") };
   }
 
-  /** Our Received field (RFC 5321 4.4), the begin of the mail as it is stored. */
+  /** Our Received field (RFC 5321 4.4), which is put before the mail as it is stored. */
   received(session: SMTPServerSession, lmtp: boolean): Buffer {
     const { rcptTo } = session.envelope;
     const text = receivedField({
@@ -196,7 +226,7 @@ export class MailAcceptor {
   ): Intake {
     const now = epochSeconds(this.#options.clock);
     const to = session.envelope.rcptTo.map((rcpt) => rcpt.address);
-    // a mail to several addresses is taken as the one that takes most
+    // a mail to several addresses may contain any kind that one of them accepts
     const sets = to.map((address) => kindsOf(address));
     const kinds = sets.some((set) => set.length === 0) ? [] : [...new Set(sets.flat())];
     return {

@@ -1,27 +1,27 @@
 /**
- * The door before the SMTP server: how many connections one client and all together may have and open, and how long
- * one may last. One timer looks after all of them.
+ * Limits before the SMTP server: the number and rate of connections of one client and of all together, and the
+ * duration of one. A single timer watches all of them.
  */
 import type { Config } from "../../config/schema.ts";
 import type { Clock, Timer } from "../../lib/clock.ts";
 
 export type Refusal = "too-many" | "too-many-from-address" | "too-fast" | "paused";
 
-/** A connection that was let in. Times are monotonic milliseconds. */
+/** An admitted connection. Times are monotonic milliseconds. */
 export interface ClientConnection {
-  /** Under which it is counted (`clientKeyOf`). */
+  /** The key by which its client is counted (`clientKeyOf`). */
   readonly client: string;
   /** In a transaction: not to be evicted. */
   readonly busy: boolean;
-  /** Its last mail, or its begin. */
+  /** Time of its last mail, or of its begin. */
   readonly lastActive: number;
-  /** It is cut off then. */
+  /** Time at which it is cut. */
   readonly deadline: number;
-  /** What else is to be looked at, about once a second: a mail that comes too slowly, an answer that is due. */
+  /** Called about once a second: watches a mail that comes too slowly, a reply that is due. */
   readonly watch: ((now: number) => void) | undefined;
-  /** Says 421 and ends it. */
+  /** Closes it with 421. */
   closeWith421(text: string): void;
-  /** Ends it without a word. */
+  /** Ends it without a reply. */
   cut(): void;
 }
 
@@ -40,11 +40,18 @@ export class ConnectionLimits {
   readonly #perClient = new Map<string, number>();
   readonly #connects = new Map<string, Rate>();
   readonly #mails = new Map<string, Rate>();
+  readonly #onError: (error: unknown, connection: ClientConnection) => void;
   #timer: Timer | undefined;
 
-  constructor(clock: Clock, limits: Config["smtp"]) {
+  /** @param onError receives what watching or closing a connection throws; the connection is cut */
+  constructor(
+    clock: Clock,
+    limits: Config["smtp"],
+    onError: (error: unknown, connection: ClientConnection) => void,
+  ) {
     this.#clock = clock;
     this.#limits = limits;
+    this.#onError = onError;
   }
 
   setLimits(limits: Config["smtp"]): void {
@@ -59,7 +66,7 @@ export class ConnectionLimits {
     return this.#connections;
   }
 
-  /** Why a connection of this client is not let in, if so; makes room by ending an idle one. */
+  /** Why a connection of this client is refused; undefined when it is admitted. Makes room by closing an idle one. */
   refusal(client: string): Refusal | undefined {
     if (!this.#underRate(this.#connects, client, this.#limits.connections_per_minute)) return "too-fast";
     const mine = this.#perClient.get(client) ?? 0;
@@ -68,14 +75,14 @@ export class ConnectionLimits {
     return undefined;
   }
 
-  /** Lets it in; whoever does so says when it `left`. */
+  /** Admits it. The caller removes it when it is closed. */
   add(connection: ClientConnection): void {
     this.#connections.add(connection);
     this.#perClient.set(connection.client, (this.#perClient.get(connection.client) ?? 0) + 1);
     this.#timer ??= this.#clock.after(LOOK_MS, () => this.#look());
   }
 
-  /** Its connection is closed. To be told once. */
+  /** Removes a connection that is closed. To be called once. */
   remove(connection: ClientConnection): void {
     this.#connections.delete(connection);
     const others = (this.#perClient.get(connection.client) ?? 1) - 1;
@@ -95,12 +102,23 @@ export class ConnectionLimits {
     this.#timer = this.#clock.after(LOOK_MS, () => this.#look());
     const now = this.#clock.monotonic();
     for (const connection of this.#connections) {
-      if (now >= connection.deadline) connection.cut();
-      else connection.watch?.(now);
+      this.#guarded(connection, () => {
+        if (now >= connection.deadline) connection.cut();
+        else connection.watch?.(now);
+      });
     }
   }
 
-  /** Ends the session that has been idle the longest, if one is not in a transaction. */
+  /** An error in one connection must not end the watch over the others. */
+  #guarded(connection: ClientConnection, work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#onError(error, connection);
+    }
+  }
+
+  /** Closes the session that has been idle the longest, if one is not in a transaction. */
   #evict(): boolean {
     let oldest: ClientConnection | undefined;
     for (const connection of this.#connections) {
@@ -108,15 +126,16 @@ export class ConnectionLimits {
     }
     if (!oldest) return false;
     this.#connections.delete(oldest);
-    oldest.closeWith421("4.3.2 Too many sessions, come back later");
+    const idle = oldest;
+    this.#guarded(idle, () => idle.closeWith421("4.3.2 Too many sessions, come back later"));
     return true;
   }
 
-  #underRate(rates: Map<string, Rate>, client: string, most: number): boolean {
+  #underRate(rates: Map<string, Rate>, client: string, max: number): boolean {
     const minute = Math.floor(this.#clock.monotonic() / 60_000);
     const rate = rates.get(client);
     if (rate && rate.minute === minute) {
-      if (rate.count >= most) return false;
+      if (rate.count >= max) return false;
       rate.count++;
       return true;
     }

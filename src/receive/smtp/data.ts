@@ -1,4 +1,4 @@
-/** The bytes of one mail: bounded while they come, complete or nothing. */
+/** Receives the bytes of one mail, within limits; an incomplete mail is discarded. */
 import type { Readable } from "node:stream";
 import type { Clock } from "../../lib/clock.ts";
 
@@ -13,7 +13,7 @@ export interface DataLimits {
   readonly timeoutMs: number;
 }
 
-/** Whose mail it is: is asked `watch` about once a second, and ended by `cut`. */
+/** The session of a mail: `watch` is called about once a second, and `cut` ends it. */
 export interface WatchedSession {
   watch: ((now: number) => void) | undefined;
   cut(): void;
@@ -22,12 +22,12 @@ export interface WatchedSession {
 const GRACE_MS = 30_000;
 /** Past the size limit the rest is discarded, up to here; then the connection is cut. */
 const PATIENCE = 1.1;
-/** More of a header is not looked at for Received fields. */
+/** Header bytes in which Received fields are counted. */
 const HEADER_BYTES = 262_144;
 
 /**
- * Reads a mail behind `prefix`, which becomes its begin. Only `end` is completeness: a connection that closes gives
- * `cut`. One that is too slow or goes on and on is cut by us.
+ * Receives a mail; `prefix` is put before it. It is complete only at `end`: a connection that closes gives `cut`. A
+ * connection that is too slow or sends without end is cut.
  */
 export function readData(
   stream: Readable,

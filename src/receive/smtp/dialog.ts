@@ -4,20 +4,26 @@ import type { Socket } from "node:net";
 import { SMTPServer, type SMTPServerDataStream, type SMTPServerSession } from "smtp-server";
 import type { Config } from "../../config/schema.ts";
 import { errorText } from "../../lib/errors.ts";
+import { failureOf, logFailure, supervised } from "../../lib/supervised.ts";
 import { cleanShort } from "../../lib/text.ts";
-import { reply } from "./accept.ts";
+import { reply, temporaryReply } from "./accept.ts";
 import { readData } from "./data.ts";
 import type { Connection } from "./session.ts";
 import { type Protocol, type Shared, sessionOf } from "./shared.ts";
 
-const MOST_BAD_RECIPIENTS = 20;
-/** A mail that has no answer by then gets a temporary one. */
+const MAX_BAD_RECIPIENTS = 20;
+/** A mail without a result by then gets a temporary error. */
 const ANSWER_MS = 120_000;
 const MAIL_PARAMETERS = new Set(["SIZE", "BODY"]);
 
-type Callback = (error?: Error) => void;
+type Callback = (error?: Error | null, message?: string) => void;
 
-/** A server for connections that are handed to it; it never listens. Errors: those of reading the certificate. */
+const faultReply = (): Error => reply(451, "4.3.0 An error of ours; come back later");
+
+/**
+ * A server for connections that are handed to it; it never listens.
+ * Errors: those of reading the certificate and its key, and of OpenSSL for a pair that cannot be used.
+ */
 export function makeSmtpServer(shared: Shared, config: Config, protocol: Protocol): SMTPServer {
   const { smtp } = config;
   const lmtp = protocol === "lmtp";
@@ -44,10 +50,17 @@ export function makeSmtpServer(shared: Shared, config: Config, protocol: Protoco
           minVersion: "TLSv1.2" as const,
         }
       : {}),
-    onMailFrom: (address, session, callback) => onMail(shared, address.args || {}, session, callback),
-    onRcptTo: (address, session, callback) => onRcpt(shared, address.address, session, callback),
-    onData: (stream, session, callback) => void onData(shared, stream, session, callback, lmtp),
-    // not the socket's close: STARTTLS takes all listeners from it
+    onMailFrom: (address, session, callback) =>
+      command("MAIL", shared, session, callback, (answer) =>
+        onMail(shared, address.args || {}, session, answer),
+      ),
+    onRcptTo: (address, session, callback) =>
+      command("RCPT", shared, session, callback, (answer) =>
+        onRcpt(shared, address.address, session, answer),
+      ),
+    onData: (stream, session, callback) =>
+      void delivery(shared, session, callback, (answer) => onData(shared, stream, session, answer, lmtp)),
+    // not the socket's close: STARTTLS removes all listeners from it
     onClose: ({ id }) => {
       const session = shared.sessions.get(id);
       if (!session) return;
@@ -62,7 +75,50 @@ export function makeSmtpServer(shared: Shared, config: Config, protocol: Protoco
   return server;
 }
 
-/** smtp-server's open connections, which it does not give away as it makes them. */
+/** Answers once: whatever comes later is ignored. */
+function once(callback: Callback): Callback {
+  let answered = false;
+  return (error, message) => {
+    if (answered) return;
+    answered = true;
+    callback(error, message);
+  };
+}
+
+const factsOf = (verb: string, { remoteAddress }: SMTPServerSession) => ({ verb, remote: remoteAddress });
+
+/** The error boundary of a command: an unexpected error answers it with 451. */
+function command(
+  verb: string,
+  { log }: Shared,
+  session: SMTPServerSession,
+  callback: Callback,
+  work: (answer: Callback) => void,
+): void {
+  const answer = once(callback);
+  try {
+    work(answer);
+  } catch (thrown) {
+    logFailure({ log, unit: "session", fields: factsOf(verb, session) }, failureOf(thrown));
+    answer(faultReply());
+  }
+}
+
+/** The error boundary of a delivery: an unexpected error answers the mail with 451. */
+async function delivery(
+  { log }: Shared,
+  session: SMTPServerSession,
+  callback: Callback,
+  work: (answer: Callback) => Promise<void>,
+): Promise<void> {
+  const answer = once(callback);
+  const done = await supervised({ log, unit: "session", fields: factsOf("DATA", session) }, () =>
+    work(answer),
+  );
+  if (!done.ok) answer(faultReply());
+}
+
+/** smtp-server's open connections; it does not return a connection that it makes. */
 class Connections extends Set<object> {
   newest: object | undefined;
 
@@ -72,7 +128,7 @@ class Connections extends Set<object> {
   }
 }
 
-/** Hands a socket to the server: the connection that it made of it. */
+/** Hands a socket to the server; returns the connection that it makes of it. */
 export function connect(
   server: SMTPServer,
   socket: Socket,
@@ -100,6 +156,11 @@ function onMail(
     callback(reply(421, "4.3.2 Going down, come back later"));
     return;
   }
+  if (shared.problem) {
+    shared.acceptor.deferred(session, { error: shared.problem, bug: false });
+    callback(temporaryReply(shared.problem));
+    return;
+  }
   if (!shared.connections.mayMail(own.client)) {
     callback(reply(451, "4.7.1 Too many mails from your address, slow down"));
     return;
@@ -113,7 +174,7 @@ function onRcpt(shared: Shared, address: string, session: SMTPServerSession, cal
   if (kinds === undefined) {
     own.badRecipients++;
     shared.acceptor.refusedRecipient(session, address);
-    const enough = own.badRecipients >= MOST_BAD_RECIPIENTS;
+    const enough = own.badRecipients >= MAX_BAD_RECIPIENTS;
     callback(
       enough ? reply(421, "4.7.0 Too many unknown recipients") : reply(550, "5.1.1 No such address here"),
     );
@@ -131,7 +192,7 @@ async function onData(
   shared: Shared,
   stream: SMTPServerDataStream,
   session: SMTPServerSession,
-  callback: (error?: Error | null, message?: string) => void,
+  callback: Callback,
   lmtp: boolean,
 ): Promise<void> {
   const { clock, acceptor } = shared;
@@ -148,24 +209,19 @@ async function onData(
     );
     return;
   }
-  let answered = false;
-  const answer = (error: Error | null, message?: string): void => {
-    if (answered) return;
-    answered = true;
-    own.watch = undefined;
-    if (!error) own.extend(clock.monotonic(), session_timeout);
-    callback(error, message);
-  };
   const due = clock.monotonic() + ANSWER_MS;
+  let late = false;
   own.watch = (now) => {
-    if (now >= due) answer(reply(451, "4.3.0 No answer in time"));
+    if (late || now < due) return;
+    late = true;
+    callback(reply(451, "4.3.0 No answer in time"));
   };
   try {
     const kindsOf = (address: string) => own.kinds.get(address) ?? [];
     const { error, message } = await acceptor.accept(data.raw, prefix.length, session, kindsOf, lmtp);
-    answer(error, message);
-  } catch (error) {
-    answer(reply(451, "4.3.0 An error of ours; come back later"));
-    throw error;
+    if (!error && !late) own.extend(clock.monotonic(), session_timeout);
+    callback(error, message);
+  } finally {
+    own.watch = undefined;
   }
 }

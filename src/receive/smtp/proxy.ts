@@ -1,6 +1,6 @@
 /**
- * The PROXY protocol, versions 1 and 2 (haproxy's proxy-protocol.txt): what a load balancer says about a connection
- * before its first byte. Only configured proxies are asked; from them the header is not optional (section 2).
+ * The PROXY protocol, versions 1 and 2 (haproxy's proxy-protocol.txt): the header that a load balancer sends before the
+ * first byte of a connection. It is parsed only on connections of configured proxies, where it is required (section 2).
  */
 import type { Socket } from "node:net";
 import { isIPv4, isIPv6 } from "node:net";
@@ -9,7 +9,7 @@ import { normalizeIp, unpackIp } from "../../model/ip.ts";
 
 /** The client behind the proxy. */
 export interface ProxiedClient {
-  /** Canonical: a v4-mapped one, as proxies with one socket for both families tell it, as IPv4. */
+  /** Canonical; a v4-mapped address, which proxies with one socket for both families send, as IPv4. */
   readonly address: string;
   readonly port: number;
 }
@@ -17,7 +17,7 @@ export interface ProxiedClient {
 export type ProxyHeader =
   | { readonly state: "more" }
   | { readonly state: "bad"; readonly why: string }
-  /** `client` is null for the proxy's own connections (LOCAL, UNKNOWN): the peer's address holds. */
+  /** `client` is null for the proxy's own connections (LOCAL, UNKNOWN): the address of the peer is used. */
   | { readonly state: "done"; readonly length: number; readonly client: ProxiedClient | null };
 
 const MORE: ProxyHeader = { state: "more" };
@@ -32,7 +32,7 @@ const LONGEST_V2 = 4096;
 const TCP4 = 0x11;
 const TCP6 = 0x21;
 
-/** Reads the header at the begin of a connection. */
+/** Parses the header at the begin of a connection. */
 export function parseProxyHeader(bytes: Buffer): ProxyHeader {
   if (startsAlike(bytes, V2)) return bytes.length < V2_HEAD ? MORE : parseV2(bytes);
   if (startsAlike(bytes, V1)) return parseV1(bytes);
@@ -54,13 +54,13 @@ function parseV1(bytes: Buffer): ProxyHeader {
     .split(" ");
   if (family === "UNKNOWN") return { state: "done", length, client: null };
   const isAddress = family === "TCP4" ? isIPv4 : family === "TCP6" ? isIPv6 : () => false;
-  const isSound =
+  const isValid =
     rest.length === 0 &&
     isAddress(source ?? "") &&
     isAddress(destination ?? "") &&
     isPort(sourcePort) &&
     isPort(destinationPort);
-  if (!isSound) return { state: "bad", why: "a PROXY line that is none" };
+  if (!isValid) return { state: "bad", why: "a PROXY line that is none" };
   return done(length, source!, Number(sourcePort));
 }
 
@@ -94,8 +94,8 @@ export type ProxyReading =
   | { readonly ok: false; readonly why: string };
 
 /**
- * Takes the header from a connection of a proxy; what comes behind it stays in the socket, paused.
- * @param limitMs how long the header may take
+ * Reads the header from a connection of a proxy; the bytes after it stay in the socket, which is paused.
+ * @param limitMs longest wait for the header
  */
 export function readProxyHeader(socket: Socket, clock: Clock, limitMs: number): Promise<ProxyReading> {
   return new Promise((resolve) => {

@@ -1,4 +1,4 @@
-/** Our trace field (RFC 5321 4.4). */
+/** The Received field that we add (RFC 5321 4.4). */
 import { clean } from "../../lib/text.ts";
 
 export interface TraceFacts {
@@ -24,7 +24,7 @@ export function receivedField({ helo, remoteIp, by, protocol, to, time, id }: Tr
 
 /** Printable ASCII without blanks, at most 255 characters. */
 function safe(text: string): string {
-  if (/^[\x21-\x7e]{0,255}$/.test(text)) return text; // all but hostile ones
+  if (/^[\x21-\x7e]{0,255}$/.test(text)) return text; // nearly always
   return clean(text)
     .replace(/[^\x21-\x7e]/g, "?")
     .slice(0, 255);
@@ -33,7 +33,7 @@ function safe(text: string): string {
 let lastTime = Number.NaN;
 let lastDate = "";
 
-/** RFC 5322 3.3; many mails come within one second. */
+/** RFC 5322 3.3. Cached, because many mails come within one second. */
 function dateOf(time: number): string {
   if (time !== lastTime) {
     lastTime = time;

@@ -1,13 +1,14 @@
 /**
- * The SMTP and LMTP listeners: smtp-server behind a gate of our own. The reply to DATA comes after the archive has
- * committed the mail; this side never sends mail, not even a bounce.
+ * The SMTP and LMTP listeners: smtp-server behind connection limits of our own. The reply to DATA comes after the
+ * archive has committed the mail; this side never sends mail, not even a bounce.
  */
 import { createServer, type Server, type Socket } from "node:net";
 import type { SMTPServer } from "smtp-server";
 import type { Config } from "../../config/schema.ts";
 import type { Clock } from "../../lib/clock.ts";
-import { errorText, MailreportError } from "../../lib/errors.ts";
+import { errorText, type MailreportError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log/log.ts";
+import { failureOf, logFailure, supervised } from "../../lib/supervised.ts";
 import { clientKeyOf, networkMatcher } from "../../model/ip.ts";
 import type { Accepted, Intake, MessageAuth } from "../../store/archive.ts";
 import type { IngestPort } from "../port.ts";
@@ -15,6 +16,7 @@ import { recipientTable } from "../recipients.ts";
 import { MailAcceptor, type SessionFacts } from "./accept.ts";
 import { ConnectionLimits, type Refusal } from "./connection-limits.ts";
 import { connect, makeSmtpServer } from "./dialog.ts";
+import { isSocketPath, openListener } from "./listen.ts";
 import { type ProxyReading, readProxyHeader } from "./proxy.ts";
 import { Session } from "./session.ts";
 import type { Protocol, Shared } from "./shared.ts";
@@ -26,7 +28,9 @@ export interface SmtpOptions {
   readonly log: Log;
   /** Verifies the report mail before it is stored. */
   readonly verify: (raw: Buffer, facts: SessionFacts) => Promise<MessageAuth>;
-  /** One of our own return paths: bounces of our reports come home. */
+  /** Why no mail can be stored now; null: it can. */
+  readonly problem?: MailreportError | null;
+  /** True for a return path of our reports, to which their bounces are sent. */
   readonly isReturnPath: (address: string) => boolean;
   readonly onAccepted: (accepted: Accepted, intake: Intake) => void;
 }
@@ -37,24 +41,27 @@ export interface Listening {
   readonly port: number | null;
 }
 
-/** How long a proxy may take for its first line. */
+/** Longest wait for the header of a proxy. */
 const PROXY_HEADER_MS = 10_000;
 
 const REFUSALS: Readonly<Record<Refusal, string>> = {
   "too-many": "421 4.3.2 Too many sessions, come back later",
   "too-many-from-address": "421 4.7.0 Too many sessions from your address",
   "too-fast": "421 4.7.0 Too many connections from your address, slow down",
-  paused: "421 4.3.2 Not taking mail now, come back later",
+  paused: "421 4.3.2 Not accepting mail now, come back later",
 };
 
-/** Opens all listeners. Errors: `daemon.port_in_use`, `daemon.no_permission`, naming the address. */
+/**
+ * Opens all listeners. Errors, with the address: `daemon.port_in_use`, `daemon.no_permission`, `daemon.cannot_listen`;
+ * those of `makeSmtpServer`.
+ */
 export async function startSmtp(options: SmtpOptions): Promise<SmtpListeners> {
   const listeners = new SmtpListeners(options);
   await listeners.start();
   return listeners;
 }
 
-/** Whose connection it is. */
+/** The peer of a connection. */
 interface Client {
   readonly address: string | null;
   readonly port: number;
@@ -67,7 +74,7 @@ export class SmtpListeners {
   readonly #listeners: Server[] = [];
   #servers: Readonly<Record<Protocol, SMTPServer>>;
   #isProxy: (ip: string) => boolean;
-  /** Connections of proxies that have not said yet whose they are. */
+  /** Connections of proxies of which the header is not complete yet. */
   readonly #unannounced = new Set<Socket>();
   #paused = false;
   readonly listening: Listening[] = [];
@@ -81,7 +88,11 @@ export class SmtpListeners {
       config,
       recipients: recipientTable(config, isReturnPath),
       stopping: false,
-      connections: new ConnectionLimits(clock, config.smtp),
+      problem: options.problem ?? null,
+      connections: new ConnectionLimits(clock, config.smtp, (error, connection) => {
+        logFailure({ log, unit: "session", fields: { remote: connection.client } }, failureOf(error));
+        connection.cut();
+      }),
       acceptor: new MailAcceptor({ ...options, config: () => this.#shared.config }),
       sessions: new Map(),
     };
@@ -109,32 +120,35 @@ export class SmtpListeners {
 
   async #listen(address: string, protocol: Protocol): Promise<void> {
     const { log } = this.#shared;
-    const server = createServer((socket) => this.#connected(socket, protocol));
-    const path = address.startsWith("/") ? address : undefined;
-    const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d+)$/.exec(address);
-    const target =
-      path === undefined ? { host: match?.[1] ?? match?.[2] ?? "", port: Number(match?.[3] ?? 0) } : { path };
-    await new Promise<void>((resolve, reject) => {
-      server.once("error", (error: NodeJS.ErrnoException) => reject(listenError(error, address)));
-      server.listen(target, resolve);
-    });
+    const local = isSocketPath(address);
+    const server = createServer((socket) => this.#connected(socket, protocol, local));
+    const port = await openListener(server, address);
     server.on("error", (error) => log.error("smtp.error", { address, error: errorText(error) }));
     this.#listeners.push(server);
-    const bound = server.address();
-    const port = typeof bound === "object" && bound !== null ? bound.port : null;
     this.listening.push({ protocol, address, port });
     log.info("smtp.listening", { protocol, address, port });
   }
 
-  #connected(socket: Socket, protocol: Protocol): void {
+  /** The error boundary of a new connection: an unexpected error ends it alone. */
+  #connected(socket: Socket, protocol: Protocol, local: boolean): void {
     this.#count["smtp.session"]!++;
-    socket.setNoDelay(true);
     const peer = socket.remoteAddress ?? null;
-    if (peer !== null && this.#isProxy(peer)) void this.#proxied(socket, protocol, peer);
-    else this.#admit(socket, protocol, { address: peer, port: socket.remotePort ?? 0 });
+    if (peer === null && !local) {
+      socket.destroy(); // closed by the client already: it must not pass for a client of a Unix socket
+      return;
+    }
+    const unit = { log: this.#shared.log, unit: "session", fields: { remote: peer } };
+    void supervised(unit, () => {
+      socket.setNoDelay(true);
+      if (peer !== null && this.#isProxy(peer)) return this.#proxied(socket, protocol, peer);
+      this.#admit(socket, protocol, { address: peer, port: socket.remotePort ?? 0 });
+      return undefined;
+    }).then((done) => {
+      if (!done.ok) socket.destroy();
+    });
   }
 
-  /** A connection of a proxy: it says first whose it is. */
+  /** A connection of a proxy, of which the header names the client. */
   async #proxied(socket: Socket, protocol: Protocol, proxy: string): Promise<void> {
     const ignored = (): void => {}; // the close that follows says it all
     socket.on("error", ignored);
@@ -180,7 +194,7 @@ export class SmtpListeners {
     this.#hand(socket, protocol, client, key);
   }
 
-  /** Hands the connection to the SMTP server, whose onClose will tell its end. */
+  /** Hands the connection to the SMTP server, which calls onClose at its end. */
   #hand(socket: Socket, protocol: Protocol, client: Client, key: string): void {
     const { connections, sessions, clock, config } = this.#shared;
     const { address: remoteAddress, port: remotePort } = client;
@@ -189,8 +203,8 @@ export class SmtpListeners {
       socket,
       remoteAddress === null ? {} : { remoteAddress, remotePort },
     );
-    const most = (): number => this.#shared.config.smtp.max_recipients;
-    const session = new Session(key, connection, clock.monotonic(), config.smtp.session_timeout, most);
+    const max = (): number => this.#shared.config.smtp.max_recipients;
+    const session = new Session(key, connection, clock.monotonic(), config.smtp.session_timeout, max);
     sessions.set(connection.id, session);
     connections.add(session);
   }
@@ -205,16 +219,29 @@ export class SmtpListeners {
     this.#paused = paused;
   }
 
-  /** Takes over recipients, limits and certificates; running sessions go on under the old servers. */
-  reload(config: Config): void {
-    this.#servers = this.#makeServers(config);
-    this.#shared.config = config;
-    this.#shared.recipients = recipientTable(config, this.#isReturnPath);
-    this.#shared.connections.setLimits(config.smtp);
-    this.#isProxy = networkMatcher(config.smtp.trusted_proxies);
+  /** Gives each mail a temporary error while there is a problem with the store. */
+  suspend(problem: MailreportError | null): void {
+    this.#shared.problem = problem;
   }
 
-  /** Stops listening, says 421 to the idle, lets mails in progress end, at most `graceMs`. */
+  /**
+   * Builds what another configuration needs; the function that it returns puts it in place. Sessions that run go on
+   * with the certificate that they began with. Errors: those of `makeSmtpServer`; then nothing has changed.
+   */
+  prepare(config: Config): () => void {
+    const servers = this.#makeServers(config);
+    const recipients = recipientTable(config, this.#isReturnPath);
+    const isProxy = networkMatcher(config.smtp.trusted_proxies);
+    return () => {
+      this.#servers = servers;
+      this.#shared.config = config;
+      this.#shared.recipients = recipients;
+      this.#shared.connections.setLimits(config.smtp);
+      this.#isProxy = isProxy;
+    };
+  }
+
+  /** Stops listening, closes idle sessions with 421, lets mails in progress end, at most `graceMs`. */
   async stop(graceMs: number): Promise<void> {
     const { connections, clock } = this.#shared;
     this.#shared.stopping = true;
@@ -233,14 +260,4 @@ export class SmtpListeners {
     }
     for (const connection of connections.all()) connection.cut();
   }
-}
-
-function listenError(error: NodeJS.ErrnoException, address: string): MailreportError {
-  const code =
-    error.code === "EADDRINUSE"
-      ? "daemon.port_in_use"
-      : error.code === "EACCES"
-        ? "daemon.no_permission"
-        : "daemon.state_unusable";
-  return new MailreportError(code, { detail: `${address}: ${error.message}`, cause: error });
 }

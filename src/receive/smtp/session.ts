@@ -1,22 +1,22 @@
-/** One connection that was let in: what the gate asks of it, what its dialog has come to, how it replies. */
+/** One admitted connection: its state for the connection limits, the state of its dialog, its replies. */
 import type { Socket } from "node:net";
 import type { SMTPServerSession } from "smtp-server";
 import type { ReportKind } from "../../model/report.ts";
 import type { ClientConnection } from "./connection-limits.ts";
 
-/** The parts of smtp-server's connection that we know, beyond what it publishes. */
+/** The parts of smtp-server's connection that are used here, some of which it does not publish. */
 export interface Connection {
   readonly id: string;
   readonly session: Partial<SMTPServerSession>;
   /** Encrypted from STARTTLS on. */
   readonly _socket: Socket;
-  /** The handshake of STARTTLS goes on. */
+  /** The handshake of STARTTLS is in progress. */
   readonly _upgrading: boolean;
   send(code: number, data: unknown, context?: unknown): void;
 }
 
-/** Replies without a mail, after which the session ends. */
-const MOST_COMMANDS = 100;
+/** Replies without a mail, after which the session is closed. */
+const MAX_COMMANDS = 100;
 
 /** Longest TLS handshake. */
 const HANDSHAKE_MS = 10_000;
@@ -54,7 +54,7 @@ export class Session implements ClientConnection {
     return Boolean(this.#connection.session.envelope?.mailFrom);
   }
 
-  /** A mail was accepted: the session may go on. */
+  /** A mail was accepted: the session may last longer. */
   extend(now: number, lastsMs: number): void {
     this.lastActive = now;
     this.deadline = now + lastsMs;
@@ -71,8 +71,8 @@ export class Session implements ClientConnection {
   }
 
   /**
-   * Replies that bring an enhanced status code of their own keep it; after too many commands the session ends. The
-   * replies to commands that came together go together (RFC 2920 3.2).
+   * A reply with an enhanced status code of its own keeps it; after too many commands the session is closed. The replies
+   * to commands that came together are sent together (RFC 2920 3.2).
    */
   #watchReplies(mostRecipients: () => number): void {
     const connection = this.#connection;
@@ -89,7 +89,7 @@ export class Session implements ClientConnection {
         send(code, data, own ? false : context);
         if (code !== 421) return;
       }
-      // smtp-server waits for the client to close; not so we, unless a handshake goes on above the socket
+      // smtp-server waits for the client to close; we do not, unless a handshake is in progress
       if (!connection._upgrading) connection._socket.destroySoon();
     };
   }
@@ -99,16 +99,16 @@ export class Session implements ClientConnection {
       this.#idleReplies = 0;
       this.#recipientReplies = 0;
     }
-    // a mail to many is no idle talk, nor are the replies to its end over LMTP, one for each
+    // recipients of one mail do not count, nor do the replies to its end over LMTP, one for each
     const recipients = this.#connection.session.envelope?.rcptTo.length ?? 0;
     if (recipients > 0 && this.#recipientReplies < mostRecipients()) {
       this.#recipientReplies++;
       return false;
     }
-    return ++this.#idleReplies > MOST_COMMANDS;
+    return ++this.#idleReplies > MAX_COMMANDS;
   }
 
-  /** Behind the 220 of STARTTLS a handshake begins, and must end. */
+  /** After the 220 of STARTTLS a handshake begins, and must end in time. */
   #watchHandshake(): void {
     let since: number | undefined;
     this.watch = (now) => {
@@ -118,7 +118,7 @@ export class Session implements ClientConnection {
     };
   }
 
-  /** Keeps what is written until all that came with this command is done. */
+  /** Buffers replies until all commands that came together are done. */
   #gather(): void {
     const socket = this.#connection._socket;
     if (this.#gathering !== undefined || socket.destroyed) return;
@@ -127,7 +127,7 @@ export class Session implements ClientConnection {
     process.nextTick(() => this.#flush());
   }
 
-  /** What was kept goes out: before the handshake of STARTTLS takes the socket, too. */
+  /** Sends the buffered replies; also before the handshake of STARTTLS begins. */
   #flush(): void {
     this.#gathering?.uncork();
     this.#gathering = undefined;

@@ -1,4 +1,4 @@
-/** What the listeners and the dialogs of their sessions share. */
+/** State that the listeners share with the dialogs of their sessions. */
 import type { SMTPServerSession } from "smtp-server";
 import type { Config } from "../../config/schema.ts";
 import type { Clock } from "../../lib/clock.ts";
@@ -14,17 +14,19 @@ export type Protocol = "smtp" | "lmtp";
 export interface Shared {
   readonly clock: Clock;
   readonly log: Log;
-  /** Of the last reload. */
+  /** In force; a reload replaces it. */
   config: Config;
   recipients: RecipientTable;
   stopping: boolean;
+  /** Why no mail can be stored now: each gets a temporary error at MAIL. */
+  problem: MailreportError | null;
   readonly connections: ConnectionLimits;
   readonly acceptor: MailAcceptor;
-  /** Those that are open, by the id of their connection. */
+  /** Open sessions, by the id of their connection. */
   readonly sessions: Map<string, Session>;
 }
 
-/** Our side of a session that has said more than hello. */
+/** Our state of a session that has begun a transaction. Errors: `daemon.bug` when there is none. */
 export function sessionOf(shared: Shared, session: SMTPServerSession): Session {
   const own = shared.sessions.get(session.id);
   if (!own) throw new MailreportError("daemon.bug", { detail: "a session without a connection" });
