@@ -49,7 +49,8 @@ describe.each(VERSIONS)("databases of %s", (version) => {
       const { counters, ...lists } = await archiveContents(reader);
       const { counters: wanted, ...same } = before.archive;
       expect(lists).toMatchObject(same);
-      expect(counters).toMatchObject(wanted);
+      // the counter once told of records that had expired, too
+      expect(counters).toMatchObject({ ...wanted, "archive.record": lists.records });
     } finally {
       await reader.close();
     }

@@ -12,7 +12,7 @@ export interface Sessions {
   readonly failures: number;
 }
 
-// What a report adds is kept with it, as text, so that it can be taken back when its rows are long gone.
+// What a report adds is stored with it, as text, so that it can be subtracted when its records have expired.
 
 export function evaluationsText(evaluations: Evaluations): string {
   return [...evaluations].map((pair) => pair.join(":")).join(",");
@@ -44,7 +44,10 @@ function numbersOf(text: string | null): number[][] {
 }
 
 export interface Sums {
-  /** Adds (sign 1) or takes back (sign -1) a DMARC report. */
+  /**
+   * Adds (sign 1) or subtracts (sign -1) a DMARC report.
+   * @param records how many records of it are stored
+   */
   dmarc(
     report: {
       readonly domainId: number;
@@ -66,7 +69,7 @@ export interface Sums {
   counted(name: string): number;
   /** Writes what `count` gathered; call it inside the transaction. */
   flush(): void;
-  /** Forgets what was gathered: the transaction is rolled back. */
+  /** Forgets what was gathered: the transaction was rolled back. */
   clear(): void;
 }
 
