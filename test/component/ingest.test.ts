@@ -1,5 +1,5 @@
 /** The supervised ingest process: a real one, some of whose mails kill it. */
-import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { type Config, configSchema } from "../../src/config/schema.ts";
@@ -333,6 +333,7 @@ describe("the ingest process", () => {
         temporary: true,
       });
       await expect(ingest.backup(join(disk.path, "copy.db"))).rejects.toMatchObject({ code: "store.full" });
+      expect(existsSync(join(disk.path, "copy.db"))).toBe(false);
       disk.free();
       await until("the spool to be parsed", () => ingest.unparsed === 0);
       expect((await ingest.acceptAndParse(report("d"))).outcome).toBe("imported");
