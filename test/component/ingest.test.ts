@@ -182,8 +182,8 @@ describe("the ingest process", () => {
     ]);
   });
 
-  it("mail on its way in was suspected when spooled mail ended the process: only the spooled mail is set aside", async () => {
-    const { ingest, path, log } = await start(FRAGILE);
+  it("spooled mail that ends the process is set aside, and mail that comes meanwhile is parsed", async () => {
+    const { ingest, path } = await start(FRAGILE);
     ingest.pauseParsing(true);
     await Promise.all(
       [0, 1, 2].map((n) => ingest.accept(n === 1 ? killer("KILL-THE-PARSER", n) : report(`s-${n}`))),
@@ -195,7 +195,6 @@ describe("the ingest process", () => {
     expect(new Set(accepted.map(({ outcome }) => outcome))).toEqual(new Set(["imported"]));
     expect(await ingest.allParsed(30_000)).toBe(0);
     expect(ingest.stats()).toMatchObject({ "ingest.quarantined": 0 });
-    expect(log.of("ingest.died").filter(({ during }) => during !== "spool")).toEqual([]);
     expect(await countersOf(path)).toMatchObject({
       "archive.report.dmarc": 52,
       "archive.outcome.invalid": 1,
@@ -204,6 +203,29 @@ describe("the ingest process", () => {
       reader.received({ outcome: "invalid" }, { limit: 9 }),
     );
     expect(items).toMatchObject([{ envelopeFrom: "1@b.example", reason: "internal", rawKept: true }]);
+  });
+
+  it("mail on its way in was suspected when the process died over spooled mail: it is not", async () => {
+    const { ingest, path, log } = await start(FRAGILE);
+    ingest.pauseParsing(true);
+    await ingest.accept(killer("STOP-THE-PARSER", 0));
+    ingest.pauseParsing(false);
+    let innocent: ReturnType<Ingest["acceptAndParse"]> | undefined;
+    for (let deaths = 0; deaths < 3; deaths++) {
+      const pid = await until("the parser to stop", () => {
+        const found = ingest.stats()["ingest.pid"]!;
+        return found > 0 && log.of("ingest.died").length === deaths && isStopped(found) ? found : undefined;
+      });
+      innocent ??= ingest.acceptAndParse(report("innocent"));
+      await until("the mail to be sent", () => ingest.stats()["ingest.mails"] === 2);
+      process.kill(pid, "SIGKILL");
+      await until("the death", () => log.of("ingest.died").length > deaths);
+    }
+    expect(await innocent).toMatchObject({ outcome: "imported" });
+    expect(log.of("ingest.died").map(({ during }) => during)).toEqual(["spool", "spool", "spool"]);
+    expect(await ingest.allParsed(30_000)).toBe(0);
+    expect(ingest.stats()).toMatchObject({ "ingest.quarantined": 0 });
+    expect(await countersOf(path)).toMatchObject({ "archive.report.dmarc": 1, "archive.outcome.invalid": 1 });
   });
 
   it("spooled mails that were parsed by hand left the backlog too high: the archive's own count is in every answer", async () => {
@@ -379,6 +401,10 @@ async function childOf(program: string): Promise<{ readonly pid: number }> {
     }
     return undefined;
   });
+}
+
+function isStopped(pid: number): boolean {
+  return /\nState:\tT/.test(readFileSync(`/proc/${pid}/status`, "utf8"));
 }
 
 function readProc(pid: string): { readonly args: string[]; readonly parent: number } | undefined {

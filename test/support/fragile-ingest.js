@@ -1,6 +1,6 @@
 /**
  * The ingest process, but for mails that end it, as an error in the engine would: one with the words KILL-THE-READER ends
- * the process when it arrives, one with KILL-THE-PARSER when its stored bytes are loaded to be parsed.
+ * the process when it arrives, one with KILL-THE-PARSER when its stored bytes are loaded to be parsed; one with STOP-THE-PARSER stops it there.
  */
 import { createRequire } from "node:module";
 import { Socket } from "node:net";
@@ -20,6 +20,8 @@ statement.get = function (...values) {
   const row = get.apply(this, values);
   if (Buffer.isBuffer(row?.body) && row.body.includes("KILL-THE-PARSER"))
     process.kill(process.pid, "SIGKILL");
+  if (Buffer.isBuffer(row?.body) && row.body.includes("STOP-THE-PARSER"))
+    process.kill(process.pid, "SIGSTOP");
   return row;
 };
 memory.close();
