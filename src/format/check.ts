@@ -1,4 +1,4 @@
-/** Reads a file without keeping anything: what `mailreportctl check` does, with no daemon and no network. */
+/** Parses a file and stores nothing: `mailreportctl check`, without daemon and network. */
 import type { IngestLimits } from "../config/schema.ts";
 import { mailOutcome } from "../model/mail-outcome.ts";
 import type { ReportSink, ReportWriter } from "../model/reading.ts";

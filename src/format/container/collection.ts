@@ -39,7 +39,7 @@ function gunzippedHead(head: Buffer): Buffer {
   try {
     return gunzipSync(head, { finishFlush: zlib.Z_SYNC_FLUSH, maxOutputLength: 32 << 20 }).subarray(0, HEAD);
   } catch {
-    return Buffer.alloc(0); // its reader says how
+    return Buffer.alloc(0); // the parser reports the damage
   }
 }
 

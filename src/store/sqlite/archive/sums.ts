@@ -1,4 +1,4 @@
-/** Day sums and running counters of the archive: kept in the transaction that changes what they count. */
+/** Day sums and running counters of the archive: changed in the same transaction as what they count. */
 import { isPass, spreadOverDays } from "../../../model/figures.ts";
 import type { Sqlite } from "../open.ts";
 
@@ -67,9 +67,9 @@ export interface Sums {
   count(name: string, by: number): void;
   /** The value of a counter, as stored. */
   counted(name: string): number;
-  /** Writes what `count` gathered; call it inside the transaction. */
+  /** Writes what `count` collected; call it inside the transaction. */
   flush(): void;
-  /** Forgets what was gathered: the transaction was rolled back. */
+  /** Forgets what was collected: the transaction was rolled back. */
   clear(): void;
 }
 
