@@ -262,7 +262,9 @@ const receive = z.strictObject({
 const retention = z.strictObject({
   raw: duration("30d").describe("Raw mails of which the reports were parsed."),
   failed: duration("90d").describe("Raw mails that could not be parsed."),
-  records: duration("400d").describe("Records of reports; day sums stay for ever."),
+  records: duration("400d").describe(
+    "Records of reports, from the time when they were received; day sums stay for ever.",
+  ),
   feedback: duration("30d").describe("Failure and abuse reports and delivery status notifications."),
 });
 

@@ -1,10 +1,14 @@
-/** Looks after the databases: what has expired goes, copies are made, damage is looked for. */
-import { existsSync, mkdirSync } from "node:fs";
+/**
+ * Maintains the databases: deletes what has expired, makes copies, checks integrity. Each job is a unit of work: one that
+ * fails is logged, and the next one runs.
+ */
+import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { isAbsolute, join } from "node:path";
 import type { Config } from "../config/schema.ts";
 import { type Clock, epochSeconds, type Timer } from "../lib/clock.ts";
 import { errorText, MailreportError } from "../lib/errors.ts";
 import type { Log } from "../lib/log/log.ts";
+import { supervised } from "../lib/supervised.ts";
 import type { IngestPort } from "../receive/port.ts";
 import type { ArchiveReader, RetentionPolicy } from "../store/archive.ts";
 import type { QueueStore } from "../store/queue.ts";
@@ -12,9 +16,9 @@ import { checkDatabase, databaseSize } from "../store/sqlite/maintenance.ts";
 
 const EVERY_MS = 3_600_000;
 const DAY = 86_400;
-/** Rows of one slice, between which others have their turn. */
+/** Rows deleted at once; other work is done between two slices. */
 const SLICE_ROWS = 1000;
-/** Pages given back at once. */
+/** Pages given back to the file system at once. */
 const SLICE_PAGES = 1000;
 
 export interface HousekeepingOptions {
@@ -38,13 +42,11 @@ export class Housekeeping {
     this.#options = options;
   }
 
-  /** From now on once an hour. */
+  /** Deletes what has expired once an hour from now on; a job that fails is logged. */
   start(): void {
     this.#timer = this.#options.clock.after(EVERY_MS, () => {
-      void this.prune(false).catch((error) =>
-        this.#options.log.error("store.problem", { what: "retention", error: errorText(error) }),
-      );
       this.start();
+      void supervised({ log: this.#options.log, unit: "retention" }, () => this.prune(false));
     });
   }
 
@@ -52,12 +54,13 @@ export class Housekeeping {
   async stop(): Promise<void> {
     this.#stopping = true;
     this.#timer?.cancel();
-    await this.#running;
+    await this.#running?.catch(() => undefined); // whoever began it has the error
   }
 
   /**
-   * Deletes what has expired, in small slices; tells how much that is. One at a time.
-   * @param dryRun only tell
+   * Deletes what has expired, in small slices; returns how much that is. One job at a time: a second caller gets the
+   * result of the first.
+   * @param dryRun only count
    */
   async prune(dryRun: boolean): Promise<Record<string, number>> {
     const { archive, clock } = this.#options;
@@ -80,8 +83,22 @@ export class Housekeeping {
     };
   }
 
+  /** Both databases, whatever happens to the other one. */
   async #expire(now: number, policy: RetentionPolicy): Promise<Record<string, number>> {
-    const { archive, ingest, queue, config, log } = this.#options;
+    const [archived, queued] = await Promise.allSettled([
+      this.#expireArchive(now, policy),
+      this.#expireQueue(now),
+    ]);
+    const rows = archived.status === "fulfilled" ? archived.value.rows : 0;
+    const settled = queued.status === "fulfilled" ? queued.value : 0;
+    if (rows + settled > 0) this.#options.log.info("retention.done", { rows, settled });
+    if (archived.status === "rejected") throw archived.reason;
+    if (queued.status === "rejected") throw queued.reason;
+    return { ...archived.value.counted, settled };
+  }
+
+  async #expireArchive(now: number, policy: RetentionPolicy) {
+    const { archive, ingest } = this.#options;
     const counted = await archive.expirable(now, policy);
     let rows = 0;
     while (!this.#stopping) {
@@ -89,6 +106,11 @@ export class Housekeeping {
       if (deleted === 0) break;
       rows += deleted;
     }
+    return { counted, rows };
+  }
+
+  async #expireQueue(now: number): Promise<number> {
+    const { queue, config } = this.#options;
     const before = now - config().deliver.keep_settled / 1000;
     // as long as events of its period may come, a report must be known to be closed
     const closed = Math.min(before, now - config().report.max_age / 1000 - DAY);
@@ -100,25 +122,34 @@ export class Housekeeping {
       await new Promise((resolve) => setImmediate(resolve));
     }
     queue.checkpoint();
-    if (rows + settled > 0) log.info("retention.done", { rows, settled });
-    return { ...counted, settled };
+    return settled;
   }
 
   /**
-   * Copies both databases into the new directory `folder` while they are in use.
-   * Errors: `request.invalid` for a path that is not absolute, `store.io` when the files cannot be made.
+   * Copies both databases into the new directory `folder` while they are in use. A backup that fails leaves no copy.
+   * Errors: `request.invalid` for a path that is not absolute or has a copy already, `store.*`.
    */
   async backup(folder: string): Promise<readonly { readonly path: string; readonly bytes: number }[]> {
-    const { ingest, queue } = this.#options;
     if (!isAbsolute(folder))
       throw new MailreportError("request.invalid", { detail: `not absolute: ${folder}` });
     const files = { archive: join(folder, "archive.db"), queue: join(folder, "queue.db") };
     const there = Object.values(files).find((path) => existsSync(path));
     if (there !== undefined)
       throw new MailreportError("request.invalid", { detail: `${there} is there already` });
+    const { log } = this.#options;
+    const done = await supervised({ log, unit: "backup", fields: { folder } }, () =>
+      this.#copy(folder, files),
+    );
+    if (done.ok) return done.value;
+    for (const path of Object.values(files)) rmSync(path, { force: true });
+    throw done.failure.error;
+  }
+
+  async #copy(folder: string, files: { readonly archive: string; readonly queue: string }) {
+    const { ingest, queue } = this.#options;
     try {
       mkdirSync(folder, { recursive: true, mode: 0o750 });
-      // what we owe first: a report counted in between is then owed twice at worst, never forgotten
+      // the queue first: a report that is sent in between is then sent twice at worst, never forgotten
       const queued = await queue.backup(files.queue);
       const archived = await ingest.backup(files.archive);
       return [
@@ -131,7 +162,7 @@ export class Housekeeping {
     }
   }
 
-  /** What is wrong with the databases; nothing when they are sound. */
+  /** Problems of the databases; empty when the integrity of both is ok. */
   async check(): Promise<readonly string[]> {
     const { archivePath, queuePath } = this.#options;
     const found: string[] = [];
@@ -169,7 +200,7 @@ export class Housekeeping {
     return databaseSize(archivePath).bytes + databaseSize(queuePath).bytes;
   }
 
-  /** Sizes in bytes and what is in the databases. */
+  /** Size and content of the databases. */
   async stats(): Promise<Record<string, unknown>> {
     const { archive, archivePath, queue, queuePath } = this.#options;
     const size = await archive.size();

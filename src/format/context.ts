@@ -1,4 +1,4 @@
-/** What every reader is handed: the bounds, the hints and a deadline. */
+/** What every parser gets: the limits, the hints and a deadline. */
 import type { IngestLimits } from "../config/schema.ts";
 import type { Reason, WarningList } from "../model/outcome.ts";
 import type { ReadHints } from "../model/reading.ts";
@@ -8,16 +8,16 @@ export interface ReadContext {
   readonly hints: ReadHints;
   /** Monotonic milliseconds; handed in so that tests need not wait. */
   readonly monotonic: () => number;
-  /** When reading must have ended, in the same measure. */
+  /** The deadline, by the same clock. */
   readonly deadline: number;
   /** Hints from around the report, for lost fields (the mail's Subject, file names, TLS-Report headers). */
   readonly around: () => SurroundingHints;
-  /** Noted on the way to the report, about its mail and containers; it may grow until the last byte is read. */
+  /** Warnings about the mail and the containers of the report; complete when the last byte is read. */
   readonly carried?: WarningList;
 }
 
 export interface SurroundingHints {
-  /** Report-ID, Submitter, Report Domain of the Subject (RFC 9990 3.5.2), as far as they are there. */
+  /** Report-ID, Submitter, Report Domain of the Subject (RFC 9990 3.5.2), where present. */
   readonly subjectReportId: string | null;
   readonly subjectSubmitter: string | null;
   readonly subjectDomain: string | null;
@@ -38,7 +38,7 @@ export interface ByteSource {
   open(): Iterable<Uint8Array>;
 }
 
-/** Ends the reading of one part, with the reason. The one exception that readers throw on purpose. */
+/** Stops parsing one part, with the reason. The only exception that parsers throw on purpose. */
 export class ReadStop extends Error {
   readonly reason: Reason;
   readonly detail: string | null;

@@ -4,7 +4,7 @@ import type { Disposition, DmarcRecord, Evaluated } from "./report.ts";
 export const DAY = 86_400;
 /** Longer reports are spread over their days in day views. */
 export const LONG_SPAN = 25 * 3600;
-/** Longer ones are not spread, but counted on their first day: nobody can say when their messages came. */
+/** Longer ones are not spread, but counted on their first day: there is no telling when their messages came. */
 export const LONGEST_SPREAD = 400 * DAY;
 
 const DISPOSITIONS = ["none", "pass", "quarantine", "reject", "unknown"] as const;

@@ -1,4 +1,4 @@
-/** From what was read in a mail to the one outcome it ends with. Pure. */
+/** The outcome of a mail, from the result of parsing it. Pure. */
 import { NOTES, type Outcome, type Reason } from "./outcome.ts";
 import type { MailReading } from "./reading.ts";
 
@@ -8,12 +8,12 @@ export interface MailOutcome {
   readonly detail: string | null;
 }
 
-/** Reasons of a mail in which nothing claims to be a report, as far as it can be looked into. */
+/** Reasons of a mail in which no part is labelled as a report or looks like one. */
 const NO_CLAIM: ReadonlySet<Reason> = new Set(["no-report", "auto-reply", "too-deep", "too-many-parts"]);
 
 /**
- * The outcome of a mail: the best of its reports, marked down when other parts failed. A mail with nothing that
- * claims to be a report is `not-a-report`; one whose reports are all unusable is `invalid` with the first reason.
+ * The outcome of a mail: that of its best report, `partial` when other parts failed. A mail in which
+ * nothing looks like a report is `not-a-report`; one whose reports are all unusable is `invalid` with the first reason.
  */
 export function mailOutcome(reading: MailReading): MailOutcome {
   const good = reading.items.filter((item) => item.ok).filter((item) => item.kept !== "refused");

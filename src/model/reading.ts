@@ -1,6 +1,6 @@
 /**
- * Between the readers (format) and whoever keeps what they read (the archive, or `check`, which only counts).
- * Records are handed over one by one; no array of records ever exists.
+ * The interface between the parsers (format) and the sinks of their results: the archive, or `check`, which only counts.
+ * Records are passed one by one; there is never an array of all records.
  */
 import type { Reason, WarningCount } from "./outcome.ts";
 import type {
@@ -14,7 +14,7 @@ import type {
   TlsPolicyResult,
 } from "./report.ts";
 
-/** What a sink made of a complete report; `refused`: by the recipient's kinds or the trust policy. */
+/** What a sink made of a complete report; `refused`: by the recipient's kinds or the authentication policy. */
 export type Kept = "new" | "duplicate" | "conflict" | "refused";
 
 /** Receives one report. After `open`, exactly one of `close` and `abort` is called. */
@@ -27,7 +27,7 @@ export interface ReportWriter {
    * @param contentHash sha256 (hex) of the normalised content, equal for equal reports in any container or layout
    */
   close(figures: ReportFigures, contentHash: string): Kept;
-  /** The report turned out unusable: undo all since `open`. */
+  /** The report cannot be used: undo everything since `open`. */
   abort(): void;
 }
 
@@ -37,7 +37,7 @@ export interface PartInfo {
   readonly name: string | null;
   /** The declared media type, lower case. */
   readonly mediaType: string | null;
-  /** Bytes as carried. */
+  /** Bytes before decoding and decompression. */
   readonly size: number;
 }
 
@@ -53,7 +53,7 @@ export interface ReportSink {
   ): Kept;
 }
 
-/** One report, or one thing that should have been one, found in a mail or file. */
+/** One report, or one part that should have been one, of a mail or file. */
 export type ItemReading =
   | {
       readonly ok: true;
@@ -84,7 +84,7 @@ export interface MailHeaders {
   readonly hops: number;
 }
 
-/** All that was read from one mail or file. */
+/** The result of parsing one mail or file. */
 export interface MailReading {
   readonly headers: MailHeaders | null;
   readonly items: readonly ItemReading[];
@@ -95,9 +95,9 @@ export interface MailReading {
   readonly detail: string | null;
 }
 
-/** What the reader is told besides the bytes. */
+/** What the parser gets besides the bytes. */
 export interface ReadHints {
-  /** `mail`: RFC 5322; `file`: a report, container or saved mail, found out by content. */
+  /** `mail`: RFC 5322; `file`: a report, container or saved mail, decided by content. */
   readonly form: "mail" | "file";
   /** Base name of the file, a hint for lost fields. */
   readonly fileName: string | null;

@@ -1,32 +1,34 @@
-/** What the rest of the daemon sees of the ingest process. */
+/** The ingest process as the rest of the daemon sees it. */
 import type { Accepted, Intake, IntakeResult, RetentionPolicy } from "../store/archive.ts";
 
 /**
- * The supervised ingest process. `accept` resolves only after the archive has committed; it rejects with
- * MailreportError `store.busy`, `store.full`, `store.io` or `ingest.busy` (temporary: reply 4xx), and never loses
- * what it resolved for. When the process dies, unanswered mails are handed to the next one, one by one.
+ * The supervised ingest process. `accept` resolves only after the archive has committed. It rejects with MailreportError
+ * `store.busy`, `store.full`, `store.io` or `ingest.busy` (temporary: reply 4xx), also while the archive cannot be opened.
+ * When the process dies, unanswered mails are handed to the next one, one by one.
  */
 export interface IngestPort {
-  /** Reads before answering, unless the mail is large, many others wait, or reading is paused. */
+  /** Parses before it answers, unless the mail is large, in a burst, or while parsing is paused. */
   accept(intake: Intake): Promise<Accepted>;
-  /** Reads before answering, whatever the size and whoever waits (import). */
+  /** Parses before it answers, whatever the size and the load (import). */
   acceptAndParse(intake: Intake): Promise<IntakeResult>;
   reparse(mailIds: readonly number[]): Promise<IntakeResult[]>;
   expire(now: number, policy: RetentionPolicy, rows: number): Promise<number>;
-  deleteReport(reportId: number): Promise<boolean>;
   backup(path: string): Promise<{ readonly bytes: number }>;
   vacuum(pages: number): Promise<number>;
-  /** Stops reading spooled mail (`pause mda`); intake of small mails goes on raw. */
+  /** Stops parsing spooled mail (`pause mda`); small mails are then accepted without being parsed. */
   pauseParsing(paused: boolean): void;
   /**
-   * Waits until all mails that were accepted before are read, so that what is asked next knows them; at most `limitMs`,
-   * and not while reading is paused. Undefined: nothing is unparsed.
+   * Waits until all mails that were accepted before are parsed, so that the answer to a question contains them. Resolves
+   * with the number of those that are still unparsed: 0 = all are parsed. It resolves at once while parsing is paused or
+   * failing (see `parsing`), and after `limitMs` milliseconds (may be Infinity).
    */
-  allParsed(limitMs: number): Promise<void> | undefined;
+  allParsed(limitMs: number): Promise<number>;
   /** Mails waiting for an answer, and bytes. */
   readonly waiting: { readonly mails: number; readonly bytes: number };
-  /** Mails that are stored, answered and not read yet. */
+  /** Mails that are stored, answered and not parsed yet. */
   readonly unparsed: number;
+  /** Whether spooled mail is parsed; `failing`: the archive cannot be opened or written. */
+  readonly parsing: "running" | "paused" | "failing";
   /** Counters for `show stats`: `ingest.restarts`, `ingest.batches`, `ingest.mails`… */
   stats(): Record<string, number>;
   stop(): Promise<void>;

@@ -1,8 +1,9 @@
 /**
- * The archive: what we were told. Its interfaces are complete business operations, asynchronous where another engine
- * than SQLite could answer. `ArchiveWriter` lives in the ingest process alone; `ArchiveReader` anywhere (a worker
- * thread with read-only connections, in the daemon).
+ * The archive: accepted mail and received reports. Its interfaces are complete business operations, asynchronous so that
+ * another engine than SQLite can implement them. `ArchiveWriter` is used in the ingest process alone; `ArchiveReader`
+ * anywhere (in the daemon it is a worker thread with a read-only connection).
  */
+import type { ErrorCode } from "../lib/errors.ts";
 import type { Outcome, Reason, Warning, WarningCount } from "../model/outcome.ts";
 import type { ItemReading, MailReading, PartInfo, ReadHints, ReportSink } from "../model/reading.ts";
 import type {
@@ -47,7 +48,7 @@ export interface Intake {
   readonly remoteName: string | null;
   readonly tls: string | null;
   readonly auth: MessageAuth;
-  /** Kinds that the recipient address accepts; empty = any. */
+  /** Kinds of report that the recipient address accepts; empty = any. */
   readonly kinds: readonly ReportKind[];
 }
 
@@ -77,53 +78,74 @@ export interface IntakeResult {
   readonly items: readonly ItemReading[];
   /** Numbers of the reports that were new (`r42`). */
   readonly reportIds: readonly number[];
-  /** DSNs found, so that main can tie them to its envelopes, */
+  /** Delivery status notifications in the mail: the daemon finds its envelopes by them, */
   readonly dsns: readonly DsnReport[];
-  /** and the addresses they came to. */
+  /** and by the recipients of the mail. */
   readonly envelopeTo: readonly string[];
+  /** The stack of the bug that stopped the parser, for the log. */
+  readonly stack?: string;
 }
 
 /** A mail on its way into the archive. */
 export interface IntakeRequest {
   readonly intake: Intake;
-  /** False: its bytes are stored, state `spooled`, and read later. */
+  /** False: its bytes are stored, state `spooled`, and parsed later. */
   readonly parseNow: boolean;
 }
 
-/** What became of an arrival: stored with its outcome, or stored raw and read soon. */
+/** A mail that was stored: with its outcome, or raw and to be parsed soon. */
 export type Accepted =
   | { readonly spooled: false; readonly result: IntakeResult }
   | { readonly spooled: true; readonly mailId: number };
 
-/** Reads one mail into a sink; handed to the writer, so that store/ knows no formats. */
+/** A mail of which nothing was stored, and why. */
+export interface NotStored {
+  readonly error: { readonly code: ErrorCode; readonly detail: string };
+}
+
+/** Mail that is stored and not parsed yet. */
+export interface SpoolState {
+  readonly unparsed: number;
+  /** Numbers of the first and the last such mail; null when there is none. */
+  readonly oldest: number | null;
+  readonly newest: number | null;
+}
+
+/** Parses one mail into a sink; handed to the writer, so that store/ knows no formats. */
 export type ReadMail = (raw: Uint8Array, hints: ReadHints, sink: ReportSink) => MailReading;
 
 export interface ArchiveWriter {
-  /** From now on. */
+  /** Applies to all mail from now on. */
   setPolicy(policy: ReceivePolicy): void;
-  /** Mails that are stored and not read yet. */
+  /** Mails that are stored and not parsed yet. */
   readonly unparsed: number;
-  /** How long a commit takes inBurst, its sync included, milliseconds. */
+  readonly spool: SpoolState;
+  /** How long a commit takes at present, its sync included, milliseconds. */
   readonly commitMs: number;
   /**
-   * Reads and stores a batch in one transaction; or one by one when a mail cannot be read or stored by an error of
-   * ours, which is then kept raw. Resolves after the commit.
+   * Parses and stores a batch in one transaction. When one of its mails cannot be parsed or stored because of a bug, each
+   * mail gets a transaction of its own, and that one is kept raw with the reason `internal`. Resolves after the commit.
+   * Errors: `store.*` when nothing was stored. A store error in a transaction of one mail is the answer for that mail.
    */
-  intake(batch: readonly IntakeRequest[], read: ReadMail): Promise<Accepted[]>;
+  intake(batch: readonly IntakeRequest[], read: ReadMail): Promise<(Accepted | NotStored)[]>;
   /**
-   * Reads spooled mail, oldest first, at most `limit` of them in one transaction; a large one alone, and one whose
-   * reading was begun before, for it may have ended the process. Three begun readings that never ended set a mail aside
-   * as `internal`. Nothing: none is left.
+   * Parses spooled mail, oldest first, at most `limit` mails in one transaction. Large mails are parsed alone, and so are
+   * those with an attempt that did not end, for they may have ended the process. After three such attempts a mail is set
+   * aside as `internal`. An attempt that ends by an error of the store is not counted. Empty: no mail is spooled.
+   * Errors: `store.*`; the mails stay spooled.
    */
   parseSpooled(read: ReadMail, limit: number): Promise<IntakeResult[]>;
-  /** Keeps a mail raw, with the reason why it is not read. */
+  /** Keeps a mail raw, with the reason why it is not parsed. */
   quarantine(intake: Intake, reason: Reason, detail: string): Promise<number>;
-  /** Reads stored raw mails anew: replaces their reports. */
+  /**
+   * Parses stored raw mails again and replaces their reports. A report with the same key keeps its number, and records
+   * that have expired are not stored again. When a bug stops the parser, what the mail gave before stays, and its result
+   * is `internal`. A mail whose bytes are gone is left out.
+   */
   reparse(mailIds: readonly number[], read: ReadMail): Promise<IntakeResult[]>;
   /** One slice of retention; returns deleted rows, 0 when there is nothing left to do. */
   expire(now: number, policy: RetentionPolicy, rows: number): Promise<number>;
-  deleteReport(reportId: number): Promise<boolean>;
-  /** Online copy. */
+  /** Online copy to a new file; a copy that fails leaves no file. Other work goes on meanwhile. Errors: `store.*`. */
   backup(path: string): Promise<{ readonly bytes: number }>;
   /** Gives up to `pages` unused pages back; returns how many are left. */
   vacuum(pages: number): Promise<number>;
@@ -131,7 +153,7 @@ export interface ArchiveWriter {
   close(): void;
 }
 
-/** Seconds to keep. */
+/** Seconds to keep, from the time when a mail or report was received. */
 export interface RetentionPolicy {
   readonly raw: number;
   readonly failedRaw: number;
@@ -139,7 +161,7 @@ export interface RetentionPolicy {
   readonly feedback: number;
 }
 
-// ---------------------------------------------------------------- reading
+// ---------------------------------------------------------------- questions
 
 /** Filters of all lists; windows are half-open [since, until) on overlap of the report range, epoch seconds. */
 export interface ArchiveFilter {
@@ -151,7 +173,7 @@ export interface ArchiveFilter {
   readonly since?: number;
   readonly until?: number;
   readonly warning?: Warning;
-  /** `failed`: all that went wrong, and may go better with a later version; `spooled`: yet to be read. */
+  /** `failed`: all outcomes that a later version may improve; `spooled`: not parsed yet. */
   readonly outcome?: Outcome | "failed" | "spooled";
   readonly reason?: Reason;
   /** Include reports of foreign domains and unverified ones in figures. */
@@ -188,7 +210,7 @@ export interface ReceivedMail {
   readonly authDomain: string | null;
   /** `own` or the authserv-id of a trusted server; null when nothing was checked. */
   readonly authBy: string | null;
-  /** What was found, for people. */
+  /** What was found, as text. */
   readonly authDetail: string | null;
   readonly reports: readonly string[];
   readonly rawKept: boolean;
@@ -230,7 +252,7 @@ export interface TlsRow {
   readonly resultTypes: readonly { readonly resultType: string; readonly sessions: number }[];
 }
 
-/** A failure or abuse report without what the reported message says: of its header only who, to whom and when. */
+/** A failure or abuse report without the reported message: of its header only From, To, Subject, Message-ID and Date. */
 export interface FeedbackRow {
   readonly report: ReceivedReport;
   readonly feedback: Omit<FeedbackReport, "fields" | "sample">;
@@ -245,7 +267,7 @@ export interface DeliveryRow {
 }
 
 export interface StoredRecord extends DmarcRecord {
-  /** Of the mail that carried the report, and whether the report is in the figures. */
+  /** Of the report mail; `counted`: whether the report is in the figures. */
   readonly auth: MessageAuth["verdict"];
   readonly counted: boolean;
   readonly reportId: string;
@@ -287,13 +309,13 @@ export interface SourceSummary {
   readonly domains: number;
 }
 
-/** How often one repair was needed. */
+/** How often one parse warning came in the reports of a reporter. */
 export interface ReporterWarning extends WarningCount {
-  /** Reports that needed it; `count` is how often it was needed in them. */
+  /** Reports with it; `count` is how often it came in them. */
   readonly reports: number;
 }
 
-/** One organisation and the quality of its reports. */
+/** One organisation and the parse warnings of its reports. */
 export interface ReporterSummary {
   readonly org: string;
   readonly reports: number;
@@ -313,7 +335,7 @@ export interface DayFigures {
   readonly unknown: number;
 }
 
-/** How much has expired. */
+/** How much has expired and can be deleted. */
 export type Expirable = Readonly<Record<"raw_mails" | "feedback_reports" | "reports_with_records", number>>;
 
 /** Pages and bytes of the archive. */
@@ -325,7 +347,7 @@ export interface ArchiveSize {
   readonly raw_bytes: number;
 }
 
-/** Questions about the archive. Every method may be slow: never call one on the main thread. */
+/** Questions about the archive. Every method may be slow: an implementation does not run on the main thread. */
 export interface ArchiveReader {
   received(filter: ArchiveFilter, page: ArchivePage): Promise<ArchivePaged<ReceivedMail>>;
   receivedMail(id: string): Promise<ReceivedMail | undefined>;

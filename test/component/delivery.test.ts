@@ -1,6 +1,5 @@
 /** Delivery with faults: real SQLite, a real SMTP server, a fake clock, DNS as data. */
-import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import SMTPConnection from "nodemailer/lib/smtp-connection";
@@ -18,6 +17,7 @@ import { openQueueStore } from "../../src/store/sqlite/queue/store.ts";
 import { counted, DAY, evaluation, newMessage } from "../support/events.ts";
 import { FakeClock, settle } from "../support/fake-clock.ts";
 import { type FaultyStore, faultyStore } from "../support/faulty-store.ts";
+import { canMount, SmallDisk } from "../support/small-disk.ts";
 import { openSink, type SmtpSink } from "../support/smtp-sink.ts";
 import { testConfig } from "../support/test-config.ts";
 import { until } from "../support/wait.ts";
@@ -488,24 +488,16 @@ describe("suppression", () => {
   });
 });
 
-const root = process.getuid?.() === 0;
-describe.skipIf(!root)("on a file system without space (needs root to mount one)", () => {
-  let mounted = "";
-  afterEach(() => {
-    if (mounted !== "") spawnSync("umount", ["-l", mounted]);
-    mounted = "";
+describe.skipIf(!canMount())("on a file system without space (needs root to mount one)", () => {
+  let small: SmallDisk;
+  beforeEach(() => {
+    small = new SmallDisk("4m");
   });
+  afterEach(() => small.remove());
 
-  it("the attempt is committed when space comes back, the next one runs, and each is sent once", async ({
-    skip,
-  }) => {
-    const small = join(dir, "small");
-    mkdirSync(small);
-    const ran = spawnSync("mount", ["-t", "tmpfs", "-o", "size=4m", "tmpfs", small], { encoding: "utf8" });
-    if (ran.status !== 0) return skip(`mount: ${ran.stderr}`);
-    mounted = small;
+  it("the attempt is committed when space comes back, the next one runs, and each is sent once", async () => {
     real.close();
-    open(join(small, "queue.db"));
+    open(join(small.path, "queue.db"));
     const first = queue("0a0a0a0a", "a@one.example");
     let go = (): void => {};
     sink.hold = new Promise((resolve) => {
@@ -514,32 +506,21 @@ describe.skipIf(!root)("on a file system without space (needs root to mount one)
     delivery.start();
     await clock.advance(0);
     await until("the message to arrive", () => sink.got.length === 1);
-    fill(join(small, "filler"));
+    small.fill();
     sink.hold = undefined;
     go();
     await until("the store to refuse", () => delivery.stats()["mta.uncommitted"] === 1);
     expect(logged("deliver.problem")).toMatchObject([{ code: "store.full", id: first }]);
     await clock.advance(60_000);
     expect(stateOf(first)).toBe("inflight");
-    rmSync(join(small, "filler"));
+    small.free();
     await reaches(first, "delivered");
     const second = queue("0b0b0b0b", "b@two.example");
     await reaches(second, "delivered");
     expect(sink.got.map(({ rcpt }) => rcpt)).toEqual(["a@one.example", "b@two.example"]);
     await delivery.stop(0);
     real.close();
-    open(join(small, "queue.db"));
+    open(join(small.path, "queue.db"));
     expect(real.stats()).toMatchObject({ "queue.delivered": 2, "queue.envelope.inflight": 0 });
   });
 });
-
-/** Writes until there is no space left. */
-function fill(path: string): void {
-  for (const size of [65_536, 4096, 1]) {
-    try {
-      for (;;) writeFileSync(path, Buffer.alloc(size), { flag: "a" });
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "ENOSPC") throw error;
-    }
-  }
-}

@@ -1,17 +1,26 @@
 /** The supervised ingest process: a real one, some of whose mails kill it. */
-import { rmSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { type Config, configSchema } from "../../src/config/schema.ts";
 import { systemClock } from "../../src/lib/clock.ts";
-import { silentLog } from "../../src/lib/log/log.ts";
-import { type Ingest, startIngest } from "../../src/receive/ingest/supervisor.ts";
+import { type Ingest, type IngestOptions, startIngest } from "../../src/receive/ingest/supervisor.ts";
 import type { Intake } from "../../src/store/archive.ts";
 import { openArchiveReader } from "../../src/store/sqlite/archive/reader.ts";
+import { openDatabase } from "../../src/store/sqlite/open.ts";
 import { ROOT } from "../support/build.ts";
 import { newFolderInMemory } from "../support/daemon.ts";
+import { FakeClock } from "../support/fake-clock.ts";
 import { intakeOf } from "../support/intake.ts";
+import { type RecordedLog, recordedLog } from "../support/recorded-log.ts";
 import { dmarcMail } from "../support/report-mail.js";
+import { canMount, SmallDisk } from "../support/small-disk.ts";
+import { until } from "../support/wait.ts";
+
+const BUILT = join(ROOT, "dist", "receive", "ingest", "child.js");
+const FRAGILE = join(ROOT, "test", "support", "fragile-ingest.js");
+const BURST = join(ROOT, "test", "support", "burst-ingest.js");
+const MIGRATING = join(ROOT, "test", "support", "migrating-ingest.js");
 
 describe("the ingest process", () => {
   const cleanups: (() => Promise<void> | void)[] = [];
@@ -19,21 +28,53 @@ describe("the ingest process", () => {
     for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
   });
 
-  async function start(program: string): Promise<{ ingest: Ingest; path: string }> {
-    const dir = newFolderInMemory(); // on a slow disk few mails are no crowd
-    cleanups.push(() => rmSync(dir, { recursive: true }));
-    const path = join(dir, "archive.db");
+  const newFolder = (): string => {
+    const folder = newFolderInMemory();
+    cleanups.push(() => rmSync(folder, { recursive: true }));
+    return folder;
+  };
+
+  async function start(
+    program: string,
+    options: Partial<IngestOptions> = {},
+  ): Promise<{ ingest: Ingest; path: string; log: RecordedLog }> {
+    const path = options.archive ?? join(newFolder(), "archive.db");
     const config = configSchema.parse({}) as unknown as Config;
-    const ingest = await startIngest({ config, archive: path, log: silentLog, clock: systemClock, program });
+    const log = recordedLog();
+    const ingest = await startIngest({
+      config,
+      archive: path,
+      log,
+      clock: systemClock,
+      program,
+      ...options,
+    });
     cleanups.push(() => ingest.stop());
-    return { ingest, path };
+    return { ingest, path, log };
   }
 
   const intake = (raw: Uint8Array, envelopeFrom: string): Intake =>
     intakeOf(raw, { source: "import", envelopeFrom, envelopeTo: [], remoteIp: null });
+  const report = (id: string): Intake => intake(Buffer.from(dmarcMail({ id })), `${id}@b.example`);
+  const killer = (words: string, n: number): Intake =>
+    intake(Buffer.from(`Subject: killer ${n}\r\n\r\n${words}\r\n`), `${n}@b.example`);
+
+  /** Counters and lists of the archive. */
+  async function inArchive<T>(
+    path: string,
+    work: (reader: ReturnType<typeof openArchiveReader>) => Promise<T>,
+  ) {
+    const reader = openArchiveReader(path);
+    try {
+      return await work(reader);
+    } finally {
+      await reader.close();
+    }
+  }
+  const countersOf = (path: string) => inArchive(path, (reader) => reader.stats());
 
   it("is started again, and mails that kill it are set aside after three tries; no other is touched", async () => {
-    const { ingest, path } = await start(join(ROOT, "test", "support", "fragile-ingest.js"));
+    const { ingest, path } = await start(FRAGILE);
     const killer = (n: number) => Buffer.from(`Subject: killer ${n}\r\n\r\nKILL-THE-READER\r\n`);
     const good = (n: number) => Buffer.from(dmarcMail({ id: `good-${n}` }));
     const mails = Array.from({ length: 40 }, (_, n) => (n % 20 === 7 ? killer(n) : good(n)));
@@ -60,7 +101,7 @@ describe("the ingest process", () => {
   });
 
   it("killed from outside while it works loses nothing and counts nothing twice", async () => {
-    const { ingest, path } = await start(join(ROOT, "dist", "receive", "ingest", "child.js"));
+    const { ingest, path } = await start(BUILT);
     const all: Promise<unknown>[] = [];
     for (let n = 0; n < 300; n++) {
       all.push(ingest.accept(intake(Buffer.from(dmarcMail({ id: `m-${n}` })), `${n}@b.example`)));
@@ -69,7 +110,7 @@ describe("the ingest process", () => {
       if (n % 5 === 0) await new Promise((resolve) => setImmediate(resolve));
     }
     await Promise.all(all);
-    await ingest.allParsed(30_000);
+    expect(await ingest.allParsed(30_000)).toBe(0);
     const reader = openArchiveReader(path);
     expect(await reader.stats()).toMatchObject({
       "archive.report.dmarc": 300,
@@ -79,62 +120,300 @@ describe("the ingest process", () => {
     await reader.close();
   });
 
-  it("stores the mails of a crowd first and reads them when it is gone; whoever asks waits for that", async () => {
-    const { ingest, path } = await start(join(ROOT, "dist", "receive", "ingest", "child.js"));
-    expect(ingest.allParsed(30_000)).toBeUndefined();
-    // one after the other is no crowd
-    for (let n = 0; n < 20; n++) {
-      const one = await ingest.accept(intake(Buffer.from(dmarcMail({ id: `n-${n}` })), "n@b.example"));
-      expect(one.spooled).toBe(false);
-    }
-    const accepted = await Promise.all(
-      Array.from({ length: 60 }, (_, n) =>
-        ingest.accept(intake(Buffer.from(dmarcMail({ id: `m-${n}` })), `${n}@b.example`)),
-      ),
-    );
-    expect(accepted.filter(({ spooled }) => spooled).length).toBeGreaterThan(30);
-    await ingest.allParsed(30_000);
+  it("a burst was told by the load of the machine: mails that wait together are stored first and parsed after it", async () => {
+    const { ingest, path } = await start(BURST);
+    expect(await ingest.allParsed(30_000)).toBe(0);
+    // one after the other is no burst
+    for (let n = 0; n < 20; n++) expect((await ingest.accept(report(`n-${n}`))).spooled).toBe(false);
+    // what comes while the process stands still waits together
+    process.kill(ingest.stats()["ingest.pid"]!, "SIGSTOP");
+    const all = Array.from({ length: 60 }, (_, n) => ingest.accept(report(`m-${n}`)));
+    await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+    process.kill(ingest.stats()["ingest.pid"]!, "SIGCONT");
+    const accepted = await Promise.all(all);
+    expect(accepted.filter(({ spooled }) => spooled).length).toBeGreaterThan(4);
+    expect(await ingest.allParsed(30_000)).toBe(0);
     expect(ingest.unparsed).toBe(0);
-    const reader = openArchiveReader(path);
-    expect(await reader.stats()).toMatchObject({ "archive.report.dmarc": 80, "archive.unread": 0 });
-    const { items } = await reader.received({ outcome: "imported" }, { limit: 100 });
+    expect(await countersOf(path)).toMatchObject({
+      "archive.report.dmarc": 80,
+      "archive.unread": 0,
+      "archive.unparsed": 0,
+    });
+    const { items } = await inArchive(path, (reader) =>
+      reader.received({ outcome: "imported" }, { limit: 100 }),
+    );
     expect(items).toHaveLength(80);
-    expect(ingest.allParsed(30_000)).toBeUndefined();
-    await reader.close();
   });
 
-  it("does not let a question wait while reading is paused, nor longer than it may", async () => {
-    const { ingest } = await start(join(ROOT, "dist", "receive", "ingest", "child.js"));
+  it("a list was incomplete without a word: a wait tells how many mails are not parsed, and ends at once in a pause", async () => {
+    const { ingest } = await start(BUILT);
     ingest.pauseParsing(true);
-    const accepted = await ingest.accept(intake(Buffer.from(dmarcMail({ id: "p" })), "p@b.example"));
-    expect(accepted.spooled).toBe(true);
-    expect(ingest.allParsed(30_000)).toBeUndefined();
+    expect(ingest.parsing).toBe("paused");
+    for (const id of ["p", "q"]) expect((await ingest.accept(report(id))).spooled).toBe(true);
+    expect(await ingest.allParsed(Number.POSITIVE_INFINITY)).toBe(2);
     ingest.pauseParsing(false);
     process.kill(ingest.stats()["ingest.pid"]!, "SIGSTOP");
-    await ingest.allParsed(1); // nobody reads now
+    expect(await ingest.allParsed(1)).toBe(2); // nobody parses now
+    const paused = ingest.allParsed(Number.POSITIVE_INFINITY);
+    ingest.pauseParsing(true);
+    expect(await paused).toBe(2);
+    ingest.pauseParsing(false);
     process.kill(ingest.stats()["ingest.pid"]!, "SIGCONT");
-    await ingest.allParsed(30_000);
-    expect(ingest.allParsed(30_000)).toBeUndefined();
+    expect(await ingest.allParsed(Number.POSITIVE_INFINITY)).toBe(0);
+    expect(ingest.parsing).toBe("running");
   });
 
-  it("sets stored mails aside that kill it, and reads those beside them", async () => {
-    const { ingest, path } = await start(join(ROOT, "test", "support", "fragile-ingest.js"));
+  it("mail that ends it when it arrives is set aside though it was to be stored first; the others are parsed", async () => {
+    const { ingest, path } = await start(FRAGILE);
     ingest.pauseParsing(true);
     const mails = Array.from({ length: 20 }, (_, n) =>
-      n % 10 === 3
-        ? Buffer.from(`Subject: killer ${n}\r\n\r\nKILL-THE-READER\r\n`)
-        : Buffer.from(dmarcMail({ id: `m-${n}` })),
+      n % 10 === 3 ? killer("KILL-THE-READER", n) : report(`m-${n}`),
     );
-    await Promise.all(mails.map((raw, n) => ingest.accept(intake(raw, `${n}@b.example`))));
+    await Promise.all(mails.map((one) => ingest.accept(one)));
     ingest.pauseParsing(false);
-    await ingest.allParsed(30_000);
-    const reader = openArchiveReader(path);
-    expect(await reader.stats()).toMatchObject({ "archive.report.dmarc": 18, "archive.unread": 0 });
-    const { items } = await reader.received({ outcome: "invalid" }, { limit: 100 });
+    expect(await ingest.allParsed(30_000)).toBe(0);
+    expect(await countersOf(path)).toMatchObject({ "archive.report.dmarc": 18, "archive.unread": 0 });
+    const { items } = await inArchive(path, (reader) =>
+      reader.received({ outcome: "invalid" }, { limit: 100 }),
+    );
     expect(items.map((mail) => [mail.envelopeFrom, mail.reason]).sort()).toEqual([
       ["13@b.example", "internal"],
       ["3@b.example", "internal"],
     ]);
-    await reader.close();
+  });
+
+  it("spooled mail that ends the process is set aside, and mail that comes meanwhile is parsed", async () => {
+    const { ingest, path } = await start(FRAGILE);
+    ingest.pauseParsing(true);
+    await Promise.all(
+      [0, 1, 2].map((n) => ingest.accept(n === 1 ? killer("KILL-THE-PARSER", n) : report(`s-${n}`))),
+    );
+    ingest.pauseParsing(false);
+    const accepted = await Promise.all(
+      Array.from({ length: 50 }, (_, n) => ingest.acceptAndParse(report(`m-${n}`))),
+    );
+    expect(new Set(accepted.map(({ outcome }) => outcome))).toEqual(new Set(["imported"]));
+    expect(await ingest.allParsed(30_000)).toBe(0);
+    expect(ingest.stats()).toMatchObject({ "ingest.quarantined": 0 });
+    expect(await countersOf(path)).toMatchObject({
+      "archive.report.dmarc": 52,
+      "archive.outcome.invalid": 1,
+    });
+    const { items } = await inArchive(path, (reader) =>
+      reader.received({ outcome: "invalid" }, { limit: 9 }),
+    );
+    expect(items).toMatchObject([{ envelopeFrom: "1@b.example", reason: "internal", rawKept: true }]);
+  });
+
+  it("mail on its way in was suspected when the process died over spooled mail: it is not", async () => {
+    const { ingest, path, log } = await start(FRAGILE);
+    ingest.pauseParsing(true);
+    await ingest.accept(killer("STOP-THE-PARSER", 0));
+    ingest.pauseParsing(false);
+    let innocent: ReturnType<Ingest["acceptAndParse"]> | undefined;
+    for (let deaths = 0; deaths < 3; deaths++) {
+      const pid = await until("the parser to stop", () => {
+        const found = ingest.stats()["ingest.pid"]!;
+        return found > 0 && log.of("ingest.died").length === deaths && isStopped(found) ? found : undefined;
+      });
+      innocent ??= ingest.acceptAndParse(report("innocent"));
+      await until("the mail to be sent", () => ingest.stats()["ingest.mails"] === 2);
+      process.kill(pid, "SIGKILL");
+      await until("the death", () => log.of("ingest.died").length > deaths);
+    }
+    expect(await innocent).toMatchObject({ outcome: "imported" });
+    expect(log.of("ingest.died").map(({ during }) => during)).toEqual(["spool", "spool", "spool"]);
+    expect(await ingest.allParsed(30_000)).toBe(0);
+    expect(ingest.stats()).toMatchObject({ "ingest.quarantined": 0 });
+    expect(await countersOf(path)).toMatchObject({ "archive.report.dmarc": 1, "archive.outcome.invalid": 1 });
+  });
+
+  it("spooled mails that were parsed by hand left the backlog too high: the archive's own count is in every answer", async () => {
+    const { ingest } = await start(BUILT);
+    ingest.pauseParsing(true);
+    for (const id of ["a", "b", "c"]) await ingest.accept(report(id));
+    expect(ingest.unparsed).toBe(3);
+    expect((await ingest.reparse([1, 3])).map(({ outcome }) => outcome)).toEqual(["imported", "imported"]);
+    expect(ingest.unparsed).toBe(1);
+    ingest.pauseParsing(false);
+    expect(await ingest.allParsed(30_000)).toBe(0);
+  });
+
+  it("an error in what follows a parsed mail ended the daemon: it is logged, and the next mails follow", async () => {
+    const followed: number[] = [];
+    const { ingest, log } = await start(BUILT, {
+      onRead: ({ mailId }) => {
+        followed.push(mailId);
+        if (mailId === 1) throw new Error("a bug in the follow-up");
+      },
+    });
+    ingest.pauseParsing(true);
+    for (const id of ["a", "b"]) await ingest.accept(report(id));
+    ingest.pauseParsing(false);
+    expect(await ingest.allParsed(30_000)).toBe(0);
+    expect(followed).toEqual([1, 2]);
+    expect(log.of("unit.failed")).toMatchObject([
+      { mail: "m1", code: "daemon.bug", stack: expect.stringContaining("a bug in the follow-up") },
+    ]);
+  });
+
+  it("a job that failed ended the process: its error is the answer, and the process goes on", async () => {
+    const { ingest, path } = await start(BUILT);
+    await ingest.acceptAndParse(report("a"));
+    const pid = ingest.stats()["ingest.pid"];
+    await expect(ingest.backup(join(path, "nowhere", "archive.db"))).rejects.toThrow();
+    const copy = join(newFolder(), "copy.db");
+    const [{ bytes }, accepted] = await Promise.all([
+      ingest.backup(copy),
+      ingest.acceptAndParse(report("b")),
+    ]);
+    expect([bytes > 0, accepted.outcome]).toEqual([true, "imported"]);
+    expect(ingest.stats()).toMatchObject({ "ingest.restarts": 0, "ingest.pid": pid });
+    expect((await countersOf(copy))["archive.report.dmarc"]).toBeGreaterThan(0);
+  });
+
+  it("a migration that took longer than a minute was killed: it may take as long as it takes", async () => {
+    const clock = new FakeClock();
+    const log = recordedLog();
+    const config = configSchema.parse({}) as unknown as Config;
+    const archive = join(newFolder(), "archive.db");
+    const starting = startIngest({ config, archive, log, clock, program: MIGRATING });
+    await until("the migration to begin", () => log.of("store.migrating").length > 0);
+    expect(log.of("store.migrating")).toEqual([{ path: archive, from: 1, to: 2 }]);
+    await clock.advance(3_600_000);
+    // nobody knows the process yet but by the pipe: the one child of this test
+    const { pid } = await childOf(MIGRATING);
+    process.kill(pid, "SIGUSR2");
+    const ingest = await starting;
+    cleanups.push(() => ingest.stop());
+    expect(ingest.stats()).toMatchObject({ "ingest.pid": pid, "ingest.restarts": 0 });
+  });
+
+  it("a locked archive at start ended the daemon: mail is refused with store.busy until it can be opened", async () => {
+    const archive = join(newFolder(), "archive.db");
+    const other = openDatabase(archive);
+    other.pragma("locking_mode = EXCLUSIVE");
+    other.exec("CREATE TABLE held (x); BEGIN EXCLUSIVE");
+    const clock = new FakeClock();
+    const { ingest, log } = await start(BUILT, { archive, clock });
+    expect(ingest.parsing).toBe("failing");
+    await expect(ingest.accept(report("a"))).rejects.toMatchObject({ code: "store.busy", temporary: true });
+    await expect(ingest.backup(`${archive}.copy`)).rejects.toMatchObject({ code: "store.busy" });
+    expect(await ingest.allParsed(Number.POSITIVE_INFINITY)).toBe(0);
+    await clock.advance(1000);
+    await until("the second failure", () => clock.pendingTimers > 0);
+    expect(log.of("store.problem")).toHaveLength(1); // the same news is told once
+    other.exec("ROLLBACK; DROP TABLE held");
+    other.close();
+    await clock.advance(1000);
+    await until("the archive to be open", () => log.of("ingest.started").length > 0);
+    expect(await ingest.accept(report("a"))).toMatchObject({ result: { outcome: "imported" } });
+  });
+
+  it("a lock on the archive made mail fail for good: it is refused for now, spooled mail stays and is parsed later", async () => {
+    const { ingest, path, log } = await start(BUILT);
+    ingest.pauseParsing(true);
+    for (const id of ["a", "b", "c"]) await ingest.accept(report(id));
+    const other = openDatabase(path);
+    other.exec("BEGIN IMMEDIATE");
+    ingest.pauseParsing(false);
+    await expect(ingest.acceptAndParse(report("d"))).rejects.toMatchObject({
+      code: "store.busy",
+      temporary: true,
+    });
+    await expect(ingest.reparse([1])).rejects.toMatchObject({ code: "store.busy" });
+    await expect(
+      ingest.expire(0, { raw: 1, failedRaw: 1, records: 1, feedback: 1 }, 1),
+    ).rejects.toMatchObject({
+      code: "store.busy",
+    });
+    // whoever waits is told that it does not go on, and how much is left
+    expect(await ingest.allParsed(Number.POSITIVE_INFINITY)).toBe(3);
+    expect(ingest.parsing).toBe("failing");
+    other.exec("ROLLBACK");
+    other.close();
+    await until("the spool to be parsed", () => ingest.unparsed === 0);
+    expect(ingest.parsing).toBe("running");
+    expect(ingest.stats()["ingest.restarts"]).toBe(0);
+    expect(log.of("unit.failed").every(({ code }) => code === "store.busy")).toBe(true);
+    expect(await countersOf(path)).toMatchObject({ "archive.mail": 3, "archive.outcome.imported": 3 });
+  });
+
+  it.skipIf(!canMount())(
+    "a full disk set acknowledged mail aside: it stays spooled, new mail gets store.full, all goes on with space",
+    async () => {
+      const disk = new SmallDisk("8m");
+      cleanups.push(() => disk.remove());
+      const { ingest, path } = await start(BUILT, { archive: join(disk.path, "archive.db") });
+      ingest.pauseParsing(true);
+      for (const id of ["a", "b", "c"]) await ingest.accept(report(id));
+      disk.fill();
+      ingest.pauseParsing(false);
+      const large = intake(Buffer.from(dmarcMail({ id: "large", records: 20_000 })), "l@b.example");
+      await expect(ingest.acceptAndParse(large)).rejects.toMatchObject({
+        code: "store.full",
+        temporary: true,
+      });
+      await expect(ingest.backup(join(disk.path, "copy.db"))).rejects.toMatchObject({ code: "store.full" });
+      expect(existsSync(join(disk.path, "copy.db"))).toBe(false);
+      disk.free();
+      await until("the spool to be parsed", () => ingest.unparsed === 0);
+      expect((await ingest.acceptAndParse(report("d"))).outcome).toBe("imported");
+      expect(ingest.stats()["ingest.restarts"]).toBe(0);
+      expect(await countersOf(path)).toMatchObject({ "archive.mail": 4, "archive.outcome.imported": 4 });
+    },
+  );
+
+  it.skipIf(!canMount())(
+    "a disk that is full at start ended the daemon: it is asked again each second",
+    async () => {
+      const disk = new SmallDisk("4m");
+      cleanups.push(() => disk.remove());
+      disk.fill();
+      const clock = new FakeClock();
+      const { ingest, log } = await start(BUILT, { archive: join(disk.path, "archive.db"), clock });
+      await expect(ingest.accept(report("a"))).rejects.toMatchObject({ code: "store.full" });
+      disk.free();
+      await clock.advance(1000);
+      await until("the archive to be open", () => log.of("ingest.started").length > 0);
+      expect(await ingest.accept(report("a"))).toMatchObject({ result: { outcome: "imported" } });
+    },
+  );
+
+  it("an archive that is damaged is refused at start", async () => {
+    const folder = newFolder();
+    writeFileSync(
+      join(folder, "archive.db"),
+      "this is no database, but long enough to be looked at".repeat(40),
+    );
+    await expect(start(BUILT, { archive: join(folder, "archive.db") })).rejects.toMatchObject({
+      code: "store.corrupt",
+    });
   });
 });
+
+/** The process that runs a program, found by its command line. */
+async function childOf(program: string): Promise<{ readonly pid: number }> {
+  return until(`a process of ${program}`, () => {
+    for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
+      const found = readProc(pid);
+      if (found?.args.includes(program) && found.parent === process.pid) return { pid: Number(pid) };
+    }
+    return undefined;
+  });
+}
+
+function isStopped(pid: number): boolean {
+  return /\nState:\tT/.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+}
+
+function readProc(pid: string): { readonly args: string[]; readonly parent: number } | undefined {
+  try {
+    const args = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+    const parent = Number(/\nPPid:\t(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))![1]);
+    return { args, parent };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined; // it has just ended
+    throw error;
+  }
+}

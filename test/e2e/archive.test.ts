@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { basename, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { FIELDS } from "../../src/control/wire.ts";
+import { openDatabase } from "../../src/store/sqlite/open.ts";
 import { ROOT } from "../support/build.ts";
 import { MAILREPORTCTL, ndjson, TestDaemon } from "../support/daemon.ts";
 import { have } from "../support/have.ts";
@@ -327,8 +328,12 @@ describe("the archive", () => {
     expect(archive.pages! * archive.page_size!).toBeGreaterThanOrEqual(archive.bytes! - archive.page_size!);
   });
 
-  it("reads kept mails again, by id, by outcome and all: the figures stay", async () => {
+  it("parses kept mails again, by id, by outcome and all: figures and the numbers of reports stay", async () => {
     const before = await stored();
+    const numbers = (await items("show", "received", "--reports")).map((report) => [
+      report.id,
+      report.report_id,
+    ]);
     const one = JSON.parse(await ok("reparse", "m1", "--json")) as { parsed: number };
     expect(one.parsed).toBe(1);
     const failed = JSON.parse(await ok("ingest", "retry", "--state", "failed", "--json")) as {
@@ -346,25 +351,45 @@ describe("the archive", () => {
     expect(partly.stdout).toMatch(/^1 mail parsed again, 1 (?:imported|partial)/);
     await ok("reparse", "--all");
     expect(await stored()).toEqual(before);
+    const after = (await items("show", "received", "--reports")).map((report) => [
+      report.id,
+      report.report_id,
+    ]);
+    expect(after).toEqual(numbers);
   });
 
-  it("deletes what has expired, and keeps the day sums, even when mails are read again", async () => {
+  it("deletes what has expired by the time when it came, and keeps the day sums, even when mails are parsed again", async () => {
     const days = await ok("show", "days", "--json");
     const sums = await stored();
+    const none = JSON.parse(await ok("db", "prune", "--dry-run", "--json")) as Record<string, number>;
+    expect(Object.values(none)).toEqual([0, 0, 0]); // the reports are old, but they came today
+    await d.stop();
+    const database = openDatabase(join(d.dir, "var", "archive.db"));
+    database.exec("UPDATE report SET received_at = received_at - 401 * 86400 WHERE kind IN ('dmarc', 'tls')");
+    database.close();
+    await d.start();
     const would = JSON.parse(await ok("db", "prune", "--dry-run", "--json")) as Record<string, number>;
-    expect(would.reports_with_records).toBeGreaterThan(0); // the corpus is old
+    expect(would.reports_with_records).toBe(sums["archive.report.dmarc"]! + sums["archive.report.tls"]!);
     expect(ndjson(await ok("export", "records")).length).toBe(sums["archive.record"]);
+    const sizeOf = async () =>
+      (JSON.parse(await ok("db", "stats", "--json")) as { archive: Record<string, number> }).archive;
+    const before = await sizeOf();
     const done = JSON.parse(await ok("db", "prune", "--yes", "--json")) as Record<string, number>;
     expect(done).toMatchObject(would);
     const left = JSON.parse(await ok("db", "prune", "--dry-run", "--json")) as Record<string, number>;
     expect(Object.values(left)).toEqual([0, 0, 0]);
     expect(await ok("show", "days", "--json")).toBe(days);
-    expect(Number(/^(\d+) bytes/.exec(await ok("db", "vacuum"))![1])).toBeGreaterThan(0);
+    // part of the space is given back while records are deleted, how much of it depends on the load of the machine
+    expect(await ok("db", "vacuum")).toMatch(/^\d+ bytes/);
+    const after = await sizeOf();
+    expect([after.free_pages, after.records]).toEqual([0, 0]);
+    expect(after.pages).toBeLessThan(before.pages!);
     await ok("reparse", "--all");
     expect(await ok("show", "days", "--json")).toBe(days);
-    expect(await stored()).toEqual(sums);
+    expect(await stored()).toEqual({ ...sums, "archive.record": 0 });
+    expect(await ok("export", "records")).toBe("");
     expect(await ok("db", "check")).toBe("ok\n");
-  });
+  }, 120_000);
 
   it.skipIf(!have("sqlite3"))("is sound to SQLite's own shell", async () => {
     const folder = join(d.dir, "shell");

@@ -7,8 +7,12 @@ import { COMMANDS } from "../../src/ctl/commands.ts";
 import { parse } from "../../src/ctl/grammar.ts";
 import { ROOT } from "../support/build.ts";
 import { ndjson, TestDaemon } from "../support/daemon.ts";
+import { until } from "../support/wait.ts";
 
 const DOMAINS = ["one.example", "two.example"];
+/** Its envelope fails, for it has no host; that one's is removed. */
+const FAILING = "no-host.example";
+const REMOVED = "removed.example";
 const TOUR = join(ROOT, "contrib/tour/reports");
 let d: TestDaemon;
 /** Operands that would make each command act, by its `run`; ids are those of the daemon. */
@@ -31,9 +35,9 @@ function content(): Record<string, unknown> {
 
 beforeAll(async () => {
   d = await new TestDaemon({
-    zone: DOMAINS.map((name) => `_dmarc.${name} TXT "v=DMARC1; p=reject; rua=mailto:dmarc@${name}"\n`).join(
-      "",
-    ),
+    zone: [...DOMAINS, FAILING, REMOVED]
+      .map((name) => `_dmarc.${name} TXT "v=DMARC1; p=reject; rua=mailto:dmarc@${name}"\n`)
+      .join(""),
     config: `[report]
 domain = "example.org"
 [[dkim]]
@@ -41,7 +45,7 @@ selector = "e1"
 key_file = "e.pem"
 generate = "ed25519"
 `,
-  }).start(["-P", "mta"]);
+  }).start();
   const ok = (...args: string[]): string => {
     const ran = d.ctl(...args);
     expect(ran.code, `${args.join(" ")}: ${ran.stderr}`).toBe(0);
@@ -61,6 +65,20 @@ generate = "ed25519"
     })}\n`;
   ok("import", TOUR);
   ok("pause", "scheduler");
+  const queued = (domain: string, ...options: string[]) =>
+    ndjson(d.ctl("show", "queue", "-d", domain, ...options, "--json").stdout).map(({ id }) => String(id))[0];
+  const sendAbout = (domain: string): void => {
+    writeFileSync(join(d.dir, "one.jsonl"), evaluation(domain));
+    ok("feed", "one.jsonl");
+    ok("report", "send", `d:${domain}`);
+  };
+  sendAbout(FAILING);
+  const failed = await until("it to fail", () => queued(FAILING, "--state", "failed"));
+  ok("pause", "mta");
+  sendAbout(REMOVED);
+  const removed = queued(REMOVED)!;
+  ok("remove", removed);
+  ok("suppress", "add", "somebody@else.example");
   // of envelopes and of open reports: one that is held, one that is not
   writeFileSync(join(d.dir, "feed.jsonl"), DOMAINS.map(evaluation).join(""));
   ok("feed", "feed.jsonl");
@@ -72,6 +90,10 @@ generate = "ed25519"
   operands = {
     schedule: [envelope!, report!],
     remove: [envelope!, report!],
+    undelete: [removed],
+    requeue: [failed],
+    suppressAdd: ["dmarc@one.example"],
+    suppressRemove: ["somebody@else.example"],
     hold: [envelope!, report!],
     release: [heldEnvelope!, heldReport!],
     pause: [],
@@ -123,6 +145,8 @@ describe("--dry-run", () => {
     const [envelope] = operands.remove!;
     const [report] = operands.reportSend!;
     expect(out("remove", envelope!)).toBe("1 envelope would be removed\n");
+    expect(out("undelete", operands.undelete![0]!)).toBe("1 envelope would be undeleted\n");
+    expect(out("requeue", operands.requeue![0]!)).toBe("1 envelope would be requeued\n");
     expect(out("pause", "smtp")).toBe("smtp would be paused\n");
     expect(out("pause", "mta")).toBe("mta was already paused\n");
     expect(out("resume", "mta")).toBe("mta would be resumed\n");

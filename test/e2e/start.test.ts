@@ -7,8 +7,8 @@ import Database from "better-sqlite3";
 import { afterEach, describe, expect, it } from "vitest";
 import { MAILREPORTD, TestDaemon } from "../support/daemon.ts";
 import { dmarcMail } from "../support/report-mail.js";
+import { canMount, SmallDisk } from "../support/small-disk.ts";
 import { SmtpClient } from "../support/smtp-client.js";
-import { canMount, SmallDisk } from "../support/tmpfs.ts";
 import { until } from "../support/wait.ts";
 
 const daemons: TestDaemon[] = [];
@@ -21,7 +21,7 @@ const daemon = (options?: ConstructorParameters<typeof TestDaemon>[0]) => {
 /** A daemon with its state on a disk of its own. */
 const onSmallDisk = (size: string) => {
   const d = daemon({ config: "[receive]\nverify = false\n" });
-  const disk = new SmallDisk(join(d.dir, "var"), size);
+  const disk = new SmallDisk(size, join(d.dir, "var"));
   disks.push(disk);
   return { d, disk };
 };
@@ -50,7 +50,7 @@ const send = async (d: TestDaemon, id: string) => {
 afterEach(async ({ task }) => {
   for (const d of daemons.splice(0)) {
     await d.stop("SIGKILL");
-    for (const disk of disks.splice(0)) disk.unmount();
+    for (const disk of disks.splice(0)) disk.remove();
     if (task.result?.state !== "fail") d.remove();
   }
 });

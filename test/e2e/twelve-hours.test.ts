@@ -182,7 +182,7 @@ describe.skipIf(!canMount())("twelve hours", () => {
   it("nothing is lost or counted twice, and all works on after a full disk", {
     timeout: 180_000,
   }, async () => {
-    const disk = new SmallDisk(48);
+    const disk = new SmallDisk("48m");
     undo.push(() => disk.remove());
     const state = join(disk.path, "var");
     mkdirSync(state);
@@ -269,7 +269,7 @@ describe.skipIf(!canMount())("twelve hours", () => {
         disk.fill();
         await press(hour);
       }
-      if (hour === FULL_UNTIL) disk.empty();
+      if (hour === FULL_UNTIL) disk.free();
       mails.push(...Array.from({ length: MAILS_AN_HOUR }, (_, i) => `mail-${hour}-${i}`));
       lines.push(
         ...Array.from({ length: EVALUATIONS_AN_HOUR }, (_, i) => ({

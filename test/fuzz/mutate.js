@@ -119,6 +119,7 @@ const sink = { open: () => writer, whole: () => "new" };
 
 function readOnce(raw, form, fileName) {
   const from = performance.now();
+  const cpu = process.cpuUsage();
   const reading = readMail(
     raw,
     { form, fileName, receivedAt: 1795132800 },
@@ -128,7 +129,9 @@ function readOnce(raw, form, fileName) {
   );
   const verdict = mailOutcome(reading);
   if (!OUTCOMES.includes(verdict.outcome)) throw new Error(`an outcome that is none: ${verdict.outcome}`);
-  return { ms: performance.now() - from, ...verdict };
+  // the processor's time: on a machine with other work the wall clock tells of that
+  const { user, system } = process.cpuUsage(cpu);
+  return { ms: Math.min(performance.now() - from, (user + system) / 1000), ...verdict };
 }
 
 function* filesBelow(folder) {

@@ -1,7 +1,8 @@
 /**
- * The ingest process, but for mails that kill it: one with the words KILL-THE-READER in it ends the process while it is
- * read, as an error in the engine would.
+ * The ingest process, but for mails that end it, as an error in the engine would: one with the words KILL-THE-READER ends
+ * the process when it arrives, one with KILL-THE-PARSER when its stored bytes are loaded to be parsed; one with STOP-THE-PARSER stops it there.
  */
+import { createRequire } from "node:module";
 import { Socket } from "node:net";
 
 const { push } = Socket.prototype;
@@ -10,4 +11,18 @@ Socket.prototype.push = function (chunk, ...more) {
     process.kill(process.pid, "SIGKILL");
   return push.call(this, chunk, ...more);
 };
+
+const Database = createRequire(import.meta.url)("better-sqlite3");
+const memory = new Database(":memory:");
+const statement = Object.getPrototypeOf(memory.prepare("SELECT 1"));
+const { get } = statement;
+statement.get = function (...values) {
+  const row = get.apply(this, values);
+  if (Buffer.isBuffer(row?.body) && row.body.includes("KILL-THE-PARSER"))
+    process.kill(process.pid, "SIGKILL");
+  if (Buffer.isBuffer(row?.body) && row.body.includes("STOP-THE-PARSER"))
+    process.kill(process.pid, "SIGSTOP");
+  return row;
+};
+memory.close();
 await import("../../dist/receive/ingest/child.js");

@@ -2,13 +2,13 @@
 import { describe, expect, it } from "vitest";
 import type { Frame } from "../../src/receive/ingest/frames.ts";
 import { groupOf, headsOf, MAX_UNPARSED, type Pace, takeGroup } from "../../src/receive/ingest/groups.ts";
-import type { IntakeHead, ReadWhen } from "../../src/receive/ingest/protocol.ts";
+import type { IntakeHead, ParseWhen } from "../../src/receive/ingest/protocol.ts";
 
-const frame = (size: number, ...whens: ReadWhen[]): Frame => ({
+const frame = (size: number, ...whens: ParseWhen[]): Frame => ({
   header: { op: "intake", heads: whens.map((when) => ({ when, size, source: "smtp" }) as IntakeHead) },
   body: Buffer.alloc(size * whens.length),
 });
-const mails = (n: number, when: ReadWhen = "soon"): ReadWhen[] => Array(n).fill(when);
+const mails = (n: number, when: ParseWhen = "soon"): ParseWhen[] => Array(n).fill(when);
 const sizes = (frames: readonly Frame[]): number[] => frames.map((one) => headsOf(one).length);
 const PACE: Pace = { unparsed: 0, inBurst: false, commitMs: 0.5, parseMs: 0.2 };
 const read = (frames: readonly Frame[], pace: Partial<Pace> = {}): string =>

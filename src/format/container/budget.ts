@@ -1,8 +1,8 @@
-/** What one mail may cost in decompressed bytes: a sum over all its parts, and a ratio (RFC 9990 8.1). */
+/** Limits the decompressed bytes of one mail: the sum of all its parts, and the ratio (RFC 9990 8.1). */
 import type { IngestLimits } from "../../config/schema.ts";
 import { ReadStop } from "../context.ts";
 
-/** Below this nobody minds the ratio. */
+/** Below this the ratio is not checked. */
 const RATIO_FROM = 1 << 20;
 
 export class Budget {
@@ -16,7 +16,7 @@ export class Budget {
   }
 
   /**
-   * A meter for one stream. `begin` forgets what an earlier reading of the same stream took; `take` throws ReadStop
+   * A meter for one stream. `begin` subtracts what an earlier pass over the same stream used; `take` throws ReadStop
    * `too-large`.
    */
   meter(): { begin(): void; take(out: number, carried: number): void } {

@@ -1,4 +1,4 @@
-/** Inflates gzip, zlib and raw deflate in slices, bounded while it inflates; keeps what a damaged stream still gives. */
+/** Inflates gzip, zlib and raw deflate in slices, bounded while it inflates; keeps the bytes before the damage of a damaged stream. */
 
 import { gunzipSync, inflateRawSync } from "node:zlib";
 import { Z_BUF_ERROR, Z_NO_FLUSH, Z_OK, Z_STREAM_END, ZStream, zlibInflate, zlibInflateInit2 } from "pako";
@@ -10,7 +10,7 @@ export type Wrapping = "gzip" | "zlib" | "raw";
 
 const WINDOW: Readonly<Record<Wrapping, number>> = { gzip: 31, zlib: 15, raw: -15 };
 const SLICE = 32_768;
-/** Carried bytes up to which the platform's own gunzip is tried first: it is four times as fast, but all or nothing. */
+/** Compressed bytes up to which the platform's own gunzip is tried first: it is four times as fast, but all or nothing. */
 const SMALL = 32_768;
 const SMALL_OUTPUT = 1 << 20;
 /** NUL, line breaks and blanks behind a stream are padding, not garbage. */
@@ -24,7 +24,7 @@ export interface InflateOptions {
   readonly members: number;
 }
 
-/** A source of the inflated bytes. Reading throws ReadStop: too-large, truncated, bad-crc, too-many-entries. */
+/** A source of the inflated bytes. Iterating throws ReadStop: too-large, truncated, bad-crc, too-many-entries. */
 export function inflated(source: ByteSource, options: InflateOptions): ByteSource {
   const meter = options.budget.meter();
   return {
@@ -39,7 +39,7 @@ export function inflated(source: ByteSource, options: InflateOptions): ByteSourc
   };
 }
 
-/** One small, sound stream as a whole; undefined for anything that needs a closer look. */
+/** One small stream without damage, as a whole; undefined for everything else. */
 function wholeSmall(source: ByteSource, wrapping: Wrapping): Buffer | undefined {
   if (wrapping === "zlib") return undefined;
   let packed: Uint8Array | undefined;
@@ -57,7 +57,7 @@ function wholeSmall(source: ByteSource, wrapping: Wrapping): Buffer | undefined 
     const out = gunzipSync(packed, { maxOutputLength: SMALL_OUTPUT, chunkSize: Math.max(64, told + 1) });
     return told === out.length ? out : undefined;
   } catch {
-    return undefined; // damaged or large: the slow way says how
+    return undefined; // damaged or large: the streaming way tells more
   }
 }
 
@@ -99,7 +99,7 @@ function* inflateMembers(
       stream.avail_in = input.length;
       let status: number = Z_OK;
       do {
-        stream.output = new Uint8Array(SLICE); // handed on, so never used twice
+        stream.output = new Uint8Array(SLICE); // passed on, so never used twice
         stream.next_out = 0;
         stream.avail_out = SLICE;
         status = zlibInflate(stream, Z_NO_FLUSH);

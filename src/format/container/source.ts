@@ -1,10 +1,10 @@
-/** Looking at the begin of a source, and holding all of it. */
+/** Reads the begin of a source, or all of it. */
 import type { WarningList } from "../../model/outcome.ts";
 import { type ByteSource, ReadStop } from "../context.ts";
 
 /**
- * The first `wanted` bytes of a source, and the source: opened the first time, it goes on with what was read for
- * looking. A container that is damaged later is found out by its reader.
+ * The first `wanted` bytes of a source, and the source: opened the first time, it starts with the
+ * bytes that were read here. Damage further on is found by the parser of the container.
  */
 export function peek(
   source: ByteSource,
@@ -48,8 +48,8 @@ export function peek(
 }
 
 /**
- * All bytes of a source. Throws ReadStop `too-large` beyond `most`. A wrong checksum comes behind all bytes: where
- * `noted` is given it is noted there, else thrown.
+ * All bytes of a source. Throws ReadStop `too-large` beyond `most`. A wrong checksum is found after
+ * all bytes: it is added to `noted` when that is given, else thrown.
  */
 export function collect(
   source: ByteSource,

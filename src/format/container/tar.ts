@@ -12,7 +12,7 @@ export function isTar(head: Uint8Array): boolean {
   return Buffer.from(head.subarray(257, 262)).toString("latin1") === "ustar";
 }
 
-/** What a type flag says: a file, a name for the next entry, or something to pass over. */
+/** What a type flag says: a file, a name for the next entry, or an entry that is skipped. */
 type Role = "file" | "gnu-name" | "pax" | "other";
 const ROLES: Readonly<Record<string, Role>> = {
   "0": "file",
@@ -21,10 +21,10 @@ const ROLES: Readonly<Record<string, Role>> = {
   L: "gnu-name",
   x: "pax",
 };
-/** Longer names and pax headers are nobody's. */
+/** Longer names and pax headers are refused. */
 const LONGEST_NAME = 65_536;
 
-/** Takes bytes as they come and gives entries as they are whole; it holds no more than one entry. */
+/** Takes chunks of bytes and yields each entry when it is complete; it holds one entry at most. */
 export class TarReader {
   readonly #largest: number;
   readonly #refuse: ((name: string, stop: ReadStop) => void) | undefined;
@@ -35,7 +35,7 @@ export class TarReader {
   /** Content of the entry; undefined when it is skipped. */
   #content: Buffer | undefined;
   #filled = 0;
-  /** Bytes of the entry that are still to come, and blanks up to the next block. */
+  /** Remaining bytes of the entry, and padding up to the next block. */
   #left = 0;
   #padding = 0;
   #longName: string | undefined;
@@ -50,7 +50,7 @@ export class TarReader {
     this.#refuse = refuse;
   }
 
-  /** Throws ReadStop: too-large, truncated (a header that is none). */
+  /** Throws ReadStop: too-large, truncated (a header that is not valid). */
   *write(chunk: Uint8Array): Generator<TarEntry> {
     let at = 0;
     while (at < chunk.length && !this.#ended) {

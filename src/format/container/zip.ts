@@ -1,5 +1,5 @@
 /**
- * Zip archives by their central directory: stored and deflated entries, nothing else. Sizes are never believed, names
+ * Zip archives by their central directory: stored and deflated entries, nothing else. Declared sizes are not trusted, names
  * are labels and never paths, ranges may not overlap, and there is no ZIP64.
  */
 import { crc32 } from "node:zlib";
@@ -17,7 +17,7 @@ const LONGEST_NAME = 255;
 
 export interface ZipEntry {
   readonly name: string;
-  /** Why it cannot be read; null when it can. */
+  /** Why it cannot be opened; null when it can. */
   readonly refused: ReadStop | null;
   readonly size: number;
   readonly source: ByteSource;
@@ -38,8 +38,8 @@ interface Around {
 }
 
 /**
- * The entries worth looking at: no directories, dot files or __MACOSX; none at all of an office document, which is a
- * zip, too. Throws ReadStop.
+ * The entries that may be reports: no directories, dot files or __MACOSX; none of an office document, which is a zip
+ * archive as well. Throws ReadStop.
  */
 export function zipEntries(
   bytes: Buffer,
@@ -68,12 +68,12 @@ export function zipEntries(
   return entries;
 }
 
-/** OOXML, OpenDocument and Java archives say so by the name of their first entry. */
+/** OOXML, OpenDocument and Java archives are known by the name of their first entry. */
 const OFFICE_DOCUMENT = /^(?:\[Content_Types\]\.xml|mimetype|META-INF\/.*)$/;
 
 /**
- * The end record, searched backwards behind a comment. The comment may hold the image of another one: the record
- * whose places are true as they stand and whose comment reaches to the end of the file goes before all others.
+ * The end record, searched backwards behind a comment. The comment may contain another one: a record
+ * with offsets that are right as they are and a comment that ends with the file is preferred.
  */
 function findDirectory(bytes: Buffer): Directory {
   const lowest = Math.max(0, bytes.length - END_SIZE - LONGEST_COMMENT);
@@ -124,7 +124,7 @@ function readEntry(
   return { name, refused: null, size: packed, source: checked(source, bytes.readUInt32LE(at + 16)) };
 }
 
-/** Why an entry is not opened, by what the directory says of it. */
+/** Why an entry is not opened, by its entry in the directory. */
 function refusalOf(bytes: Buffer, at: number, method: number, limits: IngestLimits): ReadStop | undefined {
   const declared = bytes.readUInt32LE(at + 24);
   if (bytes.readUInt16LE(at + 8) & 1) return new ReadStop("encrypted");
@@ -133,7 +133,7 @@ function refusalOf(bytes: Buffer, at: number, method: number, limits: IngestLimi
   return undefined;
 }
 
-/** Why the place of an entry cannot be true. */
+/** Why the offset of an entry cannot be right. */
 function misplaced(
   bytes: Buffer,
   local: number,
@@ -154,7 +154,7 @@ function contentStart(bytes: Buffer, local: number): number {
   return local + LOCAL_SIZE + bytes.readUInt16LE(local + 26) + bytes.readUInt16LE(local + 28);
 }
 
-/** The source with its checksum looked at: reading throws ReadStop `bad-crc` behind the last byte. */
+/** The source with its checksum verified: iterating throws ReadStop `bad-crc` after the last byte. */
 function checked(source: ByteSource, wanted: number): ByteSource {
   return {
     *open() {

@@ -33,7 +33,7 @@ export class Extension {
     return this.#names.length === 0;
   }
 
-  /** More text would be for nothing. */
+  /** The limit is reached: more text would be dropped. */
   get isFull(): boolean {
     return this.#overflow;
   }

@@ -1,4 +1,4 @@
-/** Metadata and published policy of a DMARC report: repaired, with what was lost taken from around it. */
+/** Metadata and published policy of a DMARC report: corrected, with missing values taken from the mail and file name. */
 import { isIP } from "node:net";
 import { normalizeDomain } from "../../model/domain-name.ts";
 import { LONG_SPAN, LONGEST_SPREAD } from "../../model/figures.ts";
@@ -93,7 +93,7 @@ function organisation(
 
 const cleanId = (sent: string): string => sent.replace(/^[<\s"]+|[>\s"]+$/g, "");
 
-/** The metadata, which has ended, names the report; or the Subject does. */
+/** Whether the metadata, now complete, or the Subject has a report id. */
 export function hasReportId({ fields }: RawHead, context: ReadContext): boolean {
   return cleanId(fields.get("report_id") ?? "") !== "" || context.around().subjectReportId !== null;
 }
@@ -175,7 +175,7 @@ function readPolicy(raw: RawHead, warnings: WarningList): PublishedPolicy {
   const testing = get("testing").toLowerCase();
   const discovery = get("discovery_method").toLowerCase();
   const sentAs = Object.fromEntries(odd.map(([name, { raw: was }]) => [name, was]));
-  // what only older schemas have, and words that no schema has, stand beside
+  // values of older schemas, and words that no schema has, are kept as raw values
   for (const name of OTHER_POLICY_FIELDS) if (get(name) !== "") sentAs[name] = get(name);
   if (testing !== "" && testing !== "y" && testing !== "n") sentAs.testing = get("testing");
   if (discovery !== "" && discovery !== "psl" && discovery !== "treewalk")

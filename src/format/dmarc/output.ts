@@ -1,4 +1,4 @@
-/** What comes out of a DMARC report: its head and records go to the sink, its sums and the hash of its content stay. */
+/** Output of the DMARC parser: head and records go to the sink, sums and the hash of the content are kept here. */
 import { createHash, type Hash, hash } from "node:crypto";
 import type { Kept, PartInfo, ReportSink, ReportWriter } from "../../model/reading.ts";
 import type { DmarcHead, DmarcRecord, ReportFigures } from "../../model/report.ts";
@@ -42,7 +42,7 @@ export class ReportOutput {
     this.#writer.record(kept);
   }
 
-  /** The report is complete. `rest`: what is known of it besides its sums. */
+  /** The report is complete. `rest`: its figures besides the sums. */
   close(rest: Pick<ReportFigures, "droppedRecords" | "warnings">): {
     readonly figures: ReportFigures;
     readonly kept: Kept;

@@ -1,6 +1,6 @@
 /**
- * Reads a DMARC aggregate report (RFC 9990, RFC 7489 and what came before) from a stream of bytes, record by record.
- * What can be repaired is repaired and noted; a row that cannot be used is dropped and counted; nothing is invented.
+ * Parses a DMARC aggregate report (RFC 9990, RFC 7489 and older drafts) from a stream of bytes, record by record.
+ * Defects are corrected and noted where the meaning is clear; a row that cannot be used is dropped and counted; no value is made up.
  */
 import { createHash, type Hash } from "node:crypto";
 import { joinWarnings, WarningList } from "../../model/outcome.ts";
@@ -16,13 +16,13 @@ import { buildHead, hasReportId } from "./head.ts";
 import { identityOf, ReportOutput } from "./output.ts";
 import { FeedbackWalk } from "./walk.ts";
 
-/** Records that may wait for a head that comes after them, or for an id made of them; with more, the report is read twice. */
+/** Records that may wait for a head that comes after them, or for an id made of them; with more, the report is parsed twice. */
 const MOST_HELD = 1000;
-/** Bytes between two looks at the clock. */
+/** Bytes between two checks of the deadline. */
 const SLICE = 262_144;
 
 /**
- * Reads one report into `sink`. Never throws for any input; the reason of a refusal is in the reading.
+ * Parses one report into `sink`. Does not throw for any input; the reason of a refusal is in the result.
  * @param source its bytes, decompressed; opened a second time when the head follows more than 1,000 records
  */
 export function readDmarc(
@@ -40,13 +40,13 @@ export function readDmarc(
   }
 }
 
-/** A head, and what was noted about it. */
+/** A head and its warnings. */
 interface KnownHead {
   readonly head: DmarcHead;
   readonly warnings: WarningList;
 }
 
-/** One reading of all bytes. */
+/** One pass over all bytes. */
 class Pass {
   readonly #context: ReadContext;
   readonly #sink: ReportSink;
@@ -56,11 +56,11 @@ class Pass {
   readonly #walk: FeedbackWalk;
   #known: KnownHead | null;
   #output: ReportOutput | undefined;
-  /** Records that wait for the head; null when there were too many of them and only the head is wanted now. */
+  /** Records that wait for the head; null when there were too many and this pass only looks for the head. */
   #held: DmarcRecord[] | null = [];
-  /** Whether there is an id of the sender's, so that none is to be made of the content; undefined: not known yet. */
+  /** Whether the report has an id, so that none is made from its content; undefined: not known yet. */
   #hasId: boolean | undefined;
-  /** All records, as long as an id may have to be made of them. */
+  /** All records, while an id may have to be made from them. */
   #content: Hash | undefined;
   #seen = 0;
   #dropped = 0;
@@ -85,14 +85,14 @@ class Pass {
     });
   }
 
-  /** The head, all of the report having been read. Throws ReadStop. */
+  /** The head; call it when all of the report was parsed. Throws ReadStop. */
   readHead(): KnownHead {
     const warnings = new WarningList();
     const head = buildHead(this.#walk.head, this.#context, warnings);
     return { head: head.reportId === "" ? { ...head, reportId: this.#contentId() } : head, warnings };
   }
 
-  /** The reading; undefined when a second pass is needed. */
+  /** The result; undefined when a second pass is needed. */
   read(source: ByteSource): ItemReading | undefined {
     try {
       this.#tokenize(source);
@@ -107,7 +107,7 @@ class Pass {
   #tokenize(source: ByteSource): void {
     const tokenizer = this.#tokenizer;
     let bytes = 0;
-    // behind the root, too: the container's end still matters, its checksum and size
+    // also after the root element: the end of the container has its checksum and size
     for (const chunk of xmlBytes(this.#salvaged(source), this.#warnings)) {
       bytes += chunk.length;
       for (let at = 0; at < chunk.length; at += SLICE) {
@@ -123,7 +123,7 @@ class Pass {
       throw new ReadStop("bad-xml", "tags that do not match, and no record");
   }
 
-  /** A damaged container ends the bytes; what came before it is read as a report that was cut. */
+  /** A damaged container ends the bytes; what came before is parsed as a truncated report. */
   *#salvaged(source: ByteSource): Generator<Uint8Array> {
     try {
       yield* source.open();
@@ -158,7 +158,7 @@ class Pass {
     return this.#output;
   }
 
-  /** An id for a report without one: of its metadata and records, whatever their order in the file. */
+  /** An id for a report without one, made from its metadata and records in any order. */
   #contentId(): string {
     const fields = [...this.#walk.head.fields].sort(([a], [b]) => (a < b ? -1 : 1));
     const records = this.#content?.digest("hex") ?? "";
@@ -184,7 +184,7 @@ class Pass {
     }
   }
 
-  /** The head is known: the record is handed on. Else it waits. */
+  /** Passes a record on when the head is known; holds it otherwise. */
   #take(record: DmarcRecord, held: DmarcRecord[]): void {
     if (this.#known || (this.#hasId && this.#walk.head.sawPolicy)) {
       const output = this.#open();

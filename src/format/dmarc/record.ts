@@ -1,4 +1,4 @@
-/** One record of a DMARC report: its fields as they come, and what they make. */
+/** One record of a DMARC report: collects its fields and makes the record of them. */
 import { readIp } from "../../model/ip.ts";
 import type { WarningList } from "../../model/outcome.ts";
 import type {
@@ -11,7 +11,7 @@ import type {
 import { FIELDS, FIRST_OF_PART, field } from "./elements.ts";
 import { authResult, disposition, evaluated, identifier, reasonType, recordCount } from "./values.ts";
 
-/** Results and reasons of one record beyond this are dropped: nobody signs a mail a thousand times. */
+/** Results and reasons of one record above this number are dropped: no real mail has that many signatures. */
 const MOST_RESULTS = 1000;
 
 const SOURCE_IP = field("source_ip");
@@ -89,7 +89,7 @@ export class RecordBuilder {
     this.#spfResults.push(result);
   }
 
-  /** `<dkim/>` says that there was no signature. */
+  /** `<dkim/>` means that there was no signature. */
   get #saysNothing(): boolean {
     return this.#values[AUTH_DOMAIN] === null && this.#values[AUTH_RESULT] === null;
   }
@@ -136,7 +136,7 @@ export class RecordBuilder {
     if (!this.sawAuth) warnings.add("auth-results-missing");
     const headerFrom = values[HEADER_FROM];
     if (!headerFrom) warnings.add("identifiers-missing");
-    // what is absent as a whole is noted once
+    // a section that is missing as a whole is noted once
     const noted = this.sawEvaluated ? warnings : undefined;
     const evaluation = {
       disposition: disposition(values[DISPOSITION] ?? "", noted),
@@ -189,7 +189,7 @@ function rawOf(
   };
 }
 
-/** An empty domain beside the result none says that there was nothing to check. */
+/** An empty domain beside the result none means that there was nothing to check. */
 function missesDomain(domain: string | null, result: AuthResultWord): boolean {
   return domain === null || (domain === "" && result !== "none");
 }

@@ -43,7 +43,7 @@ export function evaluated(text: string, warnings?: WarningList): Normalised<Eval
   if (text === "pass" || text === "fail") return { value: text, raw: undefined };
   const word = text.toLowerCase();
   if (word === "pass" || word === "fail") return { value: word, raw: text };
-  if (word !== "none") warnings?.add("evaluation-unknown", text); // nothing was evaluated: no guess is needed
+  if (word !== "none") warnings?.add("evaluation-unknown", text); // nothing was evaluated, so there is nothing to warn about
   return { value: "unknown", raw: text };
 }
 
@@ -77,7 +77,7 @@ export function reasonType(text: string, warnings: WarningList): Normalised<Over
   return { value: "other", raw: text };
 }
 
-/** p, sp, np: null for absent, empty and words that say nothing. */
+/** p, sp, np: null for absent, empty and meaningless words. */
 export function policyWord(text: string): Normalised<"none" | "quarantine" | "reject" | null> {
   const word = text.toLowerCase();
   if (word === "none" || word === "quarantine" || word === "reject") {
@@ -132,7 +132,7 @@ export function epochOf(text: string, warnings: WarningList): number | undefined
   return Math.floor(ms / 1000);
 }
 
-/** Names of many records are few; their canonical forms are remembered. */
+/** The records of a report have few different names; their canonical forms are cached. */
 const canonical = new Map<string, string>();
 const MOST_REMEMBERED = 1000;
 

@@ -31,7 +31,7 @@ const MOST_ERRORS = 100;
 
 export class FeedbackWalk implements XmlHandler {
   readonly head: RawHead = emptyHead();
-  /** The head was handed on: what belongs to it and comes later is lost, and noted. */
+  /** The head was passed to the sink: later values of it are dropped, and noted. */
   headIsTaken = false;
   /** The record that is open, or has just ended. */
   readonly record: RecordBuilder;

@@ -1,4 +1,4 @@
-/** Reads delivery status notifications (RFC 3464, RFC 6533) and makes a best guess of bounces in prose. */
+/** Parses delivery status notifications (RFC 3464, RFC 6533), and bounces in prose as well as it can be done. */
 import { WarningList } from "../../model/outcome.ts";
 import type { ItemReading } from "../../model/reading.ts";
 import type { DsnRecipient, DsnReport } from "../../model/report.ts";
@@ -22,7 +22,7 @@ const LONGEST_ADDRESS = 320;
 const LONGEST_DIAGNOSTIC = 2000;
 const MOST_RECIPIENTS = 1000;
 
-/** Reads the notification around a delivery-status part. */
+/** Parses the notification that a delivery-status part belongs to. */
 export function readDsn(status: Part, reading: PartReading): ItemReading {
   return refusing("dsn", reading.part, () => {
     const { bytes, context, part, headers, parts } = reading;
@@ -126,7 +126,7 @@ function character(hex: string): string | undefined {
   return code >= 0x20 && code <= 0x10ffff ? String.fromCodePoint(code) : undefined;
 }
 
-/** The action, whatever its case and comments; else what the class of the status says. */
+/** The action, in any case and with comments; without one, by the class of the status. */
 function actionOf(
   field: string | null,
   status: string | null,
@@ -164,7 +164,7 @@ const BOUNCE_TEXT =
 const COPY_BELOW = /^(?:-{3,}|_{3,}|\s{0,8}below this line|received:|return-path:|from:)/im;
 const TEXT_LOOKED_AT = 65_536;
 
-/** A mail that says of itself, by sender and subject, that it is a bounce. */
+/** A mail whose sender and subject are those of a bounce. */
 export function isBounce(root: Part, { headers }: PartReading): boolean {
   return bySystem(root, headers?.from ?? "") && BOUNCE_SUBJECT.test(headers?.subject ?? "");
 }
@@ -175,7 +175,7 @@ function bySystem(root: Part, from: string): boolean {
   );
 }
 
-/** A bounce without a machine-readable part; undefined when the mail is none, by two of sender, subject and text. */
+/** A bounce without a machine-readable part; undefined when less than two of sender, subject and text are those of a bounce. */
 export function readTextBounce(root: Part, reading: PartReading): ItemReading | undefined {
   const from = reading.headers?.from ?? "";
   const subject = reading.headers?.subject ?? "";
@@ -185,7 +185,7 @@ export function readTextBounce(root: Part, reading: PartReading): ItemReading | 
   const signs = [system, BOUNCE_SUBJECT.test(subject), BOUNCE_TEXT.test(body)];
   if (signs.filter(Boolean).length < 2) return undefined;
   const item = refusing("dsn", reading.part, () => guessed(root, body, reading));
-  // with nobody named it is a bounce only by what it says of itself
+  // without a recipient it is a bounce only by sender and subject
   return item.ok || isBounce(root, reading) ? item : undefined;
 }
 

@@ -1,4 +1,4 @@
-/** Header-like fields of feedback and delivery-status parts, and what all readers of such reports need. */
+/** Header-like fields of feedback and delivery-status parts, and helpers of the parsers of such reports. */
 import { createHash } from "node:crypto";
 import { joinWarnings, type WarningList } from "../../model/outcome.ts";
 import type { ItemReading, MailHeaders, PartInfo, ReportSink } from "../../model/reading.ts";
@@ -7,7 +7,7 @@ import { type ReadContext, ReadStop } from "../context.ts";
 import { decodeWords, type Field, type HeaderBlock, readHeaderBlock } from "../mail/mime/headers.ts";
 import { bodyOf, type Part } from "../mail/mime/parts.ts";
 
-/** A report that is a whole part of a mail, and what is around it. */
+/** A report that is a whole part of a mail, and its siblings. */
 export interface PartReading {
   readonly bytes: Buffer;
   /** The siblings, the report part among them. */
@@ -63,7 +63,7 @@ export function bodyBytes(bytes: Buffer, part: Part, most = LARGEST): Buffer {
   return Buffer.concat(chunks).subarray(0, most);
 }
 
-/** The header block of a returned message. Its bytes are cut already, so that nothing in it can be too much. */
+/** The header block of a returned message. Its bytes were cut before, so it is within the limits. */
 export function headerOf(bytes: Buffer): HeaderBlock {
   return readHeaderBlock(bytes, 0, bytes.length, { header_size: bytes.length, header_fields: bytes.length });
 }
@@ -89,7 +89,7 @@ export function fieldGroups(body: Buffer, context: ReadContext): Field[][] {
     const { fields, bodyStart } = readHeaderBlock(body, at, body.length, context.limits);
     if (fields.length > 0) groups.push([...fields]);
     if (bodyStart <= at) {
-      const next = body.indexOf(0x0a, at); // a line that is no field
+      const next = body.indexOf(0x0a, at); // a line that is not a field
       at = next < 0 ? body.length : next + 1;
     } else at = bodyStart;
   }
@@ -116,7 +116,7 @@ export function text(value: string | null, context: ReadContext): string | null 
   return value === null ? null : decodeWords(value).slice(0, context.limits.field);
 }
 
-/** Runs the reading of one report; a limit that is passed refuses it. */
+/** Runs the parser of one report; the report is refused when a limit is exceeded. */
 export function refusing(kind: "arf" | "dsn", part: PartInfo, read: () => ItemReading): ItemReading {
   try {
     return read();
@@ -127,8 +127,8 @@ export function refusing(kind: "arf" | "dsn", part: PartInfo, read: () => ItemRe
 }
 
 /**
- * Hands a whole report to the sink.
- * @param identity what makes two reports the same one, whatever mail they came in
+ * Passes a whole report to the sink.
+ * @param identity equal for two copies of one report, in any mail
  */
 export function deliver(
   report: FeedbackReport | DsnReport,

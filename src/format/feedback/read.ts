@@ -1,4 +1,4 @@
-/** Reads failure reports (RFC 9991, RFC 6591) and abuse reports (RFC 5965), and the plain forms of some programs. */
+/** Parses failure reports (RFC 9991, RFC 6591) and abuse reports (RFC 5965), and the text forms of some programs. */
 import { normalizeDomain } from "../../model/domain-name.ts";
 import { readIp } from "../../model/ip.ts";
 import { WarningList } from "../../model/outcome.ts";
@@ -35,7 +35,7 @@ const TYPES = new Set([
 ]);
 const DELIVERY_RESULTS = new Set(["delivered", "spam", "policy", "reject", "other"]);
 
-/** Reads the report around a message/feedback-report part. */
+/** Parses the report that a message/feedback-report part belongs to. */
 export function readFeedback(feedback: Part, reading: PartReading): ItemReading {
   return refusing("arf", reading.part, () => {
     const { context, part, bytes } = reading;
@@ -49,7 +49,7 @@ export function readFeedback(feedback: Part, reading: PartReading): ItemReading 
   });
 }
 
-/** One report object out of its fields. */
+/** Makes a report object from its fields. */
 function buildReport(
   fields: readonly Field[],
   sample: FeedbackSample | null,
@@ -207,7 +207,7 @@ function sampleOf(body: Buffer, context: ReadContext): FeedbackSample {
 
 // ---- reports in prose ------------------------------------------------------------
 
-/** Bytes of prose that are looked at. */
+/** Bytes of prose that are searched. */
 const PROSE = 16_384;
 
 /**
@@ -287,7 +287,7 @@ function readProse(
   const part = root.children.find(isReturned);
   const below =
     /^-{3,}[^\n]*copy of the (?:headers|message)[^\n]*\n(?:[^\n]*was detected\.[^\n]*\n)?\s*/im.exec(prose);
-  if (!part && !below && prose === "") return undefined; // a Subject alone is no report
+  if (!part && !below && prose === "") return undefined; // a Subject alone is not a report
   const sample = part
     ? sampleOf(
         bodyBytes(bytes, part, context.limits.sample_headers + context.limits.sample_body + 4096),

@@ -1,4 +1,4 @@
-/** The header fields of a report mail that are kept or acted on. */
+/** The header fields of a report mail that are stored or used. */
 import type { MailHeaders } from "../../model/reading.ts";
 import { decodeWords, type Field, firstField } from "./mime/headers.ts";
 
@@ -22,7 +22,7 @@ export function readMailHeaders(fields: readonly Field[]): MailHeaders {
 }
 
 const MONTHS = "janfebmaraprmayjunjulaugsepoctnovdec";
-/** RFC 5322 4.3; all other names mean nothing and are read as UTC. */
+/** RFC 5322 4.3; all other names are taken as UTC. */
 const ZONES: Readonly<Record<string, number>> = {
   EDT: -4,
   EST: -5,
@@ -86,7 +86,7 @@ function offset(zone: string | undefined): number {
   return (match[1] === "-" ? -1 : 1) * (Number(match[2]) * 3600 + Number(match[3]) * 60);
 }
 
-/** An automatic reply (RFC 3834 5): nothing to read, never to be answered. */
+/** An automatic reply (RFC 3834 5): it has no report, and is never answered. */
 export function isAutoReply(fields: readonly Field[]): boolean {
   const submitted = (firstField(fields, "auto-submitted") ?? "").replace(/[;\s].*$/, "").toLowerCase();
   if (submitted === "auto-replied") return true;

@@ -1,4 +1,4 @@
-/** A report that somebody pasted into an HTML mail, its markup escaped. */
+/** A report that was pasted into an HTML mail, with its markup escaped. */
 
 const END = "&lt;/feedback&gt;";
 const ENTITIES: Readonly<Record<string, string>> = {

@@ -1,6 +1,6 @@
 /**
- * Reads all reports of a mail or file: walks its parts, opens its containers, and hands each report to its reader.
- * Content decides what a part is; labels break ties. One bad part never stops the rest. Nothing here uses a network.
+ * Parses all reports of a mail or file: walks its parts, opens its containers, and passes each report to its parser.
+ * Content decides what a part is; labels break ties. A bad part does not stop the others. No network is used.
  */
 import type { IngestLimits } from "../../config/schema.ts";
 import { WarningList } from "../../model/outcome.ts";
@@ -33,11 +33,11 @@ const REPORT_NAME = /\.(?:xml|json)(?:\.(?:gz|gzip|zip))*$/i;
 const REPORT_TYPE = /^(?:text|application)\/(?:xml|[\w.-]+\+xml)$|tlsrpt/;
 const MAIL_TYPE = /^message\/(?:rfc822|global)$/;
 const MAIL_NAME = /\.(?:eml|msg|mbox)(?:\.(?:gz|gzip|zz|zlib))*$/i;
-/** Decompressed bytes of a container inside another one, or of a coded mail, which are held as a whole. */
+/** Maximum decompressed bytes of a container inside another one, or of an encoded mail, which are held in memory. */
 const LARGEST_HELD = 32 << 20;
 
 /**
- * Reads one mail or file. Never throws for any input.
+ * Parses one mail or file. Does not throw for any input.
  * @param monotonic milliseconds, for the deadline `read_timeout`
  */
 export function readMail(
@@ -56,9 +56,9 @@ interface Message {
   readonly bytes: Buffer;
   readonly root: Part;
   readonly headers: MailHeaders;
-  /** How many mails are around it. */
+  /** Number of mails that it is nested in. */
   readonly forwards: number;
-  /** What was noted on the way here; each of its reports carries it. */
+  /** Warnings so far; each of its reports gets them. */
   readonly warnings: WarningList;
 }
 
@@ -70,7 +70,7 @@ interface Candidate {
   readonly size: number;
   /** The mail that it lies in; null for a bare file. */
   readonly message: Message | null;
-  /** What was noted about its mail and containers. */
+  /** Warnings about its mail and containers. */
   readonly warnings: WarningList;
 }
 
@@ -84,10 +84,10 @@ class MailReader {
   readonly #monotonic: () => number;
   readonly #deadline: number;
   readonly #counter = { parts: 0 };
-  /** HTML that may hold an escaped report, looked at when nothing else is found. */
+  /** HTML that may contain an escaped report; used when nothing else is found. */
   readonly #html: Candidate[] = [];
   #headers: MailHeaders | null = null;
-  /** Why nothing was found, when something stood in the way. */
+  /** Why nothing was found, when a limit or damage is the reason. */
   #stopped: ReadStop | null = null;
 
   constructor(hints: ReadHints, limits: IngestLimits, monotonic: () => number, sink: ReportSink) {
@@ -121,7 +121,7 @@ class MailReader {
     };
   }
 
-  /** A file that is no mail: a report or a container. */
+  /** A file that is not a mail: a report or a container. */
   #file(raw: Buffer): void {
     this.#candidate({
       source: { open: () => [raw] },
@@ -153,8 +153,8 @@ class MailReader {
   }
 
   /**
-   * Feedback and bounces in prose, where nothing claims to be a report: the mail that they return is somebody's or our
-   * own, and is never looked into.
+   * Feedback and bounces in prose, where nothing is labelled as a report. The mail that they return may be any, also one
+   * of ours, and is never searched for reports.
    */
   #proseFirst(message: Message): boolean {
     const { root, headers } = message;
@@ -186,7 +186,7 @@ class MailReader {
     else this.#candidate(candidate);
   }
 
-  /** Feedback reports or a delivery status notification: read as such, and never looked into for other reports. */
+  /** Feedback reports or a delivery status notification: parsed as such, and never searched for other reports. */
   #reportPart(message: Message, parts: readonly Part[], mediaType: string): boolean {
     const feedback = parts.filter((part) => isFeedbackPart(message.bytes, part));
     const status = feedback.length > 0 ? undefined : parts.find((part) => isStatusPart(message.bytes, part));
@@ -197,7 +197,7 @@ class MailReader {
     return true;
   }
 
-  /** A bounce that could have been something else. */
+  /** A bounce that may be something else. */
   #bounced(message: Message): void {
     const item = readTextBounce(message.root, this.#partReading(message, [message.root]));
     if (item) this.#items.push(item);
@@ -205,7 +205,7 @@ class MailReader {
 
   #partReading(message: Message, parts: readonly Part[], mediaType = message.root.mediaType): PartReading {
     const { bytes, headers, root } = message;
-    // the copy of a message is often cut, its closing boundary with it: that says nothing about the report
+    // the copy of a message is often cut, its closing boundary with it: that is no defect of the report
     const carried = merged(message.warnings);
     carried.drop("mime-repaired");
     return {
@@ -236,7 +236,7 @@ class MailReader {
     this.#guarded(candidate, () => this.#content(candidate, 0));
   }
 
-  /** Reads a part whose damage is its own matter. */
+  /** Parses a part; damage refuses this part alone. */
   #guarded(candidate: Candidate, work: () => void): void {
     try {
       if (this.#monotonic() > this.#deadline) throw new ReadStop("timeout");
@@ -299,7 +299,7 @@ class MailReader {
     this.#items.push(readDmarc(source, this.#context(candidate), this.#sink, info(candidate)));
   }
 
-  /** What is no report is skipped, unless its label says that it is one. */
+  /** Skips a part that is not a report, unless it is labelled as one. */
   #other(candidate: Candidate, content: Content, head: Buffer): void {
     if (!claims(candidate)) return;
     if (content === "empty") throw new ReadStop("empty");
@@ -307,7 +307,7 @@ class MailReader {
     const text = head.toString("latin1").trim();
     if (/^(?:unused|placeholder)$/i.test(text)) throw new ReadStop("placeholder");
     if (text === "" && head.length === SNIFFED) {
-      this.#dmarc(candidate); // nothing but blanks so far: its reader goes on
+      this.#dmarc(candidate); // nothing but blanks so far: its parser goes on
       return;
     }
     throw new ReadStop(/json/i.test(`${candidate.name} ${candidate.mediaType}`) ? "bad-json" : "not-xml");
@@ -357,7 +357,7 @@ class MailReader {
     if (entries === 0) throw new ReadStop("empty-archive");
   }
 
-  /** A report pasted into HTML, its markup escaped. */
+  /** A report pasted into HTML, with its markup escaped. */
   #escapedHtml(candidate: Candidate): void {
     this.#guarded(candidate, () => {
       const xml = unescapedReport(collect(candidate.source, { most: this.#limits.json_size }));
@@ -367,7 +367,7 @@ class MailReader {
     });
   }
 
-  // ---- for the readers -------------------------------------------------------------
+  // ---- for the parsers -------------------------------------------------------------
 
   #context({ name, message, warnings }: Pick<Candidate, "name" | "message" | "warnings">): ReadContext {
     const around = (): SurroundingHints => {
@@ -401,7 +401,7 @@ function merged(...lists: readonly WarningList[]): WarningList {
   return all;
 }
 
-/** A label that says "report". */
+/** A label that names a report. */
 function claims({ name, mediaType }: Pick<Candidate, "name" | "mediaType">): boolean {
   return (
     (name !== null && (REPORT_NAME.test(name) || nameHints(name).nameBegin !== null)) ||

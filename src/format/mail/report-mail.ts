@@ -1,4 +1,4 @@
-/** The RFC 5322 message that carries a report (RFC 9990 3.5.2, RFC 8460 5.3): pure ASCII, stable bytes, signed. */
+/** The RFC 5322 message with a report (RFC 9990 3.5.2, RFC 8460 5.3): pure ASCII, stable bytes, signed. */
 import { iso } from "../../lib/units.ts";
 import type { OutgoingKind } from "../../model/outgoing.ts";
 import type { ReportIdentity } from "../dmarc/write.ts";
@@ -81,7 +81,7 @@ export function writeReportMail(mail: ReportMail): Buffer {
   return Buffer.from(`${signMessage(fields, body, mail.keys, mail.time)}${header}\r\n${body}`, "latin1");
 }
 
-/** What a person who opens the mail wants to know. */
+/** The text for a person who opens the mail. */
 function explanation({
   kind,
   identity,

@@ -1,4 +1,4 @@
-/** A linear look over JSON text before it is parsed: depth and size are bounded, repeated member names are noted. */
+/** Scans JSON text before it is parsed: limits its depth and size and notes repeated member names. */
 import type { WarningList } from "../../model/outcome.ts";
 import { ReadStop } from "../context.ts";
 
@@ -9,7 +9,7 @@ const BACKSLASH = 0x5c;
 const CLOSE_BRACKET = 0x5d;
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
-/** Member names looked at for repetition, of one document. */
+/** Maximum number of member names that are checked for repetition in one document. */
 const MOST_NAMES = 200_000;
 
 export interface JsonBounds {
@@ -19,8 +19,8 @@ export interface JsonBounds {
 }
 
 /**
- * Throws ReadStop: `too-deep`, `too-many-records`, `bad-json` for NULs. Warns of repeated members. Well-formedness is
- * the parser's matter.
+ * Throws ReadStop: `too-deep`, `too-many-records`, `bad-json` for NULs. Warns of repeated members. The parser
+ * checks that it is well-formed.
  */
 export function scanJson(text: string, bounds: JsonBounds, warnings: WarningList): void {
   const names: (Set<string> | null)[] = [];

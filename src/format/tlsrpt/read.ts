@@ -1,4 +1,4 @@
-/** Reads SMTP TLS reports (RFC 8460 4.4), also in the odd shapes in which they come. */
+/** Parses SMTP TLS reports (RFC 8460 4.4), with tolerance for the deviations of real reporters. */
 
 import { isUtf8 } from "node:buffer";
 import { createHash } from "node:crypto";
@@ -32,7 +32,7 @@ const DETAIL_VALUES = 20;
 /** Strings of one list (mx-host, policy-string). */
 const MOST_STRINGS = 100;
 
-/** Reads one report into `sink`. Never throws for any input; the reason of a refusal is in the reading. */
+/** Parses one report into `sink`. Does not throw for any input; the reason of a refusal is in the result. */
 export function readTls(
   bytes: Uint8Array,
   context: ReadContext,
@@ -269,7 +269,7 @@ class TlsReader {
     };
   }
 
-  /** Canonical; what is no address is kept as sent. */
+  /** Canonical form; a value that is not an address is kept as sent. */
   #ip(value: unknown): string | null {
     const sent = this.#text(value, "ip");
     if (sent === null || sent === "") return null;
@@ -317,7 +317,7 @@ class TlsReader {
   #strings(value: unknown, at: string): string[] {
     if (value === undefined || value === null) return [];
     if (typeof value === "string") {
-      // RFC 8460's own example has mx-host so (erratum 6241)
+      // the example in RFC 8460 has mx-host in this form (erratum 6241)
       if (at !== "mx-host") this.#warnings.add("json-shape", at);
       return value === "" ? [] : [this.#short(value)];
     }

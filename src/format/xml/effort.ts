@@ -1,15 +1,15 @@
-/** What reading may cost for each byte, so that no document is more than a little slower to read than an honest one. */
+/** Limits the work of parsing per byte, so that no document takes much longer to parse than a normal one of its size. */
 import { ReadStop } from "../context.ts";
 
-/** Points that every document has from the start; small ones never run out of them. */
+/** Points that every document starts with; small ones never use them up. */
 const GRACE = 1 << 20;
 
-/** What a piece of markup costs. An honest report spends about half a point for each of its bytes. */
+/** What a piece of markup costs. A normal report costs about half a point per byte. */
 export const COST = {
   element: 8,
   /** On top: an element that no schema knows, a comment, an instruction. */
   stranger: 24,
-  /** On top: something that has to be repaired. */
+  /** On top: a defect that is corrected. */
   repair: 24,
   cdata: 16,
   reference: 12,
@@ -17,7 +17,7 @@ export const COST = {
 
 /**
  * Each byte of a document earns a point and its markup costs some. A document that is nearly all markup (`<a/><a/>…`)
- * runs out of them long before it costs noticeable time.
+ * uses them up long before it takes noticeable time.
  */
 export class Effort {
   #left = GRACE;

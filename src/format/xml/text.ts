@@ -1,4 +1,4 @@
-/** Character data of XML: bytes to text, with the repairs that real reports need. */
+/** Character data of XML: bytes to text, with the corrections that real reports need. */
 import { isUtf8 } from "node:buffer";
 import { TextDecoder } from "node:util";
 import type { WarningList } from "../../model/outcome.ts";
@@ -13,7 +13,7 @@ const ASCII_SAFE =
   /^(?:iso-?8859-?\d{1,2}|latin-?\d|(?:windows|cp)-?125\d|koi8-[ru]|gb2312|gbk|gb18030|big5|shift_jis|euc-(?:jp|kr))$/i;
 const WINDOWS_1252 = new TextDecoder("windows-1252");
 
-/** What a byte asks for: nothing, decoding (1), or a closer look (2: `&`, CR and what XML does not allow). */
+/** Classes of bytes: plain, to be decoded (1), or to be handled one by one (2: `&`, CR and bytes that XML does not allow). */
 const CARE = Uint8Array.from({ length: 256 }, (_, byte) => {
   if (byte >= 0x80) return 1;
   return byte === 0x26 || byte === 0x7f || (byte < 0x20 && byte !== 0x09 && byte !== 0x0a) ? 2 : 0;

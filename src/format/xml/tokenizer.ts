@@ -1,8 +1,8 @@
 /**
  * A streaming tokenizer of XML on bytes: bounded, linear, lenient. It knows no schema: element names are looked up in
  * a table handed in, and what it meets goes to a handler. UTF-8 or any encoding that keeps ASCII; UTF-16 is decoded
- * before. Document types and entities are refused; everything else that is not well-formed is repaired and noted.
- * How the bytes are cut into chunks makes no difference.
+ * before. Document types and entities are refused; everything else that is not well-formed is corrected and noted.
+ * The result does not depend on how the bytes are cut into chunks.
  */
 import type { WarningList } from "../../model/outcome.ts";
 import { ReadStop } from "../context.ts";
@@ -58,7 +58,7 @@ export interface TokenizerLimits {
   readonly text: number;
 }
 
-/** What a document is read with, besides its handler. */
+/** Settings of a document, besides its handler. */
 export interface TokenizerTools {
   readonly names: NameTable;
   readonly limits: TokenizerLimits;
@@ -107,12 +107,12 @@ export class XmlTokenizer {
     return this.#rooted;
   }
 
-  /** End tags that matched nothing open: the structure is damaged. */
+  /** End tags that match no open element: the structure is damaged. */
   get mismatches(): number {
     return this.#mismatches;
   }
 
-  /** Takes the next bytes. Throws ReadStop: doctype, too-deep, bad-xml. */
+  /** Processes the next bytes. Throws ReadStop: doctype, too-deep, bad-xml. */
   write(chunk: Buffer): void {
     if (chunk.length === 0) return;
     if (this.#done) {
@@ -129,7 +129,7 @@ export class XmlTokenizer {
     this.#rest = at < bytes.length && !this.#done ? Buffer.from(bytes.subarray(at)) : Buffer.alloc(0);
   }
 
-  /** The bytes have ended. What is open is closed by the caller, who knows what that means. */
+  /** The bytes have ended. Open elements are left to the caller. */
   end(): void {
     if (this.#done || this.#rest.length === 0) return;
     const bytes = this.#rest;
@@ -163,7 +163,7 @@ export class XmlTokenizer {
     return next < 0 ? ~lt : next;
   }
 
-  /** The same for what is skipped. */
+  /** The same for content that is skipped. */
   #passOn(bytes: Buffer, at: number): number {
     const mark = this.#passing;
     const end = bytes.indexOf(mark, at);
@@ -172,7 +172,7 @@ export class XmlTokenizer {
     return end + mark.length;
   }
 
-  /** Text after the root: blanks and NULs are nothing, the rest is noted. */
+  /** Text after the root: blanks and NULs are ignored, the rest is noted. */
   #trailing(bytes: Buffer, from: number): void {
     if (this.#warnings.has("trailing-text")) return;
     for (let i = from; i < bytes.length; i++) {
@@ -393,7 +393,7 @@ export class XmlTokenizer {
     return start;
   }
 
-  /** Passes over what ends with `mark`; it may be long. */
+  /** Skips content up to `mark`; it may be long. */
   #pass(from: number, mark: string): number {
     this.#effort.spend(COST.stranger);
     this.#passing = mark;
@@ -405,7 +405,7 @@ export class XmlTokenizer {
     return this.#pass(lt + 2, "?>");
   }
 
-  /** Takes the encoding out of an XML declaration; false when that is not whole yet. */
+  /** Gets the encoding from an XML declaration; false when the declaration is not complete yet. */
   #readDeclaration(bytes: Buffer, lt: number): boolean {
     const head = bytes.toString("latin1", lt + 2, Math.min(bytes.length, lt + LONGEST_DECLARATION));
     const end = head.indexOf("?>");

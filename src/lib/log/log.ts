@@ -51,6 +51,8 @@ export const LOG_EVENTS = {
   "dkim.key_generated": "a DKIM key was generated; the DNS record to publish",
   "retention.done": "old data was deleted",
   "store.opened": "a database is open (path, synchronous, schema)",
+  "store.migrating":
+    "the schema of a database is brought up to date, which may take minutes (path, from, to)",
   "store.problem": "a database operation failed, or the start waits for one (code, error)",
   "store.available": "the databases can be used after a start that had to wait",
 } as const;

@@ -1,56 +1,74 @@
-/** Mails that are stored, answered and not read yet; and who waits until they are. */
+/** Mails that are stored, answered and not parsed yet, as the archive counts them; and who waits until they are parsed. */
 import type { Clock } from "../../lib/clock.ts";
+import type { IntakeResult, SpoolState } from "../../store/archive.ts";
 
 interface Waiting {
-  /** So many must have been read. */
-  readonly goal: number;
-  readonly done: () => void;
+  /** The newest mail that it waits for. */
+  readonly newest: number;
+  /** How many of its mails are unparsed. */
+  left: number;
+  readonly resolve: (left: number) => void;
 }
 
 export class Backlog {
   readonly #clock: Clock;
-  #unparsed = 0;
-  /** Mails that were read after they had been stored, since the start. */
-  #read = 0;
+  #spool: SpoolState = { unparsed: 0, oldest: null, newest: null };
   #waiting: Waiting[] = [];
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
+  /** Unparsed mails. */
   get size(): number {
-    return this.#unparsed;
+    return this.#spool.unparsed;
   }
 
-  /** The archive was opened, with so many of them. */
-  begin(unparsed: number): void {
-    this.#unparsed = unparsed;
-  }
-
-  stored(): void {
-    this.#unparsed++;
-  }
-
-  /** The oldest ones were read. */
-  read(mails: number): void {
-    this.#unparsed -= mails;
-    this.#read += mails;
-    this.#waiting = this.#waiting.filter(({ goal, done }) => {
-      const waits = this.#unparsed > 0 && this.#read < goal;
-      if (!waits) done();
+  /**
+   * What the archive says now.
+   * @param parsed spooled mails that were parsed since it was asked before
+   */
+  update(spool: SpoolState | undefined, parsed: readonly IntakeResult[] = []): void {
+    if (spool) this.#spool = spool;
+    const { oldest } = this.#spool;
+    this.#waiting = this.#waiting.filter((one) => {
+      one.left -= parsed.filter(({ mailId }) => mailId <= one.newest).length;
+      const waits = oldest !== null && oldest <= one.newest;
+      if (!waits) one.resolve(0);
       return waits;
     });
   }
 
-  /** Resolves when all that are unparsed now have been read, or after `limitMs`. */
-  allParsed(limitMs: number): Promise<void> {
+  /**
+   * Resolves when all mails that are unparsed now have been parsed, or after `limitMs`, with the number of those that are
+   * still unparsed.
+   */
+  allParsed(limitMs: number): Promise<number> {
+    const { unparsed, newest } = this.#spool;
+    if (unparsed === 0 || newest === null) return Promise.resolve(0);
     return new Promise((resolve) => {
-      const timer = this.#clock.after(limitMs, resolve);
-      const done = (): void => {
-        timer.cancel();
-        resolve();
+      const timer = this.#clock.after(limitMs, () => {
+        this.#waiting = this.#waiting.filter((one) => one !== waiting);
+        resolve(this.#left(waiting));
+      });
+      const waiting: Waiting = {
+        newest,
+        left: unparsed,
+        resolve: (left) => {
+          timer.cancel();
+          resolve(left);
+        },
       };
-      this.#waiting.push({ goal: this.#read + this.#unparsed, done });
+      this.#waiting.push(waiting);
     });
+  }
+
+  /** Nobody waits any longer: mail is not parsed at present. */
+  giveUp(): void {
+    for (const waiting of this.#waiting.splice(0)) waiting.resolve(this.#left(waiting));
+  }
+
+  #left({ left }: Waiting): number {
+    return Math.min(Math.max(1, left), this.size);
   }
 }

@@ -16,7 +16,7 @@ const LONGEST = 1 << 30;
 /** Frames up to this are written as one piece, which is cheaper than to hand over many. */
 const SMALL_FRAME = 65_536;
 
-/** Writes one frame; the pieces of a large body are written without joining them. */
+/** Writes one frame; the pieces of a large body are written one by one. */
 export function writeFrame(stream: Duplex, header: unknown, body: readonly Uint8Array[] = []): void {
   const json = Buffer.from(JSON.stringify(header));
   const size = body.reduce((sum, piece) => sum + piece.byteLength, 0);
@@ -35,8 +35,8 @@ export function writeFrame(stream: Duplex, header: unknown, body: readonly Uint8
 }
 
 /**
- * Takes bytes as they come and hands over whole frames. A frame is gathered in one buffer of its size, so that a large
- * mail is in memory once.
+ * Returns a function that takes chunks of bytes and calls `onFrame` with each whole frame. A frame is collected in one
+ * buffer of its size, so that a large mail is in memory once. Throws on bytes that are no frames.
  */
 export function frameReader(onFrame: (frame: Frame) => void): (chunk: Buffer) => void {
   let prefix: Buffer = Buffer.alloc(0);

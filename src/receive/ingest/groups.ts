@@ -1,18 +1,18 @@
 /**
- * Which mails make up one transaction, and which of them are read in it. Usually all are, and are answered when that is
- * committed. In a crowd only some are: the bytes of the others are stored with them and read when the crowd is gone,
- * so that senders wait for the disk alone.
+ * Decides which mails share a transaction, and which of them are parsed in it. Usually all are, and they are answered after
+ * the commit. In a burst only some are: the bytes of the others are stored with them and parsed after the burst, so that
+ * senders wait for the disk alone.
  */
 import type { IntakeRequest } from "../../store/archive.ts";
 import type { Frame } from "./frames.ts";
 import { type IntakeHead, joinIntakes, type RequestFrame } from "./protocol.ts";
 
-/** Mails of one transaction, and their bytes: short enough that nobody waits long for the others. */
+/** Limits of one transaction, so that no mail waits long for the others. */
 const GROUP_MAILS = 64;
 const GROUP_BYTES = 4 << 20;
-/** So many mails in one transaction are never a crowd. */
+/** A transaction with this number of mails or less is never a burst. */
 const BURST_MIN_MAILS = 4;
-/** Mails that are stored and not read yet, at most: then senders wait until theirs are read, a crowd or not. */
+/** Maximum number of mails that are stored and not parsed yet: above it each mail is parsed before it is answered. */
 export const MAX_UNPARSED = 10_000;
 
 export function isMail({ header }: Frame): boolean {
@@ -23,7 +23,7 @@ export function headsOf({ header }: Frame): readonly IntakeHead[] {
   return (header as Extract<RequestFrame, { op: "intake" }>).heads;
 }
 
-/** Takes the mails that go into the next transaction from the begin of the queue, which is one: at least that one. */
+/** Takes the mails of the next transaction from the begin of the queue: one at least, for the first request is a mail. */
 export function takeGroup(queue: Frame[]): Frame[] {
   let mails = 0;
   let bytes = 0;
@@ -38,24 +38,24 @@ export function takeGroup(queue: Frame[]): Frame[] {
 
 export interface Group {
   readonly requests: readonly IntakeRequest[];
-  /** There are so many that they are stored first. */
+  /** Parsing would take longer than the commit: mails are stored first. */
   readonly overloaded: boolean;
 }
 
-/** What decides whether there is a crowd. */
+/** What decides whether mails are a burst. */
 export interface Pace {
-  /** Mails that are stored and not read yet. */
+  /** Mails that are stored and not parsed yet. */
   readonly unparsed: number;
-  /** There was a crowd a moment ago: until it is gone, few are stored first, too. */
+  /** There was a burst a moment ago: until it ends, single mails are stored first as well. */
   readonly inBurst: boolean;
-  /** How long a commit takes, and reading one mail; milliseconds. */
+  /** How long a commit takes, and parsing one mail; milliseconds. */
   readonly commitMs: number;
   readonly parseMs: number;
 }
 
 /**
- * A transaction's mails are a crowd when reading them would take longer than the commit that they wait for anyway: on a
- * slow disk that is many, on a fast one few.
+ * The mails of a transaction are a burst when parsing them would take longer than the commit that they wait for anyway: on
+ * a slow disk that takes many mails, on a fast one few.
  */
 export function groupOf(frames: readonly Frame[], { unparsed, inBurst, commitMs, parseMs }: Pace): Group {
   const heads = frames.flatMap(headsOf);

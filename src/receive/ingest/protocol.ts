@@ -1,20 +1,26 @@
-/** What the daemon and the ingest process say to each other. */
+/** The messages between the daemon and the ingest process. */
 import type { IngestLimits } from "../../config/schema.ts";
 import type { ErrorCode } from "../../lib/errors.ts";
 import type { Reason } from "../../model/outcome.ts";
-import type { Intake, IntakeResult, ReceivePolicy, RetentionPolicy } from "../../store/archive.ts";
+import type {
+  Intake,
+  IntakeResult,
+  ReceivePolicy,
+  RetentionPolicy,
+  SpoolState,
+} from "../../store/archive.ts";
 
-/** Spooled mails that are read in one go: new mail waits for so many at most. */
+/** The most spooled mails that are parsed together: new mail waits until they are. */
 export const SPOOLED_MAILS = 16;
 
 /**
- * When a mail is read: `now`, before it is answered; `soon`, so too, unless many others wait: then its bytes are stored
- * first; `later`: its bytes are stored first.
+ * When a mail is parsed: `now`, before it is answered; `soon`, the same, but in a burst its bytes are stored first;
+ * `later`: its bytes are stored first.
  */
-export type ReadWhen = "now" | "soon" | "later";
+export type ParseWhen = "now" | "soon" | "later";
 
 /** An intake without its bytes, which follow in the body of the frame. */
-export type IntakeHead = Omit<Intake, "raw"> & { readonly size: number; readonly when: ReadWhen };
+export type IntakeHead = Omit<Intake, "raw"> & { readonly size: number; readonly when: ParseWhen };
 
 export type Request =
   | {
@@ -22,7 +28,7 @@ export type Request =
       readonly path: string;
       readonly limits: IngestLimits;
       readonly policy: ReceivePolicy;
-      readonly reading: boolean;
+      readonly parsing: boolean;
     }
   | { readonly op: "configure"; readonly limits: IngestLimits; readonly policy: ReceivePolicy }
   | { readonly op: "intake"; readonly heads: readonly IntakeHead[] }
@@ -34,25 +40,45 @@ export type Request =
     }
   | { readonly op: "reparse"; readonly mailIds: readonly number[] }
   | { readonly op: "expire"; readonly now: number; readonly policy: RetentionPolicy; readonly rows: number }
-  | { readonly op: "deleteReport"; readonly reportId: number }
   | { readonly op: "backup"; readonly path: string }
   | { readonly op: "vacuum"; readonly pages: number }
-  | { readonly op: "reading"; readonly on: boolean }
-  /** Somebody waits for what is unparsed: it is read though there was a crowd a moment ago. */
+  | { readonly op: "parsing"; readonly on: boolean }
+  /** Somebody waits for spooled mail: it is parsed though there was a burst a moment ago, or an error. */
   | { readonly op: "parseNow" }
   | { readonly op: "close" };
 
 export type RequestFrame = Request & { readonly id: number };
 
-export type Reply =
-  | { readonly id: number; readonly ok: true; readonly value: unknown }
-  | { readonly id: number; readonly ok: false; readonly code: ErrorCode; readonly detail: string };
+/** An error as it is sent: a MailreportError has its code, a bug its stack. */
+export interface WireError {
+  readonly code: ErrorCode;
+  readonly detail: string;
+  readonly stack?: string;
+}
 
-/** Sent by the ingest process on its own: spooled mails are being read, or were; `read` with none of them: no more are left. */
+/** The state of the spool after what the message tells; absent when the archive could not be asked. */
+interface WithSpool {
+  readonly spool?: SpoolState;
+}
+
+export type Reply = WithSpool &
+  (
+    | { readonly id: number; readonly ok: true; readonly value: unknown }
+    | ({ readonly id: number; readonly ok: false } & WireError)
+  );
+
+/** Sent by the ingest process on its own. */
 export type Notice =
-  | { readonly notice: "reading" }
-  | { readonly notice: "read"; readonly results: readonly IntakeResult[] }
-  | { readonly notice: "read-failed"; readonly code: ErrorCode; readonly detail: string };
+  /** The schema of the archive is migrated, which may take minutes. */
+  | { readonly notice: "migrating"; readonly from: number; readonly to: number }
+  /** Spooled mails are being parsed, */
+  | { readonly notice: "parsing" }
+  /** were parsed, */
+  | (WithSpool & { readonly notice: "parsed"; readonly results: readonly IntakeResult[] })
+  /** or could not be: they stay spooled. */
+  | (WithSpool & WireError & { readonly notice: "parse-failed" })
+  /** Other work without a request failed. */
+  | (WireError & { readonly notice: "failed"; readonly unit: string });
 
 /** Puts the bytes back to their heads. */
 export function joinIntakes(heads: readonly IntakeHead[], body: Uint8Array): Intake[] {
@@ -64,6 +90,6 @@ export function joinIntakes(heads: readonly IntakeHead[], body: Uint8Array): Int
   });
 }
 
-export function headOf({ raw, ...head }: Intake, when: ReadWhen): IntakeHead {
+export function headOf({ raw, ...head }: Intake, when: ParseWhen): IntakeHead {
   return { ...head, size: raw.byteLength, when };
 }

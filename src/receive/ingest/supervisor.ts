@@ -1,45 +1,47 @@
 /**
- * Keeps an ingest process running and feeds it: mails go to it as they come, and while it commits some, those that
- * came meanwhile gather for its next transaction (group commit by draining). When the process dies, unanswered mails
- * are handed to the next one, one by one; the one that kills again and again is stored raw with the reason. Nobody
- * else notices.
+ * Feeds the ingest process: mails go to it as they come, and while it commits some, those that come meanwhile are collected
+ * for its next transaction. When the process dies while it parses mails, these are handed to the next one, one by one; a
+ * mail with which three processes died is stored raw with the reason. Senders only see a delay.
  */
 import type { Config } from "../../config/schema.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { errorText, MailreportError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log/log.ts";
+import { failureOf, logFailure } from "../../lib/supervised.ts";
 import type { Reason } from "../../model/outcome.ts";
-import type { Accepted, Intake, IntakeResult } from "../../store/archive.ts";
+import type { Accepted, Intake, IntakeResult, NotStored } from "../../store/archive.ts";
 import { receivePolicy, refusalBefore } from "../policy.ts";
 import type { IngestPort } from "../port.ts";
 import { Backlog } from "./backlog.ts";
-import { IngestDied, type IngestProcess, spawnIngest } from "./process.ts";
-import { headOf, type Notice, type ReadWhen, type Request, SPOOLED_MAILS } from "./protocol.ts";
+import { IngestLife } from "./life.ts";
+import { errorOf, IngestDied, type IngestProcess } from "./process.ts";
+import { headOf, type Notice, type ParseWhen, type Request, SPOOLED_MAILS } from "./protocol.ts";
 import { logReports } from "./report-log.ts";
 
-/** One request to the process, which makes its transactions of whole requests. */
+/** Limits of one request to the process, which makes its transactions of whole requests. */
 const BATCH_MAILS = 8;
 const BATCH_BYTES = 4 << 20;
-/** Mails with the process, not answered yet: the next transaction is there when one has ended. */
+/** Mails that the process has and has not answered: the next transaction is ready when one has ended. */
 const WITH_PROCESS = 128;
 /** Their bytes: the process holds them in memory. */
 const WITH_PROCESS_BYTES = 8 << 20;
-/** A mail with which the process died so often is set aside. */
+/** A mail with which this number of processes died is set aside. */
 const MOST_TRIES = 3;
-/** Waiting beyond this is refused with a temporary error. */
+/** More waiting mail is refused with a temporary error. */
 const WAITING_MAILS = 5000;
 const WAITING_BYTES = 256 << 20;
-/** On top of the reading time that the limits allow. */
+/** On top of the parse time that the limits allow. */
 const GRACE_MS = 5000;
 const JOB_LIMIT_MS = 3_600_000;
-const RESTART_WAIT_MS = 1000;
+/** Parsing spooled mail that fails this often in a row is said to fail, and nobody waits for it. */
+const FAILING = 3;
 
 interface Waiting {
   readonly intake: Intake;
-  readonly when: ReadWhen;
+  readonly when: ParseWhen;
   readonly resolve: (accepted: Accepted) => void;
   readonly reject: (error: Error) => void;
-  /** How often the process died while it had this mail. */
+  /** How often a process died while it worked on this mail, alone or with others. */
   tries: number;
 }
 
@@ -53,7 +55,7 @@ export interface IngestOptions {
   readonly archive: string;
   readonly log: Log;
   readonly clock: Clock;
-  /** What was read from spooled mail, after the fact. */
+  /** Called with what was parsed from spooled mail. */
   readonly onRead?: (result: IntakeResult) => void;
   /** The program of the process; default: the built one. */
   readonly program?: string;
@@ -63,18 +65,26 @@ export interface Ingest extends IngestPort {
   reload(config: Config): void;
 }
 
-/** Starts the ingest process. Errors: MailreportError `store.*` when the archive cannot be opened. */
+/**
+ * Starts the ingest process. When the archive cannot be opened for now (`store.full`, `store.busy`, `store.io`), it
+ * resolves, `accept` rejects with that error, and opening is tried again every second.
+ * Errors: other `store.*`.
+ */
 export async function startIngest(options: IngestOptions): Promise<Ingest> {
   const supervisor = new Supervisor(options);
-  await supervisor.start();
+  try {
+    await supervisor.start();
+  } catch (error) {
+    await supervisor.stop();
+    throw error;
+  }
   return supervisor;
 }
 
 class Supervisor implements Ingest {
   readonly #options: IngestOptions;
+  readonly #life: IngestLife;
   #config: Config;
-  #process: IngestProcess | undefined;
-  #starting: Promise<IngestProcess> | undefined;
   #queue: Waiting[] = [];
   #queuedBytes = 0;
   /** Mails with the process, and their bytes. */
@@ -83,79 +93,39 @@ class Supervisor implements Ingest {
   /** Mails that the process had when it died: one of them may have been the reason. */
   #suspects: Waiting[] = [];
   #pumping = false;
-  #reading = true;
+  #paused = false;
   #stopping = false;
-  #readWatch: { cancel(): void } | undefined;
+  /** Failures of parsing spooled mail in a row. */
+  #failures = 0;
+  #parseWatch: { cancel(): void } | undefined;
   readonly #backlog: Backlog;
-  readonly #count = { restarts: 0, batches: 0, mails: 0, quarantined: 0 };
+  readonly #count = { batches: 0, mails: 0, quarantined: 0 };
 
   constructor(options: IngestOptions) {
+    const { archive, log, clock, program } = options;
     this.#options = options;
     this.#config = options.config;
-    this.#backlog = new Backlog(options.clock);
-  }
-
-  async start(): Promise<void> {
-    await this.#running();
-  }
-
-  // ---- the process -----------------------------------------------------------
-
-  #running(): Promise<IngestProcess> {
-    if (this.#process) return Promise.resolve(this.#process);
-    this.#starting ??= this.#launch().finally(() => {
-      this.#starting = undefined;
-    });
-    return this.#starting;
-  }
-
-  async #launch(): Promise<IngestProcess> {
-    const { clock, program, archive, log } = this.#options;
-    const launched = spawnIngest({
+    this.#backlog = new Backlog(clock);
+    this.#life = new IngestLife({
+      config: () => this.#config,
+      parsing: () => !this.#paused,
+      archive,
+      log,
       clock,
-      memory: this.#config.limits.ingest_memory,
-      onNotice: (notice) => this.#noticed(launched, notice),
       ...(program === undefined ? {} : { program }),
-    });
-    const open: Request = {
-      op: "open",
-      path: archive,
-      limits: this.#config.limits,
-      policy: receivePolicy(this.#config),
-      reading: this.#reading,
-    };
-    try {
-      this.#backlog.begin(await launched.ask<number>(open, [], 60_000));
-    } catch (error) {
-      launched.kill("died");
-      if (error instanceof IngestDied) throw new MailreportError("ingest.unavailable", { cause: error });
-      throw error;
-    }
-    this.#process = launched;
-    log.info("ingest.started", { pid: launched.pid });
-    void launched.ended.then((died) => this.#died(launched, died));
-    return launched;
-  }
-
-  #died(launched: IngestProcess, died: IngestDied): void {
-    if (this.#process === launched) this.#process = undefined;
-    this.#readWatch?.cancel();
-    if (this.#stopping) return;
-    this.#count.restarts++;
-    this.#options.log.warn("ingest.died", { pid: launched.pid, why: died.why });
-    this.#restart();
-  }
-
-  /** Starts it again; when that fails, every second. */
-  #restart(): void {
-    this.#running().then(
-      () => this.#pump(),
-      (error) => {
-        this.#options.log.error("store.problem", { what: "archive", error: errorText(error) });
-        this.#failQueue(error instanceof MailreportError ? error : new MailreportError("ingest.unavailable"));
-        if (!this.#stopping) this.#options.clock.after(RESTART_WAIT_MS, () => this.#restart());
+      onNotice: (notice, from) => this.#noticed(from, notice),
+      onSpool: (spool) => this.#backlog.update(spool),
+      onRunning: () => this.#pump(),
+      onDied: () => this.#parseWatch?.cancel(),
+      onTrouble: (error) => {
+        this.#failQueue(error);
+        this.#backlog.giveUp();
       },
-    );
+    });
+  }
+
+  start(): Promise<void> {
+    return this.#life.start();
   }
 
   #failQueue(error: Error): void {
@@ -164,21 +134,39 @@ class Supervisor implements Ingest {
   }
 
   #noticed(from: IngestProcess, notice: Notice): void {
-    this.#readWatch?.cancel();
-    if (notice.notice === "reading") {
-      this.#readWatch = this.#options.clock.after(this.#limit(SPOOLED_MAILS), () => from.kill("timeout"));
-    } else if (notice.notice === "read") {
+    const { log, clock } = this.#options;
+    if (notice.notice === "failed") {
+      logFailure({ log, unit: notice.unit }, failureOf(errorOf(notice)));
+      return;
+    }
+    this.#parseWatch?.cancel();
+    if (notice.notice === "parsing") {
+      this.#parseWatch = clock.after(this.#limit(SPOOLED_MAILS), () => from.kill("timeout"));
+    } else if (notice.notice === "parsed") {
+      this.#failures = 0;
       for (const result of notice.results) {
-        logReports(this.#options.log, result);
-        this.#options.onRead?.(result);
+        this.#guard("parse", result, () => logReports(log, result));
+        this.#guard("parse", result, () => this.#options.onRead?.(result));
       }
-      this.#backlog.read(notice.results.length);
-    } else {
-      this.#options.log.warn("store.problem", { what: "spool", code: notice.code, detail: notice.detail });
+      this.#backlog.update(notice.spool, notice.results);
+    } else if (notice.notice === "parse-failed") {
+      // a full disk is the same news every second
+      if (this.#failures === 0) logFailure({ log, unit: "parse" }, failureOf(errorOf(notice)));
+      this.#backlog.update(notice.spool);
+      if (++this.#failures >= FAILING) this.#backlog.giveUp();
     }
   }
 
-  /** How long reading so many mails may take before the process counts as hung. */
+  /** What follows from a stored mail: its failure must not look as if the mail were not stored. */
+  #guard(unit: string, { mailId }: Pick<IntakeResult, "mailId">, work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      logFailure({ log: this.#options.log, unit, fields: { mail: `m${mailId}` } }, failureOf(error));
+    }
+  }
+
+  /** How long parsing this number of mails may take before the process counts as hung. */
   #limit(mails: number): number {
     return this.#config.limits.read_timeout * Math.min(mails, 3) + GRACE_MS;
   }
@@ -193,22 +181,29 @@ class Supervisor implements Ingest {
     return this.#backlog.size;
   }
 
+  get parsing(): "running" | "paused" | "failing" {
+    if (this.#paused) return "paused";
+    return this.#life.trouble || this.#failures >= FAILING ? "failing" : "running";
+  }
+
   accept(intake: Intake): Promise<Accepted> {
     const large = intake.raw.byteLength > this.#config.limits.spool_threshold;
-    // a mail that may have to be refused is read before it is answered, whatever its size
+    // a mail that may have to be refused is parsed before it is answered, whatever its size
     const judged = refusalBefore(this.#config, intake.kinds, intake.auth) !== undefined;
-    return this.#enqueue(intake, !this.#reading ? "later" : judged ? "now" : large ? "later" : "soon");
+    return this.#enqueue(intake, this.#paused ? "later" : judged ? "now" : large ? "later" : "soon");
   }
 
   async acceptAndParse(intake: Intake): Promise<IntakeResult> {
     const accepted = await this.#enqueue(intake, "now");
     if (accepted.spooled)
-      throw new MailreportError("daemon.bug", { detail: "a mail to be read was spooled" });
+      throw new MailreportError("daemon.bug", { detail: "a mail to be parsed was spooled" });
     return accepted.result;
   }
 
-  #enqueue(intake: Intake, when: ReadWhen): Promise<Accepted> {
+  #enqueue(intake: Intake, when: ParseWhen): Promise<Accepted> {
     if (this.#stopping) return Promise.reject(new MailreportError("daemon.stopping"));
+    const { trouble, process } = this.#life;
+    if (trouble && !process) return Promise.reject(trouble);
     const bytes = this.#queuedBytes + intake.raw.byteLength;
     if (this.#queue.length >= WAITING_MAILS || (this.#queue.length > 0 && bytes > WAITING_BYTES)) {
       return Promise.reject(new MailreportError("ingest.busy"));
@@ -227,9 +222,8 @@ class Supervisor implements Ingest {
     setImmediate(() => {
       this.#pumping = false;
       if (this.#suspects.length > 0) return; // they go alone, and first
-      while (this.#queue.length > 0 && this.#hasRoom && this.#process) {
-        void this.#send(this.#process, this.#takeBatch());
-      }
+      const { process } = this.#life;
+      while (this.#queue.length > 0 && this.#hasRoom && process) void this.#send(process, this.#takeBatch());
     });
   }
 
@@ -261,7 +255,7 @@ class Supervisor implements Ingest {
     try {
       this.#settle(batch, await this.#ask(process, batch));
     } catch (error) {
-      if (error instanceof IngestDied) this.#suspect(batch);
+      if (error instanceof IngestDied) this.#suspect(batch, error);
       else for (const { reject } of batch) reject(error as Error);
     } finally {
       this.#outstanding -= batch.length;
@@ -270,38 +264,43 @@ class Supervisor implements Ingest {
     }
   }
 
-  #ask(process: IngestProcess, batch: readonly Waiting[]): Promise<Accepted[]> {
-    return process.ask<Accepted[]>(
+  #ask(process: IngestProcess, batch: readonly Waiting[]): Promise<(Accepted | NotStored)[]> {
+    return process.ask<(Accepted | NotStored)[]>(
       { op: "intake", heads: batch.map(({ intake, when }) => headOf(intake, when)) },
       batch.map(({ intake }) => intake.raw),
       this.#limit(batch.length),
     );
   }
 
-  #settle(batch: readonly Waiting[], accepted: readonly Accepted[]): void {
-    for (const [i, { resolve }] of batch.entries()) {
-      const one = accepted[i]!;
-      if (one.spooled) this.#backlog.stored();
-      else logReports(this.#options.log, one.result);
-      resolve(one);
+  #settle(batch: readonly Waiting[], answers: readonly (Accepted | NotStored)[]): void {
+    for (const [i, { resolve, reject }] of batch.entries()) {
+      const answer = answers[i]!;
+      if ("error" in answer) {
+        reject(errorOf(answer.error));
+        continue;
+      }
+      resolve(answer);
+      if (!answer.spooled)
+        this.#guard("intake", answer.result, () => logReports(this.#options.log, answer.result));
     }
   }
 
-  #suspect(batch: readonly Waiting[]): void {
-    for (const waiting of batch) waiting.tries++;
+  /** The process died; when it worked on intake then, one of these mails may be the reason. */
+  #suspect(batch: readonly Waiting[], { during }: IngestDied): void {
+    if (during === "intake") for (const waiting of batch) waiting.tries++;
     this.#suspects.push(...batch);
     if (this.#suspects.length === batch.length) void this.#clearSuspects();
   }
 
-  /** After a death: each mail alone, so that the one that kills is known. */
+  /** After a death: each mail alone, so that the one that ends the process is known. */
   async #clearSuspects(): Promise<void> {
     for (let waiting = this.#suspects[0]; waiting; waiting = this.#suspects[0]) {
       try {
         if (this.#stopping) throw new MailreportError("daemon.stopping");
-        this.#settle([waiting], await this.#ask(await this.#running(), [waiting]));
+        this.#settle([waiting], await this.#ask(await this.#life.running(), [waiting]));
       } catch (error) {
         if (!(error instanceof IngestDied)) waiting.reject(error as Error);
-        else if (++waiting.tries < MOST_TRIES) continue;
+        else if (error.during !== "intake" || ++waiting.tries < MOST_TRIES) continue;
         else await this.#quarantine(waiting, error.why === "died" ? "internal" : error.why);
       }
       this.#suspects.shift();
@@ -310,9 +309,9 @@ class Supervisor implements Ingest {
   }
 
   async #quarantine({ intake, resolve, reject }: Waiting, reason: Reason): Promise<void> {
-    const detail = `reading it ended the ingest process ${MOST_TRIES} times`;
+    const detail = `the ingest process ended ${MOST_TRIES} times while it was parsed`;
     try {
-      const process = await this.#running();
+      const process = await this.#life.running();
       const request: Request = { op: "quarantine", heads: [headOf(intake, "later")], reason, detail };
       const mailId = await process.ask<number>(request, [intake.raw], this.#limit(1));
       this.#count.quarantined++;
@@ -337,9 +336,9 @@ class Supervisor implements Ingest {
 
   // ---- jobs ------------------------------------------------------------------
 
-  async #job<T>(request: Request, limitMs = JOB_LIMIT_MS): Promise<T> {
+  async #job<T>(request: Request, limitMs: number | undefined = JOB_LIMIT_MS): Promise<T> {
     try {
-      return await (await this.#running()).ask<T>(request, [], limitMs);
+      return await (await this.#life.running()).ask<T>(request, [], limitMs);
     } catch (error) {
       if (error instanceof IngestDied) throw new MailreportError("ingest.unavailable", { cause: error });
       throw error;
@@ -354,10 +353,6 @@ class Supervisor implements Ingest {
     return this.#job({ op: "expire", now, policy, rows });
   }
 
-  deleteReport(reportId: number): Promise<boolean> {
-    return this.#job({ op: "deleteReport", reportId });
-  }
-
   backup(path: string): Promise<{ readonly bytes: number }> {
     return this.#job({ op: "backup", path });
   }
@@ -366,15 +361,16 @@ class Supervisor implements Ingest {
     return this.#job({ op: "vacuum", pages });
   }
 
-  allParsed(limitMs: number): Promise<void> | undefined {
-    if (this.#backlog.size === 0 || !this.#reading || this.#stopping) return undefined;
+  async allParsed(limitMs: number): Promise<number> {
+    if (this.#backlog.size === 0 || this.#stopping || this.parsing !== "running") return this.#backlog.size;
     this.#tell({ op: "parseNow" });
     return this.#backlog.allParsed(limitMs);
   }
 
   pauseParsing(paused: boolean): void {
-    this.#reading = !paused;
-    this.#tell({ op: "reading", on: !paused });
+    this.#paused = paused;
+    if (paused) this.#backlog.giveUp();
+    this.#tell({ op: "parsing", on: !paused });
   }
 
   reload(config: Config): void {
@@ -382,37 +378,31 @@ class Supervisor implements Ingest {
     this.#tell({ op: "configure", limits: config.limits, policy: receivePolicy(config) });
   }
 
-  /** A request whose answer nobody waits for. */
+  /** A request without an answer that anybody waits for. A process that starts later is opened with what it says. */
   #tell(request: Request): void {
+    if (this.#stopping || (this.#life.trouble && !this.#life.process)) return;
     void this.#job(request).catch((error) => {
       this.#options.log.warn("store.problem", { what: "archive", error: errorText(error) });
     });
   }
 
   stats(): Record<string, number> {
-    const { restarts, batches, mails, quarantined } = this.#count;
+    const { batches, mails, quarantined } = this.#count;
     return {
-      "ingest.restarts": restarts,
+      "ingest.restarts": this.#life.restarts,
       "ingest.batches": batches,
       "ingest.mails": mails,
       "ingest.quarantined": quarantined,
       "ingest.waiting": this.#queue.length,
-      "ingest.pid": this.#process?.pid ?? 0,
+      "ingest.pid": this.#life.process?.pid ?? 0,
     };
   }
 
   async stop(): Promise<void> {
     this.#stopping = true;
     this.#failQueue(new MailreportError("daemon.stopping"));
-    this.#readWatch?.cancel();
-    const process = this.#process;
-    if (!process) return;
-    try {
-      await process.ask({ op: "close" }, [], 10_000);
-    } catch (error) {
-      this.#options.log.warn("store.problem", { what: "archive", error: errorText(error) });
-    }
-    process.kill("died");
-    await process.ended;
+    this.#backlog.giveUp();
+    this.#parseWatch?.cancel();
+    await this.#life.stop();
   }
 }

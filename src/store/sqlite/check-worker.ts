@@ -1,4 +1,4 @@
-/** A thread that looks through one database for damage, over a read-only connection, and ends. */
+/** A worker thread that checks the integrity of one database over a read-only connection, and ends. */
 import { parentPort, workerData } from "node:worker_threads";
 import { errorText } from "../../lib/errors.ts";
 import { openDatabase } from "./open.ts";

@@ -1,9 +1,9 @@
-/** Looking after a database file without holding up anybody who uses it. */
+/** Checks and measures a database file while it is in use. */
 import { statSync } from "node:fs";
 import { Worker } from "node:worker_threads";
 import { errorText, MailreportError } from "../../lib/errors.ts";
 
-/** What is wrong with the database at `path`, nothing when it is sound. It is read in a thread of its own. */
+/** Problems of the database at `path`; empty when its integrity is ok. Runs in a thread of its own. Errors: `store.io`. */
 export function checkDatabase(path: string): Promise<readonly string[]> {
   return new Promise((resolve, reject) => {
     const worker = new Worker(new URL("./check-worker.js", import.meta.url), { workerData: { path } });

@@ -21,7 +21,7 @@ export interface OpenOptions {
 
 /**
  * Opens the database at `path`, made when it is not there. WAL, and `synchronous = FULL` set and read back: the
- * library falls to NORMAL on every later open of a WAL file without a word, and commits would not be synced.
+ * library falls back to NORMAL on every later open of a WAL file, and commits would not be synced.
  * Errors: `store.not_durable`, `store.corrupt`, `store.busy`, `store.io`.
  */
 export function openDatabase(path: string, options: OpenOptions = {}): Sqlite {
@@ -78,7 +78,7 @@ export function storeError(error: unknown, what: string): unknown {
   return new MailreportError(codeOf(error.code), { detail: `${what}: ${errorText(error)}`, cause: error });
 }
 
-/** Codes that say that a statement of ours is wrong, or was given a wrong value; the database is sound. */
+/** Codes that say that a statement of ours is wrong, or was given a wrong value; the database itself is ok. */
 const OURS = ["SQLITE_CONSTRAINT", "SQLITE_MISMATCH", "SQLITE_RANGE", "SQLITE_TOOBIG", "SQLITE_MISUSE"];
 
 function codeOf(code: string): ErrorCode {

@@ -1,14 +1,14 @@
 /** Content-Transfer-Encodings (RFC 2045 6), decoded tolerantly and in slices. */
 
 const SLICE = 57_000;
-/** Bytes by which a label is checked. */
+/** Bytes that are compared with the label. */
 const LOOKED_AT = 256;
 
 export type Encoding = "base64" | "quoted-printable" | "none";
 
 /**
  * The encoding that bytes [start, end) really have. The label counts unless the bytes contradict it: base64 has no
- * `<`, no `:` and no control characters, and what begins like a coded container or report is coded.
+ * `<`, no `:` and no control characters, and a body that begins like an encoded container or report is encoded.
  */
 export function encodingOf(bytes: Buffer, start: number, end: number, label: string): Encoding {
   const head = bytes.toString("latin1", start, Math.min(end, start + LOOKED_AT)).trimStart();
@@ -25,7 +25,7 @@ function looksCoded(head: string): boolean {
   return foreign * 10 <= head.length;
 }
 
-/** The bytes of a part; reading it again begins again. */
+/** The bytes of a part; each iteration starts at the begin. */
 export function* decodeBody(
   bytes: Buffer,
   start: number,

@@ -6,7 +6,7 @@ interface HeaderLimits {
   readonly header_fields: number;
 }
 
-/** Bytes of one field that are looked at. */
+/** Bytes of one field that are used. */
 const LONGEST_FIELD = 65_536;
 
 export interface Field {
@@ -27,13 +27,13 @@ const CR = 0x0d;
 const DASH = 0x2d;
 const MARK = 0x3e;
 
-/** `From ` of an mbox, which is no field. */
+/** `From ` line of an mbox, which is not a field. */
 function isMboxLine(bytes: Buffer, at: number): boolean {
   return bytes[at] === 0x46 && bytes.toString("latin1", at, at + 5) === "From ";
 }
 
 /**
- * Reads the header block at `start`. A line that is no field ends the block, as if the empty line had been lost; so
+ * Parses the header block at `start`. A line that is not a field ends the block, as if the empty line were missing; so
  * does one that `ends` knows (a boundary). Throws ReadStop `too-large` for a block over its limits.
  */
 export function readHeaderBlock(
@@ -53,7 +53,7 @@ export function readHeaderBlock(
     if (next - start > limits.header_size) throw new ReadStop("too-large", "a header block");
     if (first === LF || (first === CR && bytes[at + 1] === LF)) return { fields, bodyStart: next };
     if (first === MARK && isMboxLine(bytes, at + 1)) {
-      at = next; // quoted by whoever kept the mail in an mbox
+      at = next; // quoted by a program that kept the mail in an mbox
       continue;
     }
     const line = bytes.toString("latin1", at, Math.min(next, at + LONGEST_FIELD)).replace(/[\r\n]+$/, "");
@@ -82,7 +82,7 @@ export function firstField(fields: readonly Field[], name: string): string | nul
   return fields.find((f) => f.name === name)?.value ?? null;
 }
 
-/** Bytes that were read as Latin-1, as UTF-8 where they are (RFC 6532). */
+/** Text that was decoded as Latin-1; decoded again as UTF-8 where that is valid (RFC 6532). */
 export function unicode(latin: string): string {
   if (!/[\x80-\xff]/.test(latin)) return latin;
   const bytes = Buffer.from(latin, "latin1");
@@ -140,7 +140,7 @@ export function decodeCharset(bytes: Buffer, charset: string): string {
   try {
     return new TextDecoder(charset).decode(bytes);
   } catch {
-    return unicode(bytes.toString("latin1")); // a label that nobody knows
+    return unicode(bytes.toString("latin1")); // an unknown label
   }
 }
 

@@ -1,6 +1,6 @@
 /**
  * Walks the parts of a mail (RFC 2046) in one pass, bounded in number, depth and header size; damaged structure is
- * repaired.
+ * corrected.
  */
 import type { IngestLimits } from "../../../config/schema.ts";
 import type { WarningList } from "../../../model/outcome.ts";
@@ -15,7 +15,7 @@ export interface Part {
   readonly mediaType: string;
   readonly parameters: ReadonlyMap<string, string>;
   readonly fileName: string | null;
-  /** What the bytes are; the label was checked. */
+  /** The encoding that the bytes really have. */
   readonly encoding: Encoding;
   readonly start: number;
   readonly end: number;
@@ -35,7 +35,7 @@ export function bodyOf(bytes: Buffer, part: Part): Iterable<Buffer> {
 }
 
 /**
- * Reads the structure of a mail or forwarded message. Throws ReadStop for its own header.
+ * Parses the structure of a mail or forwarded message. Throws ReadStop for its own header.
  * @param counter parts of the whole mail, forwarded messages included
  */
 export function readParts(
@@ -49,15 +49,15 @@ export function readParts(
 }
 
 const LINE_DASHES = Buffer.from("\n--");
-/** Longer boundaries are nobody's (RFC 2046 5.1.1: 70 characters). */
+/** Longer boundaries are ignored (RFC 2046 5.1.1 allows 70 characters). */
 const LONGEST_BOUNDARY = 1000;
 /** Multiparts down to here have a boundary guessed when the declared one is not there. */
 const GUESSED_DEPTH = 1;
 
-/** Lines that look like boundaries and are none: each costs a look. No report has so many. */
+/** Maximum number of lines that look like boundaries and are none; each costs a lookup. No report has that many. */
 const MOST_MISSES = 100_000;
 
-/** A boundary line: where it begins, whose it is, and where the next line begins. */
+/** A boundary line: its begin, its multipart, and the begin of the next line. */
 interface Delimiter {
   readonly start: number;
   readonly next: number;
@@ -68,7 +68,7 @@ interface Delimiter {
 
 /**
  * One cursor runs through the mail. Whenever a line begins with `--`, it is looked up among the boundaries of all open
- * multiparts, so that the line of an outer one ends all inner ones, and the work is linear whatever the nesting.
+ * multiparts, so that the line of an outer one ends all inner ones, and the work is linear at any nesting.
  */
 class Walker {
   readonly #bytes: Buffer;
@@ -93,7 +93,7 @@ class Walker {
     return this.#part(0, 0);
   }
 
-  /** Reads the part at `start`, up to the delimiter that then stands in `#ended`. Throws ReadStop for its header. */
+  /** Parses the part at `start`, up to the delimiter that is then in `#ended`. Throws ReadStop for its header. */
   #part(start: number, depth: number): Part {
     const bytes = this.#bytes;
     const { fields, bodyStart } = readHeaderBlock(
@@ -136,7 +136,7 @@ class Walker {
     if (depth >= this.#limits.mime_depth) {
       this.stopped ??= new ReadStop("too-deep", "multiparts inside each other");
       this.#ended = this.#nextDelimiter(start);
-      return []; // and its body is not looked at
+      return []; // its body is skipped
     }
     const found = declared === "" ? undefined : this.#children(declared, start, depth);
     if (found || depth > GUESSED_DEPTH) return found;
@@ -194,7 +194,7 @@ class Walker {
     }
   }
 
-  /** What follows a closing boundary up to the next one of an outer multipart says nothing (RFC 2046 5.1.1). */
+  /** Text after a closing boundary up to the next one of an outer multipart is ignored (RFC 2046 5.1.1). */
   #outerDelimiter(from: number, depth: number): Delimiter | undefined {
     let at = this.#nextDelimiter(from);
     while (at && at.level >= depth) at = this.#nextDelimiter(at.next);

@@ -1,4 +1,4 @@
-/** What is known of a domain besides its sums: who reports about it, and the policy that the newest report saw. */
+/** Data of a domain besides its sums: its reporters, and the policy in the newest report. */
 import type { Sqlite } from "../open.ts";
 
 export interface DomainNotes {

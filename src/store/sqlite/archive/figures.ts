@@ -17,7 +17,7 @@ export interface Figures {
   reporters(filter: ArchiveFilter, ids: FigureIds): ReporterSummary[];
 }
 
-/** Organisations of one answer: anybody can make up a name. */
+/** Maximum number of organisations in one answer: the names come from outside. */
 const MOST_REPORTERS = 100_000;
 
 interface AboutDomain {
@@ -71,10 +71,10 @@ export function makeFigures({ all, one }: Ask): Figures {
   /** Reports of the window and their organisations, by domain. */
   function reportersIn(filter: ArchiveFilter, ids: FigureIds): Map<number, typeof NO_REPORTS> {
     const within = reportsIn(filter, ["domain_id", "org_id"], { sql: idTerms("report", ids), values: [] });
-    // a domain and an organisation as one number, and a small one: many are written and read as text
+    // domain and organisation as one small number: many of them are passed as JSON
     const { orgs } = one<{ orgs: number }>("SELECT coalesce(max(id), 0) + 1 AS orgs FROM org")!;
     const pair = `domain_id * ${orgs} + org_id`;
-    // counted here: grouping so many rows takes twice the time
+    // counted here: GROUP BY over all these rows takes twice the time
     const firsts = one<{ pairs: string }>(
       `SELECT json_group_array(${pair}) AS pairs FROM ${within.sql}`,
       ...within.values,
@@ -98,7 +98,7 @@ export function makeFigures({ all, one }: Ask): Figures {
     return domains;
   }
 
-  /** The reports of a filter, and those with their warnings, as tables; and what still has to hold for a row. */
+  /** The reports of a filter, and those with their warnings, as tables; and the condition that a row must still meet. */
   function chosen(filter: ArchiveFilter, domainId: number | undefined) {
     const where = reportWhere(filter, domainId);
     const ofReport = "warning.report_id = report.id";

@@ -1,4 +1,4 @@
-/** Lists of received reports: of every kind alike, and of each kind by what it tells. */
+/** Lists of received reports: of all kinds with common fields, and of each kind with its own fields. */
 import type { WarningCount } from "../../../model/outcome.ts";
 import type { DsnReport, FeedbackReport, ReportKind, TlsPolicyResult } from "../../../model/report.ts";
 import type {
@@ -55,7 +55,7 @@ interface PolicyRow {
 
 /** Reports looked at together by the lists of one kind. */
 const REPORTS_AT_ONCE = 200;
-/** Result types told of one policy, most sessions first; the report itself has all. */
+/** Maximum number of result types listed of one policy, most sessions first; the report itself has all. */
 const MOST_RESULT_TYPES = 20;
 
 const REPORT = "SELECT report.*, org.name AS org FROM report JOIN org ON org.id = org_id";
@@ -174,7 +174,7 @@ export function makeReportLists(
   const policyRows = (id: number): PolicyRow[] =>
     all<PolicyRow>("SELECT * FROM tls_policy WHERE report_id = ? ORDER BY seq", id);
 
-  /** A policy without what failed. */
+  /** A policy without its failure details. */
   function policyOf({ type, domain, successes, failures, body }: PolicyRow) {
     const more = JSON.parse(body) as Pick<TlsPolicyResult, "policyTypeRaw" | "policyStrings" | "mxHosts">;
     return { policyType: type, policyDomain: domain, successes, failures, ...more };

@@ -1,5 +1,4 @@
-/** The rows of accepted mails: envelope, trust, outcome and the raw bytes. */
-
+/** The rows of accepted mails: envelope, authentication, outcome and the raw bytes. */
 import type { MailOutcome } from "../../../model/mail-outcome.ts";
 import type { ItemReading, MailReading } from "../../../model/reading.ts";
 import type { ReportKind } from "../../../model/report.ts";
@@ -9,7 +8,6 @@ import { numbering } from "./ids.ts";
 
 export interface StoredMail {
   readonly id: number;
-  readonly tries: number;
   readonly state: string;
   readonly outcome: string | null;
   readonly intake: Intake;
@@ -17,7 +15,7 @@ export interface StoredMail {
 
 export interface SpooledMail {
   readonly id: number;
-  /** Readings that were begun. */
+  /** Attempts to parse it that were begun and did not end. */
   readonly tries: number;
   /** Bytes. */
   readonly size: number;
@@ -39,7 +37,6 @@ interface MailRow {
   readonly auth_domain: string | null;
   readonly auth_more: string | null;
   readonly state: string;
-  readonly tries: number;
   readonly outcome: string | null;
   readonly body: Buffer;
 }
@@ -97,6 +94,14 @@ export function prepareMails(database: Sqlite) {
   );
   const deleteItems = database.prepare("DELETE FROM mail_item WHERE mail_id = ?");
   const begun = database.prepare("UPDATE mail SET tries = tries + 1 WHERE id = ?");
+  const notBegun = database.prepare(
+    "UPDATE mail SET tries = max(0, tries - 1) WHERE id = ? AND state = 'spooled'",
+  );
+  const triesOf = database.prepare<[number], number>("SELECT tries FROM mail WHERE id = ?").pluck();
+  const ends = database.prepare<[], { oldest: number | null; newest: number | null }>(
+    `SELECT (SELECT min(id) FROM mail WHERE state = 'spooled') AS oldest,
+       (SELECT max(id) FROM mail WHERE state = 'spooled') AS newest`,
+  );
   const load = database.prepare<[number], MailRow>(
     "SELECT mail.*, body FROM mail JOIN raw ON mail_id = id WHERE id = ?",
   );
@@ -147,12 +152,12 @@ export function prepareMails(database: Sqlite) {
     nextId: ids.next,
     /** The transaction was rolled back. */
     undo: ids.undo,
-    /** A mail that is to be read later. */
+    /** A mail that is parsed later. */
     insertSpooled(id: number, intake: Intake): void {
       insertRow(id, intake, "spooled", UNPARSED);
     },
-    /** A mail that was read. */
-    insertRead(id: number, intake: Intake, verdict: MailOutcome, reading: MailReading | null): void {
+    /** A mail that was parsed. */
+    insertParsed(id: number, intake: Intake, verdict: MailOutcome, reading: MailReading | null): void {
       insertRow(id, intake, "done", resultOf(verdict, reading));
       insertItems(id, reading?.items ?? []);
     },
@@ -162,25 +167,32 @@ export function prepareMails(database: Sqlite) {
     dropRaw(id: number): void {
       deleteRaw.run(id);
     },
-    /** A stored mail was read, for the first time or anew. */
+    /** A stored mail was parsed, for the first time or again. */
     settle(id: number, verdict: MailOutcome, reading: MailReading | null): void {
       settle.run(...resultOf(verdict, reading), id);
       deleteItems.run(id);
       insertItems(id, reading?.items ?? []);
     },
-    /** One more reading of a spooled mail begins; durable with the transaction around it. */
+    /** One more attempt to parse a spooled mail begins; durable with the transaction around it. */
     begun(id: number): void {
       begun.run(id);
     },
-    /** Mails to be read, oldest first. */
+    /** The attempt ended, and the mail is spooled as before. */
+    notBegun(id: number): void {
+      notBegun.run(id);
+    },
+    /** Attempts that were begun; asked without loading the bytes, which may be what ends the process. */
+    triesOf: (id: number): number => triesOf.get(id) ?? 0,
+    /** Spooled mails, oldest first. */
     spooled: (limit: number): SpooledMail[] => spooled.all(limit),
+    /** Numbers of the oldest and the newest spooled mail. */
+    spoolEnds: () => ends.get()!,
     load(id: number): StoredMail | undefined {
       const row = load.get(id);
       if (!row) return undefined;
       const more = readAuthMore(row.auth_more);
       return {
         id,
-        tries: row.tries,
         state: row.state,
         outcome: row.outcome,
         intake: {

@@ -1,6 +1,6 @@
 /**
- * The main thread's side of the reader worker: an ArchiveReader whose every answer comes from the thread. A worker
- * that dies fails the questions it had and is started again with the next one.
+ * The main thread's side of the reader worker: an ArchiveReader that asks the thread for every answer. When a worker dies,
+ * its open questions fail, and the next question starts another one.
  */
 import { Worker } from "node:worker_threads";
 import { type ErrorCode, MailreportError } from "../../../lib/errors.ts";
@@ -27,13 +27,13 @@ interface Waiting {
 }
 
 /**
- * Starts the worker over the archive at `path`, which must exist.
+ * Starts the worker over the archive at `path`.
  * @param ready questions wait for this; undefined when there is nothing to wait for
  */
 export function startArchiveReader(
   path: string,
   onDeath: (error: unknown) => void,
-  ready: () => Promise<void> | undefined = () => undefined,
+  ready: () => Promise<unknown> | undefined = () => undefined,
 ): ArchiveReader {
   const waiting = new Map<number, Waiting>();
   let worker: Worker | undefined;

@@ -1,4 +1,4 @@
-/** Answers questions about archive.db over a read-only connection: pages by key, no reading held open between pages. */
+/** Answers questions about archive.db over a read-only connection: pages by key, no transaction is open between pages. */
 import { packIp, readIp } from "../../../model/ip.ts";
 import type { Outcome, Reason } from "../../../model/outcome.ts";
 import type { ArchiveFilter, ArchiveReader, MessageAuth, ReceivedMail } from "../../archive.ts";
@@ -139,12 +139,14 @@ export function openArchiveReader(path: string): ArchiveReader {
     reporters: async (filter) => figures.reporters(filter, idsOf(filter)),
     days: async (filter) => figures.days(filter, idsOf(filter)),
     async stats() {
-      return Object.fromEntries(
+      const counters = Object.fromEntries(
         all<{ name: string; value: number }>("SELECT name, value FROM counter").map(({ name, value }) => [
           name,
           value,
         ]),
       );
+      // the counter has its older name in the database
+      return { ...counters, "archive.unparsed": counters["archive.unread"] ?? 0 };
     },
     async expirable(now, policy) {
       return guarded(() => expirable(database, now, policy), "archive");

@@ -1,6 +1,6 @@
 /**
- * The records of DMARC reports as stored: packed into blocks of a report, some ten bytes a record. A block lies behind
- * the one before it whatever the domain, so that intake writes few pages; the report's index finds it again.
+ * The records of DMARC reports as stored: packed into blocks of a report, some ten bytes a record. Blocks are appended
+ * in the order of arrival, so that intake writes few pages; the report's index finds it again.
  *
  * A record is four unsigned LEB128 numbers: source id, authset id, packed evaluation, count. What few records have
  * (reasons, raw values, extensions) stands beside the block as JSON, by the record's place in it.

@@ -1,4 +1,4 @@
-/** Writes the reports of one mail as they are read, record by record: at most a block of them is held in memory. */
+/** Writes the reports of one mail as they are parsed, record by record: at most a block of them is held in memory. */
 import { isWithin } from "../../../model/domain-name.ts";
 import { packEvaluation } from "../../../model/figures.ts";
 import type { Kept, PartInfo, ReportSink, ReportWriter } from "../../../model/reading.ts";
@@ -17,13 +17,14 @@ import { makeDomainNotes } from "./domains.ts";
 import { numbering } from "./ids.ts";
 import type { Interner } from "./intern.ts";
 import { authsetOf, BLOCKS_PER_REPORT, BlockPacker, extraOf } from "./records.ts";
-import { prepareReportStatements, type ReportRow } from "./statements.ts";
-import { evaluationsText, readEvaluations, readSessions, type Sums, sessionsText } from "./sums.ts";
+import { makeReportRemoval, type PreviousReports, reportKey } from "./remove-reports.ts";
+import { prepareReportStatements } from "./statements.ts";
+import { evaluationsText, type Sums, sessionsText } from "./sums.ts";
 
-/** Why a report was not taken, though it could be read. */
+/** Why a report was refused, though it could be parsed. */
 export type Refusal = "unauthenticated" | "wrong-kind";
 
-/** What the reports of one mail came to. */
+/** What became of the reports of one mail. */
 export interface MailReports {
   readonly sink: ReportSink;
   readonly reportIds: number[];
@@ -49,7 +50,9 @@ interface Fresh {
   readonly domainId: number | null;
   readonly foreign: boolean;
   readonly counted: boolean;
-  /** A stored report that anybody could have sent: a verified one with its key takes its place. */
+  /** False: its mail is parsed again, and its records have expired. */
+  readonly recordsKept: boolean;
+  /** A stored report that anybody could have sent: an authenticated one with its key replaces it. */
   readonly replaces: number | undefined;
 }
 
@@ -63,16 +66,22 @@ type Head = DmarcHead | TlsHead | FeedbackReport | DsnReport;
 
 /** Everything that stays the same from mail to mail. */
 export interface ReportArchive {
-  /** A sink for one mail. */
-  of(mailId: number, intake: Omit<Intake, "raw">): MailReports;
-  /** Deletes a report with all that belongs to it, and takes it back from the sums. */
-  remove(reportId: number): boolean;
+  /**
+   * A sink for one mail.
+   * @param previous the reports of the mail before it is parsed again: one with the same key keeps its number
+   */
+  of(mailId: number, intake: Omit<Intake, "raw">, previous?: PreviousReports): MailReports;
+  /** Deletes a report with all that belongs to it, and subtracts it from the sums. */
+  remove(reportId: number): void;
+  /** Deletes all reports of a mail; tells what they were. */
+  removeOfMail(mailId: number): PreviousReports;
   setPolicy(policy: ReceivePolicy): void;
   /** Forgets what is cached: the transaction was rolled back. */
   undo(): void;
 }
 
-const CARRIED = new Set(["smtp", "lmtp", "imap"]);
+/** Sources whose report mails are authenticated. */
+const MAILED = new Set(["smtp", "lmtp", "imap"]);
 
 export function makeReportArchive(
   database: Sqlite,
@@ -84,11 +93,12 @@ export function makeReportArchive(
   const ids = numbering(database, "report");
   const packer = new BlockPacker();
   const notes = makeDomainNotes(database);
+  const { remove, removeOfMail } = makeReportRemoval(sql, sums, intern, notes);
   let policy = first;
 
   function refusalOf(kind: ReportKind, intake: Omit<Intake, "raw">): Refusal | undefined {
     if (intake.kinds.length > 0 && !intake.kinds.includes(kind)) return "wrong-kind";
-    if (policy.requireAuth[kind] !== "reject" || !CARRIED.has(intake.source)) return undefined;
+    if (policy.requireAuth[kind] !== "reject" || !MAILED.has(intake.source)) return undefined;
     return authFor(kind, intake.auth) === "pass" ? undefined : "unauthenticated";
   }
 
@@ -99,29 +109,8 @@ export function makeReportArchive(
 
   /** Whether a report may enter the figures; unless told otherwise, TLS reports must be authenticated (RFC 8460 3). */
   function isTrusted(kind: ReportKind, intake: Omit<Intake, "raw">): boolean {
-    if (!policy.verifies || !CARRIED.has(intake.source) || policy.requireAuth[kind] === "off") return true;
+    if (!policy.verifies || !MAILED.has(intake.source) || policy.requireAuth[kind] === "off") return true;
     return authFor(kind, intake.auth) === "pass" || policy.countUnverified.includes(kind);
-  }
-
-  function remove(reportId: number): boolean {
-    const row = sql.reportRow.get(reportId);
-    if (!row) return false;
-    if (row.counted === 1) takeBack(row);
-    else sums.count(`archive.uncounted.${row.kind}`, -1);
-    sums.count(`archive.report.${row.kind}`, -1);
-    for (const name of row.domains.split(",")) if (name) notes.forgotten(intern.domain(name), row.org_id);
-    sql.deleteRecords(reportId);
-    sql.deleteRest(reportId);
-    return true;
-  }
-
-  function takeBack(row: ReportRow): void {
-    const at = { domainId: row.domain_id ?? 0, orgId: row.org_id, begin: row.begin, end: row.end };
-    if (row.kind === "dmarc") {
-      sums.dmarc(at, readEvaluations(row.sums), row.records, -1);
-    } else if (row.kind === "tls") {
-      for (const sessions of readSessions(row.sums)) sums.tls(at, sessions, -1);
-    }
   }
 
   function clear(): void {
@@ -131,6 +120,7 @@ export function makeReportArchive(
 
   return {
     remove,
+    removeOfMail,
     undo() {
       clear();
       ids.undo();
@@ -138,7 +128,7 @@ export function makeReportArchive(
     setPolicy(next) {
       policy = next;
     },
-    of(mailId, intake) {
+    of(mailId, intake, previous = new Map()) {
       const reportIds: number[] = [];
       const dsns: DsnReport[] = [];
       const refusals = new Set<Refusal>();
@@ -155,9 +145,11 @@ export function makeReportArchive(
         const better = stored && stored.auth !== "pass" && passed && policy.verifies;
         if (stored && !better) return { stored };
         const foreign = isForeign(key.domains);
+        const before = previous.get(reportKey({ ...key, kind: head.kind, orgId, domains: joined }));
         return {
           fresh: {
-            id: ids.next(),
+            id: before?.id ?? ids.next(),
+            recordsKept: before?.recordsKept ?? true,
             key,
             orgId,
             domainId: key.domains[0] === undefined ? null : intern.domain(key.domains[0]),
@@ -170,7 +162,7 @@ export function makeReportArchive(
 
       /** Writes the row of a report that is complete. */
       function keep(
-        { id, key, orgId, domainId, counted, foreign, replaces }: Fresh,
+        { id, key, orgId, domainId, counted, foreign, recordsKept, replaces }: Fresh,
         head: Head,
         part: PartInfo,
         figures: ReportFigures,
@@ -206,6 +198,7 @@ export function makeReportArchive(
           part.name,
           part.mediaType,
           part.size,
+          recordsKept ? 1 : 0,
         );
         for (const { code, count, detail } of figures.warnings)
           sql.insertWarning.run(id, code, count, detail);
@@ -224,7 +217,7 @@ export function makeReportArchive(
       const compare = (stored: Buffer, contentHash: string): Kept =>
         stored.toString("hex") === contentHash ? "duplicate" : "conflict";
 
-      function passedBy(close: (contentHash: string) => Kept): ReportWriter {
+      function skipped(close: (contentHash: string) => Kept): ReportWriter {
         return {
           record() {},
           policy() {},
@@ -237,7 +230,7 @@ export function makeReportArchive(
         const refusal = refusalOf(head.kind, intake);
         if (refusal) {
           refusals.add(refusal);
-          return passedBy(() => "refused");
+          return skipped(() => "refused");
         }
         return head.kind === "dmarc" ? openDmarc(head, part) : openTls(head, part);
       }
@@ -246,7 +239,7 @@ export function makeReportArchive(
         const placed = place(head, { ...head, org: head.orgName, domains: [head.policy.domain] });
         if ("stored" in placed) {
           const { stored } = placed;
-          return passedBy((contentHash) => compare(stored.content_hash, contentHash));
+          return skipped((contentHash) => compare(stored.content_hash, contentHash));
         }
         const { fresh } = placed;
         const evaluations = new Map<number, number>();
@@ -260,13 +253,14 @@ export function makeReportArchive(
         };
         return {
           record(record) {
+            const evaluation = packEvaluation(record);
+            evaluations.set(evaluation, (evaluations.get(evaluation) ?? 0) + record.count);
+            if (!fresh.recordsKept) return;
             if (packer.isFull) {
               if (!begun) sql.savepoint.run();
               begun = true;
               writeBlock();
             }
-            const evaluation = packEvaluation(record);
-            evaluations.set(evaluation, (evaluations.get(evaluation) ?? 0) + record.count);
             const sourceId = intern.source(record.sourceIp);
             packer.add(
               sourceId,
@@ -281,7 +275,7 @@ export function makeReportArchive(
             if (!packer.isEmpty) writeBlock();
             if (fresh.counted) {
               const at = { ...head, domainId: fresh.domainId!, orgId: fresh.orgId };
-              sums.dmarc(at, evaluations, figures.records, 1);
+              sums.dmarc(at, evaluations, fresh.recordsKept ? figures.records : 0, 1);
             }
             const kept = keep(fresh, head, part, figures, contentHash, evaluationsText(evaluations));
             if (begun) sql.release.run();
@@ -289,7 +283,7 @@ export function makeReportArchive(
           },
           abort() {
             packer.clear();
-            if (!begun) return;
+            if (!begun || !database.inTransaction) return; // a full disk rolls back the whole transaction
             sql.rollback.run();
             sql.release.run();
             clear(); // ids given since the savepoint are gone
@@ -312,7 +306,8 @@ export function makeReportArchive(
             const placed = place(head, { ...head, org: head.orgName, domains });
             if ("stored" in placed) return compare(placed.stored.content_hash, contentHash);
             const { fresh } = placed;
-            for (const [i, result] of policies.entries()) writePolicy(fresh, i, result);
+            if (fresh.recordsKept)
+              for (const [i, result] of policies.entries()) writePolicy(fresh, i, result);
             const sessions = policies.flatMap(({ policyDomain, successes, failures }) =>
               policyDomain === null ? [] : [{ domainId: intern.domain(policyDomain), successes, failures }],
             );

@@ -1,10 +1,18 @@
-/** Deletes what has expired, in small slices; day sums stay for ever. */
+/**
+ * Deletes what has expired, in small slices. Everything expires by the time when we received it, whatever period a report
+ * covers: an old report that is imported today is kept as long as one that came by mail today. Day sums stay for ever;
+ * they have no window of their own.
+ */
 import type { Expirable, RetentionPolicy } from "../../archive.ts";
 import type { Sqlite } from "../open.ts";
 import { prepareReportStatements } from "./statements.ts";
+import type { Sums } from "./sums.ts";
 
-/** Outcomes that a later version may read better, in SQL: their raw mail is kept longer. */
+/** Outcomes that a later version may improve, in SQL: their raw mail is kept longer. */
 export const FAILED = "('invalid', 'partial', 'unauthenticated', 'duplicate-conflict')";
+
+/** Reports that expire as a whole. All of them have `records_kept`, which the index asks for. */
+const FEEDBACK = "records_kept = 1 AND kind IN ('failure', 'arf', 'dsn') AND received_at < ?";
 
 /** How much has expired. */
 export function expirable(database: Sqlite, now: number, policy: RetentionPolicy): Expirable {
@@ -22,12 +30,9 @@ export function expirable(database: Sqlite, now: number, policy: RetentionPolicy
       now - policy.failedRaw,
       now - policy.raw,
     ),
-    feedback_reports: count(
-      "SELECT count(*) FROM report WHERE kind IN ('failure', 'arf', 'dsn') AND received_at < ?",
-      now - policy.feedback,
-    ),
+    feedback_reports: count(`SELECT count(*) FROM report WHERE ${FEEDBACK}`, now - policy.feedback),
     reports_with_records: count(
-      `SELECT count(*) FROM report WHERE records_kept = 1 AND kind IN ('dmarc', 'tls') AND "end" < ?`,
+      `SELECT count(*) FROM report WHERE records_kept = 1 AND kind IN ('dmarc', 'tls') AND received_at < ?`,
       now - policy.records,
     ),
   };
@@ -38,8 +43,8 @@ export interface Expiry {
   slice(now: number, policy: RetentionPolicy, rows: number): number;
 }
 
-/** @param remove deletes one report and takes it back from the counters */
-export function makeExpiry(database: Sqlite, remove: (reportId: number) => boolean): Expiry {
+/** @param remove deletes one report and subtracts it from the sums and counters */
+export function makeExpiry(database: Sqlite, sums: Sums, remove: (reportId: number) => void): Expiry {
   const sql = prepareReportStatements(database);
   const oldRaw = database.prepare(
     `DELETE FROM raw WHERE mail_id IN (SELECT id FROM mail JOIN raw ON mail_id = id
@@ -50,15 +55,15 @@ export function makeExpiry(database: Sqlite, remove: (reportId: number) => boole
        WHERE state = 'done' AND received_at < ? AND outcome IN ${FAILED} LIMIT ?)`,
   );
   const oldFeedback = database
-    .prepare<[number], number>(
-      "SELECT id FROM report WHERE kind IN ('failure', 'arf', 'dsn') AND received_at < ? ORDER BY id LIMIT 100",
-    )
+    .prepare<[number], number>(`SELECT id FROM report WHERE ${FEEDBACK} LIMIT 100`)
     .pluck();
-  const withRecords = database
-    .prepare<[string, number], number>(
-      `SELECT id FROM report WHERE records_kept = 1 AND kind = ? AND "end" < ? ORDER BY "end" LIMIT 20`,
-    )
-    .pluck();
+  const withRecords = database.prepare<
+    [string, number],
+    { readonly id: number; readonly records: number; readonly counted: number }
+  >(
+    `SELECT id, records, counted FROM report WHERE records_kept = 1 AND kind = ? AND received_at < ?
+     ORDER BY received_at LIMIT 20`,
+  );
   const forgetRecords = database.prepare("UPDATE report SET records_kept = 0 WHERE id = ?");
   const deleteTls = ["tls_failure", "tls_policy"].map((t) =>
     database.prepare(`DELETE FROM ${t} WHERE report_id = ?`),
@@ -66,9 +71,11 @@ export function makeExpiry(database: Sqlite, remove: (reportId: number) => boole
 
   function expireRecords(kind: string, before: number): number {
     let deleted = 0;
-    for (const id of withRecords.all(kind, before)) {
-      if (kind === "dmarc") deleted += sql.deleteRecords(id);
-      else for (const statement of deleteTls) deleted += statement.run(id).changes;
+    for (const { id, records, counted } of withRecords.all(kind, before)) {
+      if (kind === "dmarc") {
+        deleted += sql.deleteRecords(id);
+        sums.count("archive.record", -counted * records);
+      } else for (const statement of deleteTls) deleted += statement.run(id).changes;
       forgetRecords.run(id);
       deleted++;
     }

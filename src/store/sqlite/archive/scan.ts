@@ -1,4 +1,4 @@
-/** Goes through packed records: which reports come into question is SQL, what is in them is decoded here. */
+/** Scans packed records: SQL selects the reports, their blocks are decoded here. */
 import { isUnknown, unpackEvaluation } from "../../../model/figures.ts";
 import { unpackIp } from "../../../model/ip.ts";
 import type { ArchiveFilter, ArchivePage, ArchivePaged, SourceSummary, StoredRecord } from "../../archive.ts";
@@ -14,7 +14,7 @@ export interface ScanIds {
 }
 
 const REPORTS_AT_ONCE = 500;
-/** Records looked at for one page: a rare one among millions must not keep others waiting. */
+/** Maximum number of records scanned for one page, so that a rare one among millions does not delay other questions. */
 const SCANNED_PER_PAGE = 200_000;
 
 interface BlockRow {
@@ -37,7 +37,7 @@ interface About {
   readonly counted: number;
 }
 
-/** What of a filter the window's indexes answer: the domain, and whether uncounted reports are in. */
+/** The part of a filter that the window's indexes answer: the domain, and whether uncounted reports are included. */
 function termOf({ domainId, orgIds }: ScanIds, all: boolean): Where {
   const terms: string[] = [];
   if (!all) terms.push("report.counted = 1");
@@ -213,7 +213,7 @@ class Collector {
     this.#last = place;
   }
 
-  /** Another report was gone through, up to `place`; false when it is enough for this page. */
+  /** Another report was scanned, up to `place`; false when the page ends here. */
   scanned(records: number, place: string): boolean {
     this.#budget -= records;
     if (this.#budget > 0) return true;

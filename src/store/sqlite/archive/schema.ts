@@ -1,6 +1,7 @@
 /**
  * The schema of archive.db. Times are epoch seconds UTC; `day` is the begin of a UTC day. What intake writes is appended
- * as far as can be, so that a commit touches few pages; records are packed into blocks of their report.
+ * as far as possible, so that a commit touches few pages; records are packed into blocks of their report. A released
+ * migration is never edited, its comments included: a change of the schema is a new migration at the end.
  */
 import type { Migration } from "../migrate.ts";
 
@@ -191,6 +192,17 @@ CREATE TABLE warning (
 
 -- running sums for 'show stats', changed in the same transaction as what they count
 CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+`,
+  },
+  {
+    // records expire by the time when their report was received; the counter tells how many are stored
+    breaking: false,
+    sql: `
+DROP INDEX report_end;
+CREATE INDEX report_received ON report (kind, received_at) WHERE records_kept = 1;
+UPDATE counter SET value =
+    (SELECT coalesce(sum(records), 0) FROM report WHERE kind = 'dmarc' AND counted = 1 AND records_kept = 1)
+  WHERE name = 'archive.record';
 `,
   },
 ];

@@ -32,7 +32,7 @@ export function evaluationsOf(result: ArchiveFilter["result"]): number[] | undef
   return evaluationsThat(result === "unknown" ? isUnknown : (ev) => !isPass(ev) && !isUnknown(ev));
 }
 
-/** Reports, but for their window. */
+/** The condition on reports, without their window. */
 export function reportWhere(filter: ArchiveFilter, domainId: number | undefined): Where {
   const terms = new Terms();
   if (domainId !== undefined)
@@ -56,8 +56,8 @@ export function reportWhere(filter: ArchiveFilter, domainId: number | undefined)
 type WindowColumn = "id" | "begin" | "end" | "domain_id" | "counted" | "org_id";
 
 /**
- * Reports whose range overlaps [since, until), as a table; the window is half-open. The longest ones are found by an
- * index of their own, so that no other is looked at that ended long before.
+ * Reports whose range overlaps [since, until), as a table; the window is half-open. Long ones are found by an
+ * index of their own, so that no report that ended long before is looked at.
  * @param term on columns of `report`, those of WindowColumn best
  */
 export function reportsIn(
@@ -85,7 +85,7 @@ export function reportsIn(
   };
 }
 
-/** Mails; what is asked of reports holds for one that came in the mail. */
+/** The condition on mails; filters of reports must hold for one of the reports of the mail. */
 export function mailWhere(filter: ArchiveFilter, domainId: number | undefined): Where {
   const terms = new Terms();
   const report = reportWhere(filter, domainId);

@@ -1,4 +1,4 @@
-/** Asking a database: statements are prepared once, and what SQLite throws has a name. */
+/** Queries on a database: statements are prepared once, and errors of SQLite become errors of the catalogue. */
 import { guarded, type Sqlite } from "../open.ts";
 
 export interface Ask {

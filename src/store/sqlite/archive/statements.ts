@@ -14,13 +14,17 @@ export interface ReportRow {
   readonly records: number;
   readonly counted: number;
   readonly sums: string | null;
+  readonly report_id: string;
+  /** 0: its records have expired. */
+  readonly records_kept: number;
 }
 
 export type ReportStatements = ReturnType<typeof prepareReportStatements>;
 
 export function prepareReportStatements(database: Sqlite) {
   const reportRow = database.prepare<[number], ReportRow>(
-    `SELECT id, kind, org_id, domain_id, domains, "begin", "end", records, counted, sums FROM report WHERE id = ?`,
+    `SELECT id, kind, org_id, domain_id, domains, "begin", "end", records, counted, sums, report_id,
+       records_kept FROM report WHERE id = ?`,
   );
   const deleteBlocks = database.prepare("DELETE FROM record_block WHERE id >= ? AND id < ?");
   const rest = ["tls_failure", "tls_policy", "dsn_recipient", "warning", "report_also"].map((table) =>
@@ -29,6 +33,7 @@ export function prepareReportStatements(database: Sqlite) {
   const deleteReport = database.prepare("DELETE FROM report WHERE id = ?");
   return {
     reportRow,
+    reportsOf: database.prepare<[number], number>("SELECT id FROM report WHERE mail_id = ?").pluck(),
     savepoint: database.prepare("SAVEPOINT report"),
     release: database.prepare("RELEASE report"),
     rollback: database.prepare("ROLLBACK TO report"),
@@ -49,8 +54,8 @@ export function prepareReportStatements(database: Sqlite) {
     insertReport: database.prepare(
       `INSERT INTO report (id, mail_id, kind, org_id, report_id, report_id_raw, domain_id, domains, "begin", "end", content_hash, records,
          messages, pass, dropped, counted, sums, "foreign", auth, auth_domain, received_at, head_id, head, part_name, part_type,
-         part_size)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+         part_size, records_kept)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ),
     insertBlock: database.prepare("INSERT INTO record_block (id, body, extra) VALUES (?, ?, ?)"),
     insertAlso: database.prepare("INSERT OR IGNORE INTO report_also (domain_id, report_id) VALUES (?, ?)"),

@@ -1,4 +1,4 @@
-/** Day sums and running counters of the archive: kept in the transaction that changes what they count. */
+/** Day sums and running counters of the archive: changed in the same transaction as what they count. */
 import { isPass, spreadOverDays } from "../../../model/figures.ts";
 import type { Sqlite } from "../open.ts";
 
@@ -12,7 +12,7 @@ export interface Sessions {
   readonly failures: number;
 }
 
-// What a report adds is kept with it, as text, so that it can be taken back when its rows are long gone.
+// What a report adds is stored with it, as text, so that it can be subtracted when its records have expired.
 
 export function evaluationsText(evaluations: Evaluations): string {
   return [...evaluations].map((pair) => pair.join(":")).join(",");
@@ -44,7 +44,10 @@ function numbersOf(text: string | null): number[][] {
 }
 
 export interface Sums {
-  /** Adds (sign 1) or takes back (sign -1) a DMARC report. */
+  /**
+   * Adds (sign 1) or subtracts (sign -1) a DMARC report.
+   * @param records how many records of it are stored
+   */
   dmarc(
     report: {
       readonly domainId: number;
@@ -64,9 +67,9 @@ export interface Sums {
   count(name: string, by: number): void;
   /** The value of a counter, as stored. */
   counted(name: string): number;
-  /** Writes what `count` gathered; call it inside the transaction. */
+  /** Writes what `count` collected; call it inside the transaction. */
   flush(): void;
-  /** Forgets what was gathered: the transaction is rolled back. */
+  /** Forgets what was collected: the transaction was rolled back. */
   clear(): void;
 }
 

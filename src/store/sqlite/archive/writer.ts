@@ -1,10 +1,10 @@
 /**
- * The writer of archive.db: a batch of mails is read and stored in one transaction. When one of them cannot be, by an
- * error of ours, nothing of it stays and each is done again for itself, so that one cannot sink the others. It lives in
- * the ingest process alone.
+ * The writer of archive.db: a batch of mails is parsed and stored in one transaction. When a bug stops one of them, nothing
+ * of the batch stays and each mail gets a transaction of its own, so that one cannot harm the others. It is used in the
+ * ingest process alone.
  */
 import { errorText, MailreportError } from "../../../lib/errors.ts";
-import { smoothed } from "../../../lib/smoothed.ts";
+import { failureOf, stackOf } from "../../../lib/supervised.ts";
 import { type MailOutcome, mailOutcome } from "../../../model/mail-outcome.ts";
 import type { Reason } from "../../../model/outcome.ts";
 import type { MailReading } from "../../../model/reading.ts";
@@ -14,106 +14,116 @@ import type {
   Intake,
   IntakeRequest,
   IntakeResult,
+  NotStored,
   ReadMail,
   ReceivePolicy,
 } from "../../archive.ts";
-import { migrate } from "../migrate.ts";
-import { guarded, openDatabase } from "../open.ts";
+import { type MigrationSteps, migrate } from "../migrate.ts";
+import { guarded, openDatabase, type Sqlite, storeError } from "../open.ts";
+import { makeAttempts } from "./attempts.ts";
 import { makeInterner } from "./intern.ts";
 import { prepareMails, type StoredMail } from "./mails.ts";
+import type { PreviousReports } from "./remove-reports.ts";
 import { type MailReports, makeReportArchive } from "./reports.ts";
 import { makeExpiry } from "./retention.ts";
 import { ARCHIVE_MIGRATIONS } from "./schema.ts";
 import { makeSums } from "./sums.ts";
+import { isBug, makeArchiveTransaction } from "./transaction.ts";
 
-/** After so many readings that never ended a spooled mail is set aside. */
+/** A spooled mail with this many attempts that did not end is set aside. */
 const MOST_TRIES = 3;
-/** Bytes of a mail that is read together with others. */
+/** Bytes of a mail that is parsed together with others. */
 const SMALL_MAIL = 262_144;
-/** The counter of mails that are stored and not read yet. */
+/** The counter of mails that are stored and not parsed yet. */
 const UNPARSED = "archive.unread";
-/** Outcomes whose raw mail is not kept: it is there already. */
+/** Outcomes with which the raw mail is not kept: an equal report is stored already. */
 const NO_RAW = new Set(["duplicate"]);
 
-/** An error of our own, in reading or writing; not one of the disk or the database. */
-function isBug(error: unknown): boolean {
-  return !(error instanceof MailreportError) || error.code === "daemon.bug";
+export interface ArchiveWriterOptions {
+  /** Milliseconds, by which commits are timed. */
+  readonly monotonic?: () => number;
+  /** Called before the schema is migrated, which may take minutes. */
+  readonly onMigrate?: (steps: MigrationSteps) => void;
 }
 
-/**
- * Opens, and brings to the newest schema, the archive at `path`. Errors: `store.*`.
- * @param monotonic milliseconds, by which commits are timed
- */
+/** Opens, and brings to the newest schema, the archive at `path`. Errors: `store.*`. */
 export function openArchiveWriter(
   path: string,
   policy: ReceivePolicy,
-  monotonic: () => number = () => performance.now(),
+  { monotonic = () => performance.now(), onMigrate = () => {} }: ArchiveWriterOptions = {},
 ): ArchiveWriter {
   const database = openDatabase(path, { cacheKiB: 24_576, checkpointPages: 4000 });
-  migrate(database, ARCHIVE_MIGRATIONS);
+  try {
+    return guarded(() => {
+      migrate(database, ARCHIVE_MIGRATIONS, onMigrate);
+      return build(database, policy, monotonic);
+    }, path);
+  } catch (error) {
+    database.close();
+    throw error;
+  }
+}
+
+/** What became of one mail of a batch; an error: its transaction was rolled back. */
+type Each<T> = T | MailreportError;
+
+interface Parsed {
+  readonly result: IntakeResult;
+  readonly verdict: MailOutcome;
+  readonly reading: MailReading | null;
+}
+
+function build(database: Sqlite, policy: ReceivePolicy, monotonic: () => number): ArchiveWriter {
   const intern = makeInterner(database);
   const sums = makeSums(database);
   const mails = prepareMails(database);
   const reports = makeReportArchive(database, intern, sums, policy);
-  const expiry = makeExpiry(database, (id) => reports.remove(id));
-  const begin = database.prepare("BEGIN IMMEDIATE");
-  const commit = database.prepare("COMMIT");
-  const rollback = database.prepare("ROLLBACK");
-  const reportsOf = database.prepare<[number], number>("SELECT id FROM report WHERE mail_id = ?").pluck();
+  const expiry = makeExpiry(database, sums, reports.remove);
+  const transaction = makeArchiveTransaction(database, {
+    flush: sums.flush,
+    undo() {
+      reports.undo();
+      mails.undo();
+      sums.clear();
+    },
+    monotonic,
+  });
+  const attempts = makeAttempts(mails, transaction.run);
 
-  let commitMs = 0;
-
-  /** One transaction; nothing of it stays when it throws. */
-  function transaction<T>(work: () => T): T {
-    return guarded(() => {
-      begin.run();
-      try {
-        const result = work();
-        sums.flush();
-        const begun = monotonic();
-        commit.run();
-        commitMs = smoothed(commitMs, monotonic() - begun);
-        return result;
-      } catch (error) {
-        if (database.inTransaction) rollback.run();
-        reports.undo();
-        mails.undo();
-        sums.clear();
-        throw error;
-      }
-    }, "archive");
-  }
-
-  /** A transaction; when it fails by an error of ours, another one that says so in its place. */
+  /** A transaction; when a bug stops it, another one with `otherwise` in its place. */
   function attempt<T>(work: () => T, otherwise: (error: unknown) => T): T {
     try {
-      return transaction(work);
+      return transaction.run(work);
     } catch (error) {
       if (!isBug(error)) throw error;
-      return transaction(() => otherwise(error));
+      return transaction.run(() => otherwise(error));
     }
   }
 
-  /** One transaction for all; when one of them meets an error of ours, one for each, and for that one `otherwise`. */
+  /** One transaction for all items; when a bug stops it, one for each, with `otherwise` for the item that has the bug. */
   function eachOrAlone<T, U>(
     items: readonly T[],
     work: (item: T) => U,
     otherwise: (item: T, error: unknown) => U,
-  ): U[] {
+  ): Each<U>[] {
     try {
-      return transaction(() => items.map(work));
+      return transaction.run(() => items.map(work));
     } catch (error) {
       if (!isBug(error)) throw error;
-      return items.map((item) =>
-        attempt(
+    }
+    return items.map((item) => {
+      try {
+        return attempt(
           () => work(item),
           (found) => otherwise(item, found),
-        ),
-      );
-    }
+        );
+      } catch (error) {
+        return failureOf(error).error;
+      }
+    });
   }
 
-  function verdictOf(reading: MailReading, found: MailReports): MailOutcome {
+  function outcomeOf(reading: MailReading, found: MailReports): MailOutcome {
     const verdict = mailOutcome(reading);
     if (found.refusals.size === 0 || found.reportIds.length > 0) return verdict;
     return found.refusals.has("unauthenticated")
@@ -121,17 +131,11 @@ export function openArchiveWriter(
       : { outcome: "invalid", reason: "wrong-kind", detail: null };
   }
 
-  interface Read {
-    readonly result: IntakeResult;
-    readonly verdict: MailOutcome;
-    readonly reading: MailReading | null;
-  }
-
-  /** Reads a mail; its reports are written, its own row is the caller's matter. Throws what the reading throws. */
-  function readOne(mailId: number, intake: Intake, read: ReadMail): Read {
-    const found = reports.of(mailId, intake);
+  /** Parses a mail and writes its reports; the caller writes the row of the mail. Throws what the parser throws. */
+  function parse(mailId: number, intake: Intake, read: ReadMail, previous?: PreviousReports): Parsed {
+    const found = reports.of(mailId, intake, previous);
     const reading = read(intake.raw, intake.hints, found.sink);
-    const verdict = verdictOf(reading, found);
+    const verdict = outcomeOf(reading, found);
     sums.count(`archive.outcome.${verdict.outcome}`, 1);
     const { reportIds, dsns } = found;
     const envelopeTo = dsns.length > 0 ? intake.envelopeTo : [];
@@ -142,18 +146,13 @@ export function openArchiveWriter(
     };
   }
 
-  /** A mail that cannot be read. */
-  function failed(mailId: number, reason: Reason, detail: string): Read {
-    const verdict: MailOutcome = { outcome: "invalid", reason, detail };
+  function failed(mailId: number, reason: Reason, detail: string, error?: unknown): Parsed {
     sums.count("archive.outcome.invalid", 1);
-    const nothing = { items: [], reportIds: [], dsns: [], envelopeTo: [] };
-    return { result: { mailId, ...verdict, ...nothing }, verdict, reading: null };
+    return unparsable(mailId, reason, detail, error);
   }
 
-  function settled(mailId: number, { result, verdict, reading }: Read): IntakeResult {
-    mails.settle(mailId, verdict, reading);
-    return result;
-  }
+  /** A mail whose parser was stopped by a bug. */
+  const bug = (mailId: number, error: unknown): Parsed => failed(mailId, "internal", errorText(error), error);
 
   function countMail({ auth }: Intake): void {
     sums.count("archive.mail", 1);
@@ -162,17 +161,17 @@ export function openArchiveWriter(
 
   function intakeOne(intake: Intake, read: ReadMail): IntakeResult {
     const mailId = mails.nextId();
-    return kept(mailId, intake, readOne(mailId, intake, read));
+    return kept(mailId, intake, parse(mailId, intake, read));
   }
 
-  /** A mail that is kept raw with the reason why it cannot be read. */
-  function setAside(intake: Intake, reason: Reason, detail: string): IntakeResult {
+  /** A mail that is kept raw with the reason why it cannot be parsed. */
+  function setAside(intake: Intake, reasonOf: (mailId: number) => Parsed): IntakeResult {
     const mailId = mails.nextId();
-    return kept(mailId, intake, failed(mailId, reason, detail));
+    return kept(mailId, intake, reasonOf(mailId));
   }
 
-  function kept(mailId: number, intake: Intake, { result, verdict, reading }: Read): IntakeResult {
-    mails.insertRead(mailId, intake, verdict, reading);
+  function kept(mailId: number, intake: Intake, { result, verdict, reading }: Parsed): IntakeResult {
+    mails.insertParsed(mailId, intake, verdict, reading);
     if (!NO_RAW.has(result.outcome)) mails.keepRaw(mailId, intake.raw);
     countMail(intake);
     return result;
@@ -187,86 +186,109 @@ export function openArchiveWriter(
     return mailId;
   }
 
-  /** Reads a spooled mail, of which only the raw bytes and the envelope are there. */
-  function parseSpooledOne(mailId: number, read: ReadMail): Read {
+  /** Parses a spooled mail, of which only the raw bytes and the envelope are stored. */
+  function parseSpooledOne(mailId: number, read: ReadMail): Parsed {
+    if (mails.triesOf(mailId) > MOST_TRIES)
+      return failed(mailId, "internal", `the process ended ${MOST_TRIES} times while it was parsed`);
     const stored = mails.load(mailId);
     if (!stored) return failed(mailId, "internal", "the raw mail is gone");
-    if (stored.tries > MOST_TRIES)
-      return failed(mailId, "internal", `reading did not end ${MOST_TRIES} times`);
-    return readOne(mailId, stored.intake, read);
+    return parse(mailId, stored.intake, read);
   }
 
-  function settledSpooled(mailId: number, reading: Read): IntakeResult {
+  function settleSpooled(mailId: number, { result, verdict, reading }: Parsed): IntakeResult {
     sums.count(UNPARSED, -1);
-    const result = settled(mailId, reading);
+    mails.settle(mailId, verdict, reading);
     if (NO_RAW.has(result.outcome)) mails.dropRaw(mailId);
     return result;
   }
 
-  /** The next ones that may be read together: small, and none that may have ended this process before. */
+  /** The next ones that can be parsed together: small, and none with an attempt that did not end. */
   function nextSpooled(limit: number): number[] {
     const waiting = guarded(() => mails.spooled(limit), "archive");
     const alone = waiting.findIndex(({ tries, size }) => tries > 0 || size > SMALL_MAIL);
     return waiting.slice(0, alone < 0 ? limit : Math.max(1, alone)).map(({ id }) => id);
   }
 
-  /** Reads a mail anew; nothing when its bytes are gone. */
+  function parseGroup(ids: readonly number[], read: ReadMail): Each<IntakeResult>[] {
+    try {
+      return eachOrAlone(
+        ids,
+        (mailId) => settleSpooled(mailId, parseSpooledOne(mailId, read)),
+        (mailId, error) => settleSpooled(mailId, bug(mailId, error)),
+      );
+    } catch (error) {
+      return ids.map(() => failureOf(error).error);
+    }
+  }
+
+  /** Parses a mail again; nothing when its bytes are gone. */
   function reparseOne(mailId: number, read: ReadMail): IntakeResult[] {
-    const anew = (reading: (intake: Intake) => Read) => (): IntakeResult[] => {
+    const withStored = (work: (stored: StoredMail) => IntakeResult) => (): IntakeResult[] => {
       const stored = mails.load(mailId);
-      if (!stored) return [];
-      takeBack(mailId, stored);
-      return [settled(mailId, reading(stored.intake))];
+      return stored ? [work(stored)] : [];
     };
-    return attempt(
-      anew((intake) => readOne(mailId, intake, read)),
-      (error) => anew(() => failed(mailId, "internal", errorText(error)))(),
+    const again = (stored: StoredMail): IntakeResult => {
+      if (stored.state === "spooled") return settleSpooled(mailId, parse(mailId, stored.intake, read));
+      const previous = reports.removeOfMail(mailId);
+      if (stored.outcome !== null) sums.count(`archive.outcome.${stored.outcome}`, -1);
+      const { result, verdict, reading } = parse(mailId, stored.intake, read, previous);
+      mails.settle(mailId, verdict, reading);
+      return result;
+    };
+    return attempt(withStored(again), (error) =>
+      withStored(({ state }) =>
+        state === "spooled"
+          ? settleSpooled(mailId, bug(mailId, error))
+          : unparsable(mailId, "internal", errorText(error), error).result,
+      )(),
     );
   }
 
-  /** Takes back what a mail's reading left: reports, sums and outcome. */
-  function takeBack(mailId: number, { state, outcome }: StoredMail): void {
-    for (const reportId of reportsOf.all(mailId)) reports.remove(reportId);
-    if (state === "spooled") sums.count(UNPARSED, -1);
-    if (outcome !== null) sums.count(`archive.outcome.${outcome}`, -1);
-  }
+  const unparsed = (): number => guarded(() => sums.counted(UNPARSED), "archive");
 
   return {
     setPolicy: (next) => reports.setPolicy(next),
 
     get commitMs() {
-      return commitMs;
+      return transaction.commitMs;
     },
 
     get unparsed() {
-      return guarded(() => sums.counted(UNPARSED), "archive");
+      return unparsed();
+    },
+
+    get spool() {
+      const mailsLeft = unparsed();
+      if (mailsLeft === 0) return { unparsed: 0, oldest: null, newest: null };
+      return { unparsed: mailsLeft, ...guarded(() => mails.spoolEnds(), "archive") };
     },
 
     async intake(batch, read) {
-      return eachOrAlone<IntakeRequest, Accepted>(
+      const each = eachOrAlone<IntakeRequest, Accepted>(
         batch,
         ({ intake, parseNow }) =>
           parseNow
             ? { spooled: false, result: intakeOne(intake, read) }
             : { spooled: true, mailId: spoolOne(intake) },
-        ({ intake }, error) => ({ spooled: false, result: setAside(intake, "internal", errorText(error)) }),
+        ({ intake }, error) => ({ spooled: false, result: setAside(intake, (id) => bug(id, error)) }),
       );
+      return each.map((one) => (one instanceof MailreportError ? notStored(one) : one));
     },
 
     async parseSpooled(read, limit) {
       const ids = nextSpooled(limit);
       if (ids.length === 0) return [];
-      // a reading that kills this process must be seen by the next one
-      transaction(() => ids.forEach(mails.begun));
-      return eachOrAlone(
-        ids,
-        (mailId) => settledSpooled(mailId, parseSpooledOne(mailId, read)),
-        (mailId, error) => settledSpooled(mailId, failed(mailId, "internal", errorText(error))),
-      );
+      attempts.begin(ids);
+      const each = parseGroup(ids, read);
+      const failures = each.filter((one) => one instanceof MailreportError);
+      attempts.giveBack(ids.filter((_, i) => each[i] instanceof MailreportError && !isBug(each[i])));
+      const results = each.filter((one): one is IntakeResult => !(one instanceof MailreportError));
+      if (results.length === 0 && failures[0]) throw failures[0];
+      return results;
     },
 
     async quarantine(intake, reason, detail) {
-      return transaction(() => setAside(intake, reason, detail)).mailId;
+      return transaction.run(() => setAside(intake, (id) => failed(id, reason, detail))).mailId;
     },
 
     async reparse(mailIds, read) {
@@ -274,19 +296,19 @@ export function openArchiveWriter(
     },
 
     async expire(now, policy, rows) {
-      const deleted = transaction(() => expiry.slice(now, policy, rows));
+      const deleted = transaction.run(() => expiry.slice(now, policy, rows));
       if (deleted > 0) guarded(() => database.pragma("incremental_vacuum(256)"), "archive");
       return deleted;
     },
 
-    async deleteReport(reportId) {
-      return transaction(() => reports.remove(reportId));
-    },
-
     async backup(path) {
-      const done = await database.backup(path);
-      const pageSize = Number(database.pragma("page_size", { simple: true }));
-      return { bytes: done.totalPages * pageSize };
+      try {
+        const { totalPages } = await database.backup(path);
+        return { bytes: totalPages * Number(database.pragma("page_size", { simple: true })) };
+      } catch (error) {
+        if (!database.open) throw new MailreportError("daemon.stopping", { cause: error });
+        throw storeError(error, path);
+      }
     },
 
     async vacuum(pages) {
@@ -298,11 +320,25 @@ export function openArchiveWriter(
     },
 
     checkpoint() {
-      database.pragma("wal_checkpoint(PASSIVE)");
+      guarded(() => database.pragma("wal_checkpoint(PASSIVE)"), "archive");
     },
 
     close() {
+      attempts.close();
       database.close();
     },
   };
+}
+
+/** The result of a mail that is not parsed. */
+function unparsable(mailId: number, reason: Reason, detail: string, error?: unknown): Parsed {
+  const verdict: MailOutcome = { outcome: "invalid", reason, detail };
+  const nothing = { items: [], reportIds: [], dsns: [], envelopeTo: [] };
+  const stack = error === undefined ? undefined : stackOf(failureOf(error));
+  const result = { mailId, ...verdict, ...nothing, ...(stack === undefined ? {} : { stack }) };
+  return { result, verdict, reading: null };
+}
+
+function notStored({ code, detail, message }: MailreportError): NotStored {
+  return { error: { code, detail: detail ?? message } };
 }

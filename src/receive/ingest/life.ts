@@ -1,0 +1,186 @@
+/**
+ * Keeps an ingest process running. One that dies is replaced at once; when the archive cannot be opened for now (disk
+ * full, locked, not readable), it is tried again every second, and until then everybody is told why.
+ */
+import type { Config } from "../../config/schema.ts";
+import type { Clock, Timer } from "../../lib/clock.ts";
+import { errorText, MailreportError } from "../../lib/errors.ts";
+import type { Log } from "../../lib/log/log.ts";
+import { failureOf, logFailure } from "../../lib/supervised.ts";
+import type { SpoolState } from "../../store/archive.ts";
+import { receivePolicy } from "../policy.ts";
+import { IngestDied, type IngestProcess, spawnIngest } from "./process.ts";
+import type { Notice, Request } from "./protocol.ts";
+
+/** Opening the archive; a migration of its schema may take longer. */
+const OPEN_LIMIT_MS = 60_000;
+const RETRY_MS = 1000;
+
+/** Errors of opening that may pass by themselves. */
+const PASSING = new Set<MailreportError["code"]>([
+  "store.full",
+  "store.busy",
+  "store.io",
+  "ingest.unavailable",
+]);
+
+export interface LifeOptions {
+  readonly config: () => Config;
+  readonly parsing: () => boolean;
+  /** Path of archive.db. */
+  readonly archive: string;
+  readonly log: Log;
+  readonly clock: Clock;
+  /** The program of the process; default: the built one. */
+  readonly program?: string;
+  readonly onNotice: (notice: Notice, from: IngestProcess) => void;
+  readonly onSpool: (spool: SpoolState) => void;
+  /** A process runs. */
+  readonly onRunning: () => void;
+  /** A process has ended. */
+  readonly onDied: () => void;
+  /** The archive cannot be opened for now. */
+  readonly onTrouble: (error: MailreportError) => void;
+}
+
+export class IngestLife {
+  readonly #options: LifeOptions;
+  #process: IngestProcess | undefined;
+  #starting: Promise<IngestProcess> | undefined;
+  #trouble: MailreportError | undefined;
+  #retry: Timer | undefined;
+  #stopping = false;
+  restarts = 0;
+
+  constructor(options: LifeOptions) {
+    this.#options = options;
+  }
+
+  get process(): IngestProcess | undefined {
+    return this.#process;
+  }
+
+  /** Why there is no process; undefined while one runs or starts for the first time. */
+  get trouble(): MailreportError | undefined {
+    return this.#trouble;
+  }
+
+  /** Errors: `store.*` that do not pass by themselves: the archive is damaged, or of a newer version. */
+  async start(): Promise<void> {
+    try {
+      await this.running();
+    } catch (thrown) {
+      const { error } = failureOf(thrown);
+      if (!PASSING.has(error.code)) throw error;
+    }
+  }
+
+  /** The process, when it runs. Errors: why there is none. */
+  running(): Promise<IngestProcess> {
+    if (this.#process) return Promise.resolve(this.#process);
+    if (this.#starting) return this.#starting;
+    if (this.#stopping) return Promise.reject(new MailreportError("daemon.stopping"));
+    if (this.#trouble) return Promise.reject(this.#trouble);
+    return this.#begin();
+  }
+
+  #begin(): Promise<IngestProcess> {
+    this.#starting = this.#launch().then(
+      (launched) => {
+        this.#starting = undefined;
+        this.#trouble = undefined;
+        this.#options.onRunning();
+        return launched;
+      },
+      (thrown) => {
+        this.#starting = undefined;
+        this.#failed(thrown);
+        throw thrown;
+      },
+    );
+    return this.#starting;
+  }
+
+  async #launch(): Promise<IngestProcess> {
+    const { clock, program, archive, log, config, parsing, onNotice, onSpool } = this.#options;
+    const launched: IngestProcess = spawnIngest({
+      clock,
+      memory: config().limits.ingest_memory,
+      onNotice: (notice) => {
+        if (notice.notice === "migrating") {
+          const { from, to } = notice;
+          log.info("store.migrating", { path: archive, from, to });
+        } else onNotice(notice, launched);
+      },
+      onSpool,
+      onError: (error) => logFailure({ log, unit: "ingest" }, failureOf(error)),
+      onEnded: (died) => this.#died(launched, died),
+      ...(program === undefined ? {} : { program }),
+    });
+    const open: Request = {
+      op: "open",
+      path: archive,
+      limits: config().limits,
+      policy: receivePolicy(config()),
+      parsing: parsing(),
+    };
+    try {
+      await launched.ask(open, [], OPEN_LIMIT_MS);
+      if (this.#stopping) throw new MailreportError("daemon.stopping");
+    } catch (error) {
+      launched.kill("died");
+      if (error instanceof IngestDied) throw new MailreportError("ingest.unavailable", { cause: error });
+      throw error;
+    }
+    this.#process = launched;
+    log.info("ingest.started", { pid: launched.pid });
+    return launched;
+  }
+
+  #failed(thrown: unknown): void {
+    if (this.#stopping) return;
+    const { error } = failureOf(thrown);
+    if (this.#trouble?.code !== error.code)
+      this.#options.log.error("store.problem", {
+        what: "archive",
+        code: error.code,
+        error: errorText(error),
+      });
+    this.#trouble = error;
+    this.#options.onTrouble(error);
+    this.#retry = this.#options.clock.after(RETRY_MS, () => {
+      if (!this.#stopping) this.#restart();
+    });
+  }
+
+  /** A failure is handled by `#failed`. */
+  #restart(): void {
+    this.#begin().catch(() => undefined);
+  }
+
+  #died(launched: IngestProcess, died: IngestDied): void {
+    if (this.#process !== launched) return; // it could not open the archive
+    this.#process = undefined;
+    if (this.#stopping) return;
+    this.restarts++;
+    this.#options.log.warn("ingest.died", { pid: launched.pid, why: died.why, during: died.during });
+    this.#options.onDied();
+    this.#restart();
+  }
+
+  /** Closes the archive and ends the process. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    this.#retry?.cancel();
+    await this.#starting?.catch(() => undefined);
+    const process = this.#process;
+    if (!process) return;
+    try {
+      await process.ask({ op: "close" }, [], 10_000);
+    } catch (error) {
+      this.#options.log.warn("store.problem", { what: "archive", error: errorText(error) });
+    }
+    process.kill("died");
+    await process.ended;
+  }
+}

@@ -1,0 +1,81 @@
+/** Deletes reports with all that belongs to them, and remembers what they were when their mail is parsed again. */
+import type { DomainNotes } from "./domains.ts";
+import type { Interner } from "./intern.ts";
+import type { ReportRow, ReportStatements } from "./statements.ts";
+import { readEvaluations, readSessions, type Sums } from "./sums.ts";
+
+/** What stays of a report when its mail is parsed again and gives one with the same key. */
+export interface PreviousReport {
+  readonly id: number;
+  /** False: its records have expired, and are not stored again. */
+  readonly recordsKept: boolean;
+}
+
+/** By `reportKey`. */
+export type PreviousReports = ReadonlyMap<string, PreviousReport>;
+
+/** What tells a report from all others in the archive. */
+export interface ReportIdentity {
+  readonly kind: string;
+  readonly orgId: number;
+  readonly reportId: string;
+  /** Policy domains, joined by commas. */
+  readonly domains: string;
+  readonly begin: number;
+  readonly end: number;
+}
+
+/** The identity as text. Failure, abuse and delivery status reports have their content's hash as id, and no period. */
+export function reportKey({ kind, orgId, reportId, domains, begin, end }: ReportIdentity): string {
+  const period = kind === "dmarc" || kind === "tls" ? [begin, end] : [];
+  return JSON.stringify([kind, orgId, reportId, domains, ...period]);
+}
+
+export interface ReportRemoval {
+  /** Deletes a report and subtracts it from the sums and counters. */
+  remove(reportId: number): void;
+  /** Deletes all reports of a mail; tells what they were. */
+  removeOfMail(mailId: number): PreviousReports;
+}
+
+export function makeReportRemoval(
+  sql: ReportStatements,
+  sums: Sums,
+  intern: Interner,
+  notes: DomainNotes,
+): ReportRemoval {
+  function subtract(row: ReportRow): void {
+    const at = { domainId: row.domain_id ?? 0, orgId: row.org_id, begin: row.begin, end: row.end };
+    if (row.kind === "dmarc") {
+      sums.dmarc(at, readEvaluations(row.sums), row.records_kept * row.records, -1);
+    } else if (row.kind === "tls") {
+      for (const sessions of readSessions(row.sums)) sums.tls(at, sessions, -1);
+    }
+  }
+
+  function removeRow(row: ReportRow): void {
+    if (row.counted === 1) subtract(row);
+    else sums.count(`archive.uncounted.${row.kind}`, -1);
+    sums.count(`archive.report.${row.kind}`, -1);
+    for (const name of row.domains.split(",")) if (name) notes.forgotten(intern.domain(name), row.org_id);
+    sql.deleteRecords(row.id);
+    sql.deleteRest(row.id);
+  }
+
+  return {
+    remove(reportId) {
+      const row = sql.reportRow.get(reportId);
+      if (row) removeRow(row);
+    },
+    removeOfMail(mailId) {
+      const previous = new Map<string, PreviousReport>();
+      for (const id of sql.reportsOf.all(mailId)) {
+        const row = sql.reportRow.get(id)!;
+        const identity = { ...row, orgId: row.org_id, reportId: row.report_id };
+        previous.set(reportKey(identity), { id, recordsKept: row.records_kept === 1 });
+        removeRow(row);
+      }
+      return previous;
+    },
+  };
+}

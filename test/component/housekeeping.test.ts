@@ -1,0 +1,162 @@
+/** Retention and copies as jobs: one that fails is told, and the next one runs. */
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { Housekeeping } from "../../src/daemon/housekeeping.ts";
+import { MailreportError } from "../../src/lib/errors.ts";
+import type { IngestPort } from "../../src/receive/port.ts";
+import type { ArchiveReader } from "../../src/store/archive.ts";
+import type { QueueStore } from "../../src/store/queue.ts";
+import { openQueueStore } from "../../src/store/sqlite/queue/store.ts";
+import { FakeClock, settle } from "../support/fake-clock.ts";
+import { recordedLog } from "../support/recorded-log.ts";
+import { testConfig } from "../support/test-config.ts";
+
+const HOUR = 3_600_000;
+const EXPIRABLE = { raw_mails: 7, feedback_reports: 0, reports_with_records: 0 };
+
+describe("housekeeping", () => {
+  let folder: string;
+  let clock: FakeClock;
+  let queue: QueueStore;
+  /** What the ingest process answers next; a thrown value is its error. */
+  let answers: (() => number | Promise<number>)[];
+  let expired: number;
+  let copy: (path: string) => Promise<{ readonly bytes: number }>;
+  const log = recordedLog();
+
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), "housekeeping-"));
+    clock = new FakeClock();
+    queue = openQueueStore(join(folder, "queue.db"));
+    answers = [];
+    expired = 0;
+    log.lines.length = 0;
+    copy = async (path) => {
+      writeFileSync(path, "a copy");
+      return { bytes: 6 };
+    };
+  });
+  afterEach(() => {
+    queue.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  const start = (more: Partial<QueueStore> = {}): Housekeeping => {
+    const housekeeping = new Housekeeping({
+      config: () => testConfig(),
+      archivePath: join(folder, "archive.db"),
+      queuePath: join(folder, "queue.db"),
+      archive: { expirable: async () => EXPIRABLE } as unknown as ArchiveReader,
+      ingest: {
+        expire: async () => {
+          expired++;
+          return (await answers.shift()?.()) ?? 0;
+        },
+        backup: (path: string) => copy(path),
+      } as unknown as IngestPort,
+      queue: { ...queue, ...more },
+      clock,
+      log,
+    });
+    housekeeping.start();
+    return housekeeping;
+  };
+  const fails = (code: "store.full" | "store.busy" | "ingest.unavailable") => () => {
+    throw new MailreportError(code);
+  };
+
+  it.each([
+    ["a full disk", fails("store.full"), { code: "store.full" }],
+    ["a lock", fails("store.busy"), { code: "store.busy" }],
+    ["an ingest process that died", fails("ingest.unavailable"), { code: "ingest.unavailable" }],
+    ["a rejected promise", () => Promise.reject(new Error("a bug")), { code: "daemon.bug" }],
+    [
+      "an exception",
+      () => {
+        throw new TypeError("a bug");
+      },
+      { code: "daemon.bug", stack: expect.stringContaining("a bug") },
+    ],
+  ])("%s in the hourly job is logged once, and the next hour runs", async (_, fault, line) => {
+    const housekeeping = start();
+    answers = [fault];
+    await clock.advance(HOUR);
+    await settle();
+    expect(log.of("unit.failed")).toMatchObject([{ unit: "retention", ...line }]);
+    answers = [() => 5];
+    await clock.advance(HOUR);
+    await settle();
+    expect(log.of("unit.failed")).toHaveLength(1);
+    expect(log.of("retention.done")).toMatchObject([{ rows: 5 }]);
+    await housekeeping.stop();
+    expect(clock.pendingTimers).toBe(0);
+  });
+
+  it("a fault in one database kept the other one from being cleaned", async () => {
+    let pruned = 0;
+    const housekeeping = start({
+      prune: () => {
+        pruned++;
+        return 0;
+      },
+    });
+    answers = [fails("store.full")];
+    await expect(housekeeping.prune(false)).rejects.toMatchObject({ code: "store.full" });
+    expect(pruned).toBe(1);
+    await housekeeping.stop();
+    const other = start({ prune: fails("store.busy") });
+    answers = [() => 3];
+    await expect(other.prune(false)).rejects.toMatchObject({ code: "store.busy" });
+    expect(log.of("retention.done")).toMatchObject([{ rows: 3 }]);
+    await other.stop();
+  });
+
+  it("a dry run deletes nothing", async () => {
+    const housekeeping = start();
+    expect(await housekeeping.prune(true)).toEqual(EXPIRABLE);
+    expect(expired).toBe(0);
+    await housekeeping.stop();
+  });
+
+  it("a job that fails while the daemon stops does not stop the stop", async () => {
+    const housekeeping = start();
+    let fail: (error: Error) => void = () => {};
+    answers = [
+      () =>
+        new Promise((_, reject) => {
+          fail = reject;
+        }),
+    ];
+    const pruning = expect(housekeeping.prune(false)).rejects.toMatchObject({ code: "daemon.stopping" });
+    await settle();
+    const stopped = housekeeping.stop();
+    fail(new MailreportError("daemon.stopping"));
+    await stopped;
+    await pruning;
+  });
+
+  it.each([
+    ["a full disk", () => Promise.reject(new MailreportError("store.full")), "store.full"],
+    ["a bug", () => Promise.reject(new TypeError("a bug")), "store.io"],
+  ])("%s in a backup is its answer: no half copy stays, the next one succeeds", async (_, fault, code) => {
+    const housekeeping = start();
+    const good = copy;
+    copy = fault;
+    const target = join(folder, "copy");
+    await expect(housekeeping.backup(target)).rejects.toMatchObject({ code });
+    expect(log.of("unit.failed")).toMatchObject([{ unit: "backup", folder: target, code }]);
+    expect([existsSync(join(target, "queue.db")), existsSync(join(target, "archive.db"))]).toEqual([
+      false,
+      false,
+    ]);
+    copy = good;
+    expect(await housekeeping.backup(target)).toMatchObject([
+      { bytes: 6 },
+      { path: join(target, "queue.db") },
+    ]);
+    await expect(housekeeping.backup(target)).rejects.toMatchObject({ code: "request.invalid" });
+    await housekeeping.stop();
+  });
+});

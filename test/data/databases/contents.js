@@ -1,0 +1,39 @@
+/** What the databases of a version hold, as the stores tell it. Plain JavaScript: it runs on the stores of any version. */
+
+const ALL = { limit: 1000 };
+const STATES = ["pending", "inflight", "held", "delivered", "failed", "expired", "removed"];
+
+/** @param {import("../../../src/store/archive.ts").ArchiveReader} archive */
+export async function archiveContents(archive) {
+  const { items: reports } = await archive.reports({}, ALL);
+  const { items: mails } = await archive.received({}, ALL);
+  const { items: records } = await archive.records({}, { limit: 10_000 });
+  return {
+    counters: await archive.stats(),
+    mails,
+    reports,
+    details: await Promise.all(reports.map(({ id }) => archive.report(id))),
+    tls: (await archive.tls({}, ALL)).items,
+    records: records.length,
+    days: await archive.days({}),
+    domains: await archive.domains({}),
+    sources: (await archive.sources({ all: true }, 10_000)).length,
+    reporters: await archive.reporters({}),
+  };
+}
+
+/** @param {import("../../../src/store/queue.ts").QueueStore} queue */
+export function queueContents(queue) {
+  const outgoing = queue.listOutgoing({}, ALL).items;
+  const envelopes = queue.listEnvelopes({ states: STATES }, ALL).items;
+  return {
+    counters: queue.stats(),
+    outgoing,
+    tallies: outgoing.map(({ id }) => [id, queue.tallies(id)]),
+    messages: envelopes.map(({ messageId }) => queue.message(messageId)),
+    envelopes,
+    attempts: envelopes.map(({ id }) => queue.attempts(id)),
+    pauses: queue.pauses(),
+    suppressions: queue.suppressions(),
+  };
+}
