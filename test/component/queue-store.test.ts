@@ -18,7 +18,7 @@ let dir: string;
 let store: QueueStore;
 
 const open = (maxRows?: number): QueueStore =>
-  openQueueStore(join(dir, "queue.db"), maxRows === undefined ? {} : { maxRows });
+  openQueueStore(join(dir, "queue.db"), maxRows === undefined ? {} : { maxRows: () => maxRows });
 
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), "queue-"));
@@ -310,9 +310,11 @@ describe("outgoing reports", () => {
     expect(store.findOutgoing("dmarc", "example.com", HASH, DAY + 1)).toEqual([]);
   });
 
-  it("are deleted some time after they ended", () => {
+  it("are deleted some time after they ended, and after their tallies", () => {
     store.dropOutgoing(OUTGOING, "no-rua", NOW);
     expect(store.pruneOutgoing(NOW, 100)).toBe(0);
+    expect(store.pruneOutgoing(NOW + 1, 100)).toBe(0);
+    while (store.purgeTallies(NOW, 0, 100) > 0);
     expect(store.pruneOutgoing(NOW + 1, 100)).toBe(1);
     expect(store.outgoing(OUTGOING)).toBeUndefined();
   });

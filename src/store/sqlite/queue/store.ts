@@ -10,8 +10,8 @@ import { makeSteering } from "./steering.ts";
 import { makeQueueTransaction } from "./transaction.ts";
 
 export interface QueueOptions {
-  /** Tallies of one report; above, the smallest are merged (`report.max_rows`). */
-  readonly maxRows?: number;
+  /** Tallies of one report; above, the smallest are merged (`report.max_rows`). Asked with each batch. */
+  readonly maxRows?: () => number;
 }
 
 const MAX_ROWS = 10_000;
@@ -35,7 +35,7 @@ export function openQueueStore(path: string, options: QueueOptions = {}): QueueS
 function build(database: ReturnType<typeof openDatabase>, options: QueueOptions): QueueStore {
   guarded(() => migrate(database, QUEUE_MIGRATIONS), "queue");
   const transaction = makeQueueTransaction(database);
-  const counting = makeCounting(database, transaction, options.maxRows ?? MAX_ROWS);
+  const counting = makeCounting(database, transaction, options.maxRows ?? (() => MAX_ROWS));
   const { insertMessage, ...envelopes } = makeEnvelopes(database, transaction);
   const outgoing = makeOutgoing(database, transaction, counting.forget, insertMessage);
   return {
