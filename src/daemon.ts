@@ -29,6 +29,7 @@ import type { Subsystem } from "./model/queue.ts";
 import { type MessageVerifier, makeMessageVerifier, NOT_VERIFIED } from "./receive/auth/verify.ts";
 import { type Ingest, startIngest } from "./receive/ingest/supervisor.ts";
 import { type SmtpListeners, startSmtp } from "./receive/smtp/server.ts";
+import { ComposeThread } from "./report/compose/thread.ts";
 import { makeCounter } from "./report/counter.ts";
 import { messageOfReturnPath } from "./report/messages.ts";
 import { Scheduler } from "./report/scheduler.ts";
@@ -127,7 +128,9 @@ export class Daemon {
     this.#loop.enable();
     this.#keys = loadSigningKeys(config, this.#log);
 
-    this.#queue = openQueueStore(join(state, "queue.db"), { maxRows: config.report.max_rows });
+    this.#queue = openQueueStore(join(state, "queue.db"), {
+      maxRows: () => this.#config.report.max_rows,
+    });
     this.#stops.push(() => this.#queue.close());
     const secret = this.#queue.instanceSecret(() => random(32));
     this.#secret = secret;
@@ -162,6 +165,7 @@ export class Daemon {
     this.#scheduler = new Scheduler({
       config: () => this.#config,
       store: this.#queue,
+      composer: new ComposeThread({ path: join(state, "queue.db"), clock }),
       resolver,
       clock,
       log: this.#log,
@@ -276,7 +280,7 @@ export class Daemon {
     return {
       queue: this.#queue,
       archive: this.#archive,
-      outgoing: this.#scheduler,
+      outgoing: this.#scheduler.requests,
       importOne: ({ raw, fileName, form }) =>
         this.#ingest.acceptAndParse({
           raw,

@@ -23,6 +23,7 @@ const VERBS: Readonly<Record<string, string>> = {
   remove: "removed",
   hold: "held",
   release: "released",
+  undelete: "undeleted",
 };
 
 /** schedule, remove, hold, release: one request for envelopes, one each for outgoing reports. */
@@ -96,24 +97,71 @@ async function change(call: Call, action: "schedule" | "remove" | "hold" | "rele
   return result.changed > 0 && result.skipped.length === 0 ? exit : EXIT.NOTHING;
 }
 
-function changeReports(
-  { client, around, parsed }: Call,
-  ids: readonly string[],
-  action: "schedule" | "remove" | "hold" | "release",
-): Promise<number> {
-  const route = { schedule: "send", remove: "cancel", hold: "hold", release: "release" }[action];
-  if (action === "schedule" && parsed.options.time !== undefined)
-    throw new UsageError("a time is for envelopes; report send sends now");
+type ReportAction = "schedule" | "remove" | "hold" | "release" | "undelete";
+
+/** What an action on an outgoing report is called by the daemon. */
+const REPORT_ROUTES: Readonly<Record<ReportAction, string>> = {
+  schedule: "schedule",
+  remove: "cancel",
+  hold: "hold",
+  release: "release",
+  undelete: "undelete",
+};
+
+/** One request for each outgoing report. `schedule` without a time sends now. */
+function changeReports(call: Call, ids: readonly string[], action: ReportAction): Promise<number> {
+  const { client, around, parsed } = call;
+  const { time, reason } = parsed.options;
+  if (action === "schedule" && time === undefined) return sendReports(call, ids);
+  const dryRun = parsed.options["dry-run"] === true;
+  const body = {
+    dry_run: dryRun,
+    ...(reason ? { reason: str(reason) } : {}),
+    ...(action === "schedule" ? { at: readTime(str(time), around.now) } : {}),
+  };
   return each(ids, around, async (id) => {
-    const answer = await client.json<{ changed?: boolean }>(
-      "POST",
-      `/v1/outgoing/${encodeURIComponent(id)}/${route}`,
-      {},
-    );
+    const path = `/v1/outgoing/${encodeURIComponent(id)}/${REPORT_ROUTES[action]}`;
+    const answer = await client.json<Item & { changed?: boolean }>("POST", path, body);
     around.out(
-      answer.changed === false
-        ? `${id} was already ${action === "hold" ? "held" : "open"}\n`
-        : `${id} ${VERBS[action] === "scheduled" ? "sent" : VERBS[action]}\n`,
+      call.form === "json" ? `${JSON.stringify(answer)}\n` : `${reportLine(id, action, answer, dryRun)}\n`,
+    );
+  });
+}
+
+function reportLine(
+  id: string,
+  action: ReportAction,
+  answer: Item & { changed?: boolean },
+  dryRun: boolean,
+): string {
+  if (answer.changed === false)
+    return action === "schedule"
+      ? `${id} is not open`
+      : `${id} was already ${action === "hold" ? "held" : "open"}`;
+  const would = dryRun ? "would be " : "";
+  if (action !== "undelete") return `${id} ${would}${VERBS[action]}`;
+  const merged = answer.merged ? `; ${clean(str(answer.merged))} becomes a part of it` : "";
+  return `${clean(str(answer.id))} ${would}${VERBS[action]}: ${str(answer.state)}, due ${str(answer.due)}${merged}`;
+}
+
+/** Sends outgoing reports now. */
+function sendReports({ client, around, parsed, form }: Call, ids: readonly string[]): Promise<number> {
+  const { reason } = parsed.options;
+  const body = { dry_run: parsed.options["dry-run"] === true, ...(reason ? { reason: str(reason) } : {}) };
+  return each(ids, around, async (id) => {
+    const path = `/v1/outgoing/${encodeURIComponent(id)}/send`;
+    const answer = await client.json<{ id: string; message_ids?: string[]; to?: string[] }>(
+      "POST",
+      path,
+      body,
+    );
+    const sent = answer.message_ids;
+    around.out(
+      form === "json"
+        ? `${JSON.stringify(answer)}\n`
+        : sent
+          ? `${clean(answer.id)} composed: ${plural(sent.length, "message")} ${sent.join(" ")}\n`
+          : `${clean(answer.id)} would be sent to ${clean((answer.to ?? []).join(", "))}\n`,
     );
   });
 }
@@ -174,19 +222,8 @@ export const QUEUE_HANDLERS: Readonly<Record<string, Handler>> = {
       show(call, await call.client.json("GET", `/v1/outgoing/${encodeURIComponent(id)}`));
     }),
   reportCancel: (call) => changeReports(call, call.parsed.operands, "remove"),
-  reportSend: (call) =>
-    each(call.parsed.operands, call.around, async (id) => {
-      const answer = await call.client.json<{ id: string; message_ids: string[] }>(
-        "POST",
-        `/v1/outgoing/${encodeURIComponent(id)}/send`,
-        {},
-      );
-      call.around.out(
-        call.form === "json"
-          ? `${JSON.stringify(answer)}\n`
-          : `${clean(answer.id)} composed: ${plural(answer.message_ids.length, "message")} ${answer.message_ids.join(" ")}\n`,
-      );
-    }),
+  reportSend: (call) => sendReports(call, call.parsed.operands),
+  reportUndelete: (call) => changeReports(call, call.parsed.operands, "undelete"),
   async reportPreview({ parsed, client, around }) {
     around.outBytes(await client.bytes(`/v1/outgoing/${encodeURIComponent(parsed.operands[0]!)}/preview`));
     return EXIT.OK;
