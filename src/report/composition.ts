@@ -65,9 +65,10 @@ export class Composition {
    */
   compose(report: OutgoingReport, uris: readonly ReportUri[], note: string | null): Promise<SendResult> {
     this.refuseIfComposing(report.id);
-    const running = this.#compose(report, uris, note).finally(() => this.#composing.delete(report.id));
-    this.#composing.set(report.id, running);
-    return running;
+    const running = Promise.resolve().then(() => this.#compose(report, uris, note));
+    const ended = running.finally(() => this.#composing.delete(report.id));
+    this.#composing.set(report.id, ended);
+    return ended;
   }
 
   /** The message for the first of `uris` as it would go out now; nothing is stored. */
