@@ -50,7 +50,7 @@ let resolver: Resolver;
 let count: ReturnType<typeof makeCounter>;
 
 beforeEach(() => {
-  dir = mkdtempSync(join(tmpdir(), "owe-"));
+  dir = mkdtempSync(join(tmpdir(), "outgoing-"));
   clock = new FakeClock("2026-11-19T02:00:00Z");
   config = testConfig();
   keys = [KEY];

@@ -108,6 +108,10 @@ export class ComposeThread implements Composer {
     });
     let cause: unknown;
     worker.on("message", (answer: Answer) => this.#answered(answer));
+    worker.on("messageerror", (error) => {
+      cause = error;
+      void worker.terminate();
+    });
     worker.on("error", (error) => {
       cause = error;
     });

@@ -1,4 +1,4 @@
-/** queue.db, what we owe: tallies, outgoing reports, messages, envelopes. Written by the main thread alone. */
+/** queue.db: tallies, outgoing reports, messages, envelopes. Written by the main thread alone. */
 import type { QueueStore } from "../../queue.ts";
 import { migrate } from "../migrate.ts";
 import { guarded, openDatabase } from "../open.ts";
