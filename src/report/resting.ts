@@ -1,7 +1,10 @@
 /** Reports that wait though they are due, because the store cannot note anything about them now. In memory only. */
 
-/** Waits, seconds; the last one repeats. */
-const WAITS = [60, 120, 300, 600, 1800, 3600];
+/**
+ * Waits, seconds; the last one repeats. The first is longer than the minute after which a timer tries again, so that
+ * other reports have their turn then.
+ */
+const WAITS = [90, 180, 300, 600, 1800, 3600];
 
 export class Resting {
   readonly #until = new Map<string, { readonly until: number; readonly times: number }>();

@@ -110,6 +110,25 @@ describe("a store that fails for now", () => {
     expect(new Set(Object.values(run.states()))).toEqual(new Set(["composed"]));
   });
 
+  it("after three reports in a row that a full disk refused, a run ends; the next one is a minute later", async () => {
+    run.feed(...["one", "two", "three", "four", "five", "six"].map((name) => run.about(`${name}.example`)));
+    const tried: string[] = [];
+    run.faults.closeOutgoing = (id) => {
+      tried.push(id);
+      return full();
+    };
+    run.clock.jump(30 * HOUR);
+    run.scheduler.wake();
+    await run.clock.advance(1000);
+    await run.scheduler.idle();
+    expect(tried).toHaveLength(3);
+    await run.clock.advance(59_000);
+    await run.scheduler.idle();
+    await run.clock.advance(1000);
+    await run.scheduler.idle();
+    expect(new Set(tried.slice(0, 6)).size).toBe(6);
+  });
+
   it("a lock held by another process delays a report, it is not lost", async () => {
     run.feed(run.about("one.example", { count: 4 }));
     const other = new Database(run.path, { timeout: 0 });
