@@ -146,7 +146,6 @@ export async function run(print) {
       paused: () => false,
       onComposed: () => {},
     });
-    for (let i = 0; i < 2; i++) await scheduler.requests.preview(ID); // the thread runs, and its code is compiled
     globalThis.gc?.();
     const loop = watchLoop();
     const before = process.memoryUsage().rss;
@@ -154,6 +153,7 @@ export async function run(print) {
     const watch = setInterval(() => {
       peak = Math.max(peak, process.memoryUsage.rss());
     }, 5);
+    for (let i = 0; i < 2; i++) await scheduler.requests.preview(ID); // the thread runs, and its code is compiled
     await new Promise((resolve) => setTimeout(resolve, 50));
     loop.take();
     scheduler.start();

@@ -231,8 +231,7 @@ describe("a cancelled report was destroyed", () => {
     run.feed(...rows);
     requests().cancel("d!one.example");
     const id = run.of("one.example").id;
-    for (let i = 0; i < 4; i++) run.store.purgeTallies(now(), 0, 100);
-    expect(run.tallied().rows).toBeLessThan(600);
+    while (run.tallied().rows === 600) run.store.purgeTallies(now(), 0, 100);
     expect(run.tallied().rows).toBeGreaterThan(0);
     expect(() => requests().undelete(id)).toThrow(/are not kept any more/);
     while (run.store.purgeTallies(now(), 0, 100) > 0);
