@@ -37,6 +37,7 @@ import type { Subsystem } from "./model/queue.ts";
 import { makeMessageVerifier } from "./receive/auth/verify.ts";
 import { startIngest } from "./receive/ingest/supervisor.ts";
 import { startSmtp } from "./receive/smtp/server.ts";
+import { ComposeThread } from "./report/compose/thread.ts";
 import { makeCounter } from "./report/counter.ts";
 import { messageOfReturnPath } from "./report/messages.ts";
 import { Scheduler } from "./report/scheduler.ts";
@@ -200,7 +201,7 @@ export class Daemon {
 
   #openQueue(path: string): void {
     ensureWritable(path);
-    const queue = openQueueStore(path, { maxRows: this.#parts.config.report.max_rows });
+    const queue = openQueueStore(path, { maxRows: () => this.#parts.config.report.max_rows });
     try {
       this.#parts.made.secret = queue.instanceSecret(() => this.#options.random(32));
     } catch (error) {
@@ -278,6 +279,7 @@ export class Daemon {
     });
     const scheduler = new Scheduler({
       ...common,
+      composer: new ComposeThread({ path: join(this.#parts.config.state_directory, "queue.db"), clock }),
       resolver,
       secret,
       keys: () => this.#parts.keys,

@@ -308,6 +308,9 @@ const report = z.strictObject({
     "TLS reports are spread over this window (RFC 8460 4.1: up to four hours).",
   ),
   max_age: duration("7d", 3_600_000).describe("Older periods are dropped, not sent."),
+  keep_dropped: duration("24h").describe(
+    "Keep the rows of dropped and cancelled reports, so that `report undelete` can bring them back.",
+  ),
   max_rows: count(10_000, 10, 1_000_000).describe(
     "Rows of one report; above, the smallest are merged, never lost.",
   ),

@@ -5,7 +5,7 @@ import type { Log, LogLevel } from "../lib/log/log.ts";
 import type { OutgoingReport } from "../model/outgoing.ts";
 import type { Subsystem } from "../model/queue.ts";
 import type { ArchiveReader, IntakeResult, ReceivedMail } from "../store/archive.ts";
-import type { QueueStore } from "../store/queue.ts";
+import type { QueueStore, RestoredReport } from "../store/queue.ts";
 
 /** What became of a batch of a feed; of a dry run what would become of it. */
 export interface FeedReply {
@@ -24,15 +24,25 @@ export interface OutgoingService {
     | { readonly sent: true; readonly id: string; readonly messageIds: readonly string[] }
     | { readonly sent: false; readonly id: string; readonly why: string }
   >;
+  /** What `send` would do. */
+  planSend(
+    typed: string,
+  ): Promise<
+    | { readonly id: string; readonly end: number; readonly to: readonly string[] }
+    | { readonly sent: false; readonly id: string; readonly why: string }
+  >;
   preview(typed: string): Promise<Uint8Array>;
   explain(typed: string): Promise<{
     readonly report: OutgoingReport;
     readonly checks: readonly { readonly check: string; readonly ok: boolean; readonly detail: string }[];
     readonly verdict: string;
   }>;
-  cancel(typed: string): OutgoingReport;
-  hold(typed: string, held: boolean): boolean;
-  schedule(typed: string, at: number): boolean;
+  /** With `dryRun` these change nothing and tell what they would do. */
+  cancel(typed: string, dryRun?: boolean): OutgoingReport;
+  undelete(typed: string, dryRun?: boolean): RestoredReport;
+  hold(typed: string, held: boolean, dryRun?: boolean): boolean;
+  /** @param at epoch seconds */
+  schedule(typed: string, at: number, dryRun?: boolean): boolean;
 }
 
 export interface ReloadAnswer {

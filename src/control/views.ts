@@ -75,7 +75,10 @@ export const outgoingView = (r: OutgoingReport) => ({
   reportable: r.reportable,
   late: r.lateEvents,
   error: r.lastError,
+  failures: r.failures,
+  restorable: r.restorable,
   created_at: iso(r.createdAt),
+  dropped_at: time(r.droppedAt),
   composed_at: time(r.composedAt),
   message_ids: r.messageIds,
 });

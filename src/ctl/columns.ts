@@ -52,8 +52,14 @@ export const outgoingColumns = (now: number): readonly Column[] => [
   { title: "DUE", text: (r) => relative(r.due, now), plain: (r) => epoch(r.due) },
   { title: "ROWS", text: (r) => thousands(r.rows), plain: (r) => str(r.rows), right: true },
   { title: "MSGS", text: (r) => thousands(r.messages), plain: (r) => str(r.messages), right: true },
-  { title: "STATE", text: (r) => (r.reason ? `${str(r.state)} (${str(r.reason)})` : str(r.state)) },
+  { title: "STATE", text: (r) => outgoingState(r) },
 ];
+
+/** Why it was dropped, or that composing it fails. */
+function outgoingState({ state, reason, failures }: Item): string {
+  if (reason) return `${str(state)} (${str(reason)})`;
+  return Number(failures) > 0 && state !== "composed" ? `${str(state)} (failed)` : str(state);
+}
 
 export const receivedColumns = (now: number): readonly Column[] => [
   { title: "MAIL", text: (m) => str(m.id) },

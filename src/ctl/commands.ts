@@ -311,6 +311,16 @@ export const COMMANDS: readonly Command[] = [
     help: "do not send outgoing reports",
   },
   {
+    run: "reportUndelete",
+    words: ["report", "undelete"],
+    operands: "ID...",
+    least: 1,
+    most: 1000,
+    dryRun: true,
+    help: "bring cancelled or dropped reports back, with what was counted",
+    examples: ["mailreportctl report undelete d!example.net"],
+  },
+  {
     run: "reportSend",
     words: ["report", "send"],
     operands: "ID...",

@@ -4,6 +4,7 @@ import { makeEnvelopeOperations } from "../deliver/operations.ts";
 import { type Clock, epochSeconds } from "../lib/clock.ts";
 import type { LogSink } from "../lib/log/pino.ts";
 import { NOT_VERIFIED } from "../receive/auth/verify.ts";
+import { late } from "./late.ts";
 import type { Parts } from "./parts.ts";
 import type { Pauses } from "./pauses.ts";
 
@@ -40,7 +41,7 @@ export function makeServices({ parts, pauses, clock, sink, ...life }: ServiceOpt
       wake: () => parts.made.delivery?.wake(),
     }),
     archive: parts.late("archive"),
-    outgoing: parts.late("scheduler"),
+    outgoing: late(() => parts.need("scheduler").requests),
     importOne: async ({ raw, fileName, form }) =>
       parts.need("ingest").acceptAndParse({
         raw,

@@ -47,6 +47,14 @@ export const ERROR_CODES = {
   "suppression.none": { exit: 1, http: 404, text: "not suppressed" },
   "outgoing.no_such_report": { exit: 1, http: 404, text: "no such outgoing report" },
   "outgoing.not_open": { exit: 1, http: 409, text: "the outgoing report is not open any more" },
+  "outgoing.composing": { exit: 75, http: 409, text: "the outgoing report is being composed" },
+  "outgoing.changed": { exit: 75, http: 503, text: "the outgoing report changed while it was composed" },
+  "outgoing.not_dropped": { exit: 1, http: 409, text: "the outgoing report was not dropped" },
+  "outgoing.not_kept": {
+    exit: 1,
+    http: 409,
+    text: "the tallies of the dropped report are not kept any more",
+  },
   "outgoing.nothing_to_send": { exit: 1, http: 409, text: "there is nothing to send" },
   "archive.no_such_report": { exit: 1, http: 404, text: "no such report" },
   "archive.no_such_mail": { exit: 1, http: 404, text: "no such mail" },
@@ -58,6 +66,7 @@ export const ERROR_CODES = {
     http: 500,
     text: "a composed report does not read back as what went in",
   },
+  "compose.died": { exit: 70, http: 500, text: "the thread that composes reports ended" },
   "dkim.key_unusable": { exit: 78, http: 422, text: "a DKIM key cannot be used" },
 } as const;
 

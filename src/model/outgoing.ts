@@ -1,4 +1,4 @@
-/** Outgoing reports: what we owe. All times are epoch seconds UTC unless a name says `Ms`. */
+/** Outgoing reports: pending until composed or dropped. All times are epoch seconds UTC unless a name says `Ms`. */
 import type { DmarcRow, EvaluatedPolicy, TlsDetailRow, TlsPolicyRow } from "./evaluation.ts";
 
 export type OutgoingKind = "dmarc" | "tls";
@@ -39,8 +39,11 @@ export interface OutgoingReport {
   readonly due: number;
   readonly state: OutgoingState;
   readonly dropReason: DropReason | null;
-  /** Next try and attempts of the resolving step, when DNS failed. */
+  /** Attempts at due time that found no answer in DNS. */
   readonly resolveAttempts: number;
+  /** Compositions that failed by an error of ours since the last success; the next one is at `due`. */
+  readonly failures: number;
+  /** Why it waits: what DNS said, or the error of the composition. */
   readonly lastError: string | null;
   /** Tallies and the messages or sessions that they count; kept after composing for the lists. */
   readonly rows: number;
@@ -49,11 +52,14 @@ export interface OutgoingReport {
   readonly reportable: number;
   /** Of the reportable, not spam that passed DMARC. */
   readonly wanted: number;
-  /** Counts no more: cut short, composed or dropped. */
+  /** Counts no more: being composed, cut short, composed or dropped. */
   readonly closed: boolean;
+  /** Dropped, and its tallies are still there: it can be brought back. */
+  readonly restorable: boolean;
   readonly lateEvents: number;
   readonly createdAt: number;
   readonly composedAt: number | null;
+  readonly droppedAt: number | null;
   /** Message ids of the composed messages. */
   readonly messageIds: readonly string[];
 }
@@ -73,6 +79,18 @@ export type TallyRow =
       readonly details: readonly { readonly detail: TlsDetailRow; readonly count: number }[];
     };
 
+/** Rows of a report. They may be decoded one by one as they are iterated, and again each time; an array is one, too. */
+export interface TallyRows<T extends TallyRow = TallyRow> extends Iterable<T> {
+  readonly length: number;
+  slice(begin: number, end: number): TallyRows<T>;
+}
+
+/** The sums of a report at one time: two that are equal mean that nothing was counted in between. */
+export interface TallySums {
+  readonly rows: number;
+  readonly messages: number;
+}
+
 /** `d!example.net!9c1f7a5e02b4d816!1795132800`: kind letter, policy domain, 16 hex of the policy hash, begin. */
 export function outgoingId(kind: OutgoingKind, domain: string, policyHash: string, begin: number): string {
   return `${kind === "dmarc" ? "d" : "t"}!${domain}!${policyHash}!${begin}`;
@@ -81,8 +99,8 @@ export function outgoingId(kind: OutgoingKind, domain: string, policyHash: strin
 const OUTGOING_ID = /^([dt])[!:]([a-z0-9._-]{1,253})(?:[!:]([0-9a-f]{16})(?:[!:](\d{1,11}))?)?$/i;
 
 /**
- * Reads an outgoing report id as people type it: `!` or `:` between the parts; hash and begin may be left out where
- * the rest is unique. Undefined when the text has another shape.
+ * Parses an outgoing report id as people type it: `!` or `:` between the parts; hash and begin may be left out where
+ * the rest is unique. Undefined when the text is none.
  */
 export function parseOutgoingId(
   text: string,

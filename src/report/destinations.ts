@@ -4,6 +4,10 @@ import { policyAt } from "../dns/policy.ts";
 import type { Resolver } from "../dns/resolver.ts";
 import { parseTlsrptRecord, tlsrptAt } from "../dns/tlsrpt.ts";
 import { type ReportUri, readUris } from "../dns/uri.ts";
+import { errorText, MailreportError } from "../lib/errors.ts";
+import type { Log } from "../lib/log/log.ts";
+import { failureOf, logFailure } from "../lib/supervised.ts";
+import { iso } from "../lib/units.ts";
 import type { DropReason, OutgoingPolicy, OutgoingReport } from "../model/outgoing.ts";
 import type { QueueStore } from "../store/queue.ts";
 import type { Check } from "./checks.ts";
@@ -31,8 +35,37 @@ export interface DestinationOptions {
 
 /** Addresses seen longer ago than this are not used without asking. Seconds. */
 const LAST_SEEN = 48 * 3600;
+/** Waits for DNS: then the last seen addresses are used (RFC 9990 4: a temporary error may be retried). Seconds. */
+export const DNS_WAITS = [900, 3600, 7200, 14_400, 28_800, 28_800];
+/** Of these, waits for the rest when some addresses can be used. */
+const PART_WAITS = 2;
 
-export async function resolveDestinations(
+/**
+ * Where a report goes now. A resolver that throws is one that cannot answer: the report waits.
+ * Errors: those of the store.
+ * @param attempts how often DNS was asked in vain before
+ */
+export async function destinationsOf(
+  report: OutgoingReport,
+  { resolver, store, log }: { readonly resolver: Resolver; readonly store: QueueStore; readonly log: Log },
+  now: number,
+  attempts: number,
+): Promise<Destinations> {
+  const policy = store.outgoingPolicy(report.id);
+  if (!policy) throw new MailreportError("outgoing.no_such_report", { detail: report.id });
+  const lastResort = attempts >= DNS_WAITS.length;
+  const patient = attempts < PART_WAITS;
+  try {
+    return await resolveDestinations(report, policy, { resolver, store, now, lastResort, patient });
+  } catch (error) {
+    if (error instanceof MailreportError && error.code.startsWith("store.")) throw error;
+    logFailure({ log, unit: "look-up of destinations", fields: { id: report.id } }, failureOf(error));
+    const detail = errorText(error);
+    return { result: "wait", detail, checks: [{ check: "DNS", ok: false, detail }] };
+  }
+}
+
+async function resolveDestinations(
   report: OutgoingReport,
   policy: OutgoingPolicy,
   options: DestinationOptions,
@@ -48,7 +81,7 @@ export async function resolveDestinations(
     report.kind === "dmarc"
       ? await agreedUris(report, usable, options, checks)
       : { uris: usable, temporary: null };
-  // some agreed, some cannot be asked: the latter get a little time before the report goes out without them
+  // some have agreed, others cannot be asked now: these get a little time before the report is sent without them
   if (agreed.temporary !== null && agreed.uris.length > 0 && options.patient && !options.lastResort) {
     return { result: "wait", detail: agreed.temporary, checks };
   }
@@ -128,7 +161,7 @@ function isSuppressed(
   for (const target of [address.toLowerCase(), `@${uri.host}`, report.policyDomain]) {
     const entry = store.suppression(target, now);
     if (!entry) continue;
-    const until = entry.until === null ? "" : ` until ${new Date(entry.until * 1000).toISOString()}`;
+    const until = entry.until === null ? "" : ` until ${iso(entry.until)}`;
     checks.push({ check: `suppression ${target}`, ok: false, detail: `${entry.reason}${until}` });
     return true;
   }

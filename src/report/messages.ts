@@ -1,13 +1,12 @@
-/** Makes messages and envelopes out of an outgoing report; the same report gives the same bytes and ids. */
+/** Makes messages and envelopes out of a composed report; the same report gives the same bytes and ids. */
 import { createHash, createHmac } from "node:crypto";
 import type { Config } from "../config/schema.ts";
 import type { ReportUri } from "../dns/uri.ts";
-import { type ComposeInput, composeDocuments, composeMail } from "../format/compose/compose.ts";
 import type { SigningKey } from "../format/mail/dkim-sign.ts";
 import { parseAddress } from "../model/domain-name.ts";
-import type { OutgoingPolicy, OutgoingReport, TallyRow } from "../model/outgoing.ts";
+import type { OutgoingPolicy, OutgoingReport } from "../model/outgoing.ts";
 import type { NewMessage, QueueStore } from "../store/queue.ts";
-import { reportIdOf } from "./periods.ts";
+import type { Composed, ComposeJob } from "./compose/job.ts";
 
 export interface OutboxOptions {
   readonly config: Config;
@@ -17,16 +16,27 @@ export interface OutboxOptions {
   readonly version: string;
 }
 
-export function composeInput(
+/** The given destinations, and the address that gets a copy of everything. */
+export function withCopy(uris: readonly ReportUri[], { report }: Config): readonly ReportUri[] {
+  const copy = report.copy_to === undefined ? undefined : parseAddress(report.copy_to);
+  if (!copy) return uris;
+  const address = `${copy.local}@${copy.domain}`;
+  return [...uris, { scheme: "mailto", uri: `mailto:${report.copy_to}`, address, host: copy.domain }];
+}
+
+/** @param time epoch seconds of the composition */
+export function composeJobOf(
   report: OutgoingReport,
   policy: OutgoingPolicy,
-  rows: readonly TallyRow[],
+  uris: readonly ReportUri[],
   note: string | null,
-  { config, secret, version }: OutboxOptions,
-): ComposeInput {
+  time: number,
+  { config, secret, keys, version }: OutboxOptions,
+): ComposeJob {
   const { domain, submitter, org_name, from, contact_info, profile, max_message_size } = config.report;
   const late = report.lateEvents > 0 ? `${report.lateEvents} late events` : null;
   return {
+    outgoingId: report.id,
     kind: report.kind,
     identity: {
       domain,
@@ -40,79 +50,50 @@ export function composeInput(
     begin: report.begin,
     end: report.end,
     policy,
-    rows,
     note: [note, late].filter((text) => text !== null).join("; ") || null,
     profile,
     maxMessageSize: max_message_size,
-    reportId: (part) => reportIdOf(report.kind, report.id, report, part, secret),
+    secret,
+    recipients: uris.map((uri) =>
+      uri.scheme === "mailto" ? { to: uri.address, form: "mail" } : { to: from, form: "document" },
+    ),
+    time,
+    keys,
   };
 }
 
-/** One message a recipient: recipients do not see each other, and each has its own fate (RFC 9990 3.5). */
+/** A message and its envelope for each composed mail. @param uris as in the job */
 export function makeMessages(
   report: OutgoingReport,
-  input: ComposeInput,
+  { mails }: Composed,
   uris: readonly ReportUri[],
   time: number,
   options: OutboxOptions,
-): NewMessage[] {
-  const { config, keys } = options;
-  const copy = config.report.copy_to === undefined ? undefined : parseAddress(config.report.copy_to);
-  const targets: ReportUri[] = copy
-    ? [
-        ...uris,
-        {
-          scheme: "mailto",
-          uri: `mailto:${config.report.copy_to}`,
-          address: `${copy.local}@${copy.domain}`,
-          host: copy.domain,
-        },
-      ]
-    : [...uris];
-  return composeDocuments(input).flatMap((document) =>
-    targets.map((uri, i): NewMessage => {
-      const mail = composeMail(
-        input,
-        document,
-        uri.scheme === "mailto" ? uri.address : config.report.from,
-        i + 1,
-        time,
-        keys,
-      );
-      // an https destination is sent the compressed report itself (RFC 8460 5.4)
-      const raw = uri.scheme === "mailto" ? mail.raw : document.body;
-      const id = freeId(`${mail.messageId}|${uri.uri}|${report.id}`, options);
-      const { head, sender } = {
-        head: digest(`envelope|${id}|${uri.uri}`, options).slice(0, 8),
+): (NewMessage & { readonly raw: Uint8Array })[] {
+  const expiresAt = time + Math.floor(options.config.deliver.expire / 1000);
+  return mails.map(({ recipient, messageId, reportId, fileName, raw }) => {
+    const uri = uris[recipient]!;
+    const id = freeId(`${messageId}|${uri.uri}|${report.id}`, options);
+    const envelope = id + digest(`envelope|${id}|${uri.uri}`, options).slice(0, 8);
+    const rcpt = uri.scheme === "mailto" ? uri.address : uri.uri;
+    const transport = uri.scheme === "mailto" ? "smtp" : "https";
+    return {
+      message: {
+        id,
+        kind: report.kind,
+        outgoingId: report.id,
+        policyDomain: report.policyDomain,
+        reportId,
+        messageId,
+        fileName,
         sender: returnPath(id, options),
-      };
-      return {
-        message: {
-          id,
-          kind: report.kind,
-          outgoingId: report.id,
-          policyDomain: report.policyDomain,
-          reportId: document.reportId,
-          messageId: mail.messageId,
-          fileName: document.fileName,
-          sender,
-          size: raw.byteLength,
-          createdAt: time,
-        },
-        raw,
-        envelopes: [
-          {
-            id: id + head,
-            rcpt: uri.scheme === "mailto" ? uri.address : uri.uri,
-            transport: uri.scheme === "mailto" ? "smtp" : "https",
-            destination: uri.host,
-            nextAt: time,
-            expiresAt: time + Math.floor(config.deliver.expire / 1000),
-          },
-        ],
-      };
-    }),
-  );
+        size: raw.byteLength,
+        createdAt: time,
+      },
+      raw,
+      envelopes: [{ id: envelope, rcpt, transport, destination: uri.host, nextAt: time, expiresAt }],
+    };
+  });
 }
 
 function digest(text: string, { secret }: OutboxOptions): string {
@@ -127,7 +108,7 @@ function freeId(text: string, options: OutboxOptions): string {
   }
 }
 
-/** The envelope sender of a message: bounces that come home name it, and nobody else can make one up. */
+/** The envelope sender of a message: bounces are sent to it and name the message; others cannot make one up. */
 export function returnPath(
   messageId: string,
   { config, secret }: Pick<OutboxOptions, "config" | "secret">,
@@ -140,7 +121,7 @@ function token(messageId: string, secret: Uint8Array): string {
   return createHmac("sha256", secret).update(`return|${messageId}`).digest("hex").slice(0, 8);
 }
 
-/** The message that a bounce to `address` is about; undefined when it is none of our return paths. */
+/** The message that a bounce to `address` is about; undefined when that is none of our return paths. */
 export function messageOfReturnPath(address: string, secret: Uint8Array): string | undefined {
   const match = /\+([0-9a-f]{8})\.([0-9a-f]{8})@/i.exec(address);
   if (!match) return undefined;

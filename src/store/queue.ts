@@ -12,6 +12,7 @@ import type {
   OutgoingReport,
   OutgoingState,
   TallyRow,
+  TallySums,
 } from "../model/outgoing.ts";
 import type {
   AfterAttempt,
@@ -51,7 +52,8 @@ export interface CountResult {
 /** A message ready for the queue. */
 export interface NewMessage {
   readonly message: QueueMessage;
-  readonly raw: Uint8Array;
+  /** Null: it was stored before with `stageRaw`. */
+  readonly raw: Uint8Array | null;
   readonly envelopes: readonly {
     readonly id: string;
     readonly rcpt: string;
@@ -60,6 +62,13 @@ export interface NewMessage {
     readonly nextAt: number;
     readonly expiresAt: number;
   }[];
+}
+
+/** A report that was brought back or opened again. */
+export interface RestoredReport {
+  readonly report: OutgoingReport;
+  /** The report that was opened meanwhile for the same period and is a part of this one now. */
+  readonly merged: string | null;
 }
 
 export interface OutgoingSelection {
@@ -112,11 +121,11 @@ export interface QueueStore {
   ): number | undefined;
 
   // ---- outgoing reports ----
-  /** Epoch seconds of the next open outgoing report's due time. */
-  nextOutgoingDue(): number | undefined;
-  dueOutgoing(now: number, limit: number): OutgoingReport[];
+  /** Epoch seconds of the next open outgoing report's due time; those in `skip` are left out. */
+  nextOutgoingDue(skip?: ReadonlySet<string>): number | undefined;
+  dueOutgoing(now: number, limit: number, skip?: ReadonlySet<string>): OutgoingReport[];
   outgoing(id: string): OutgoingReport | undefined;
-  /** Finds by a typed id whose hash or begin may be left out; newest first. */
+  /** Finds by a typed id that may lack hash or begin; newest first. */
   findOutgoing(
     kind: OutgoingKind,
     domain: string,
@@ -125,18 +134,59 @@ export interface QueueStore {
   ): OutgoingReport[];
   listOutgoing(selection: OutgoingSelection, page: Page): Paged<OutgoingReport>;
   outgoingPolicy(id: string): OutgoingPolicy | undefined;
-  /** Rows in a stable order (by canonical form). */
+  /** Rows in a stable order (by canonical form). All are read at once: a large report takes long. */
   tallies(id: string): TallyRow[];
-  /** Cuts an open period: it now ends at `end`; what comes later belongs to a period that begins at end + 1. */
+  /**
+   * Closes a report: it counts no more. A period that is not over is cut at `end`; what comes later belongs to a
+   * period that begins at end + 1.
+   */
   closeOutgoing(id: string, end: number, due: number): OutgoingReport;
+  /**
+   * Undoes `closeOutgoing`. When a report was opened meanwhile for the part that had been cut off, its tallies are
+   * merged into this one and it is gone; when that one is closed itself, the period stays cut.
+   */
+  reopenOutgoing(id: string): RestoredReport;
+  /** No answer from DNS: tried again at `due`. */
   deferOutgoing(id: string, due: number, error: string): void;
+  /** A composition failed by an error of ours: tried again at `due`. */
+  failOutgoing(id: string, due: number, error: string): void;
   setOutgoingDue(id: string, due: number): boolean;
   holdOutgoing(id: string, held: boolean): boolean;
+  /** Drops a report; a period that is not over is cut at `now`. The tallies stay until `purgeTallies`. */
   dropOutgoing(id: string, reason: DropReason, now: number): void;
-  /** Message and envelopes in, tallies out, report `composed`: one transaction. */
-  compose(id: string, messages: readonly NewMessage[], now: number, note: string | null): void;
+  /**
+   * Brings a dropped report back with its tallies; the rule of `reopenOutgoing` holds. A due time that has passed
+   * becomes `notBefore`.
+   * Errors: `outgoing.not_dropped`, `outgoing.not_kept`.
+   */
+  undeleteOutgoing(id: string, now: number, notBefore: number): RestoredReport;
+  /** What `undeleteOutgoing` would do. Errors: the same. */
+  planUndelete(id: string, now: number, notBefore: number): RestoredReport;
+  /**
+   * Messages and envelopes in, report `composed`: one transaction. The tallies of a large report are left to
+   * `purgeTallies`.
+   * @param seen the sums that the messages were composed from. Errors: `outgoing.changed` when they are others now
+   */
+  compose(
+    id: string,
+    messages: readonly NewMessage[],
+    now: number,
+    note: string | null,
+    seen?: TallySums,
+  ): void;
+  /**
+   * Stores one slice of a large message before its `compose`, in a transaction of its own. Slice 0 replaces what an
+   * earlier try left.
+   */
+  stageRaw(messageId: string, part: number, slice: Uint8Array): void;
+  /** Deletes slices of messages that were never composed; returns how many. Not while something is composed. */
+  dropStagedRaw(): number;
+  /** Epoch seconds at which tallies can be deleted next. @param keep seconds that those of dropped reports are kept */
+  nextTallyPurge(keep: number): number | undefined;
+  /** Deletes up to `limit` tallies of composed reports, and of those dropped `keep` seconds ago; 0: nothing is left. */
+  purgeTallies(now: number, keep: number, limit: number): number;
 
-  /** Deletes outgoing reports composed or dropped before `before`; returns how many. */
+  /** Deletes outgoing reports composed or dropped before `before`, without tallies; returns how many. */
   pruneOutgoing(before: number, limit: number): number;
 
   // ---- messages and envelopes ----

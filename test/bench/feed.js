@@ -106,7 +106,7 @@ function plainInserts(path, lines) {
 }
 
 function open(path, config) {
-  const store = openQueueStore(path, { maxRows: config.report.max_rows });
+  const store = openQueueStore(path, { maxRows: () => config.report.max_rows });
   const secret = Buffer.alloc(32, 1);
   const count = makeCounter({
     config: () => config,

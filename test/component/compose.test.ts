@@ -10,14 +10,17 @@ import fc from "fast-check";
 import { dkimVerify } from "mailauth/lib/dkim/verify.js";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { composeDocuments, composeMail } from "../../src/format/compose/compose.ts";
-import { readBackDmarc } from "../../src/format/compose/read-back.ts";
-import { writeDmarc } from "../../src/format/dmarc/write.ts";
+import { readBackDmarc } from "../../src/format/compose/read-back-dmarc.ts";
+import { readBackForeign } from "../../src/format/compose/read-back-foreign.ts";
+import { readBackTls } from "../../src/format/compose/read-back-tls.ts";
+import { dmarcPieces } from "../../src/format/dmarc/write.ts";
 import {
   dkimRecord,
   generateSigningKey,
   loadSigningKey,
   type SigningKey,
 } from "../../src/format/mail/dkim-sign.ts";
+import { tlsValue, writeTls } from "../../src/format/tlsrpt/write.ts";
 import type { DmarcRow } from "../../src/model/evaluation.ts";
 import { ROOT } from "../support/build.ts";
 import { have, havePerl, pythonWith } from "../support/have.ts";
@@ -136,15 +139,27 @@ describe("composed DMARC reports", () => {
       note: null,
       profile: "both" as const,
     };
-    const xml = writeDmarc(document);
-    expect(() => readBackDmarc(xml, document)).not.toThrow();
-    for (const [from, to] of [
-      ["<count>7<", "<count>8<"],
-      ["<dkim>pass<", "<dkim>fail<"],
-      ["</record>", ""],
-      ["192.0.2.10", "192.0.2.11"],
-    ] as const) {
-      expect(() => readBackDmarc(xml.replace(from, to), document), from).toThrow(/does not read back/);
+    const xml = [...dmarcPieces(document)].join("");
+    for (const readBack of [readBackDmarc, readBackForeign]) {
+      expect(() => readBack(Buffer.from(xml), document)).not.toThrow();
+      for (const [from, to] of [
+        ["<count>7<", "<count>8<"],
+        ["<dkim>pass<", "<dkim>fail<"],
+        ["</record>", ""],
+        ["192.0.2.10", "192.0.2.11"],
+        ["<end>2<", "<end>3<"],
+        ["<p>reject<", "<p>none<"],
+        ["<header_from>sender", "<header_from>tender"],
+        ["<result>fail<", "<result>pass<"],
+        ["</feedback>", xml.slice(xml.indexOf("  <record>"))],
+        [xml.slice(xml.indexOf("  <record>")), "</feedback>"],
+      ] as const) {
+        const forged = xml.replace(from, to);
+        expect(forged, from).not.toBe(xml);
+        expect(() => readBack(Buffer.from(forged), document), `${readBack.name} ${from}`).toThrow(
+          /does not read back/,
+        );
+      }
     }
   });
 
@@ -200,6 +215,23 @@ describe("composed TLS reports", () => {
     expect(validate(json), JSON.stringify(validate.errors)).toBe(true);
     expect(json["report-id"]).toBe(document!.reportId);
     expect(document!.messages).toBe(44);
+  });
+
+  it("are refused when the text does not say what was counted", () => {
+    const rows = [tlsRow].filter((each) => each.kind === "tls");
+    const document = { identity, reportId: "t1@mx.example.org", begin: 1795046400, end: 1795132799, rows };
+    const value = tlsValue(document);
+    const text = writeTls(value);
+    expect(() => readBackTls(Buffer.from(text), value, document)).not.toThrow();
+    for (const [from, to] of [
+      ['session-count":41', 'session-count":40'],
+      ['"certificate-expired"', '"dane-required"'],
+      ['"policies":[', '"policies":[],"x":['],
+    ] as const) {
+      const forged = text.replace(from, to);
+      expect(forged).not.toBe(text);
+      expect(() => readBackTls(Buffer.from(forged), value, document), from).toThrow(/does not read back/);
+    }
   });
 });
 

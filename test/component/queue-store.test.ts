@@ -21,7 +21,7 @@ let dir: string;
 let store: QueueStore;
 
 const open = (maxRows?: number): QueueStore =>
-  openQueueStore(join(dir, "queue.db"), maxRows === undefined ? {} : { maxRows });
+  openQueueStore(join(dir, "queue.db"), maxRows === undefined ? {} : { maxRows: () => maxRows });
 
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), "queue-"));
@@ -313,9 +313,11 @@ describe("outgoing reports", () => {
     expect(store.findOutgoing("dmarc", "example.com", HASH, DAY + 1)).toEqual([]);
   });
 
-  it("are deleted some time after they ended", () => {
+  it("are deleted some time after they ended, and after their tallies", () => {
     store.dropOutgoing(OUTGOING, "no-rua", NOW);
     expect(store.pruneOutgoing(NOW, 100)).toBe(0);
+    expect(store.pruneOutgoing(NOW + 1, 100)).toBe(0);
+    while (store.purgeTallies(NOW, 0, 100) > 0);
     expect(store.pruneOutgoing(NOW + 1, 100)).toBe(1);
     expect(store.outgoing(OUTGOING)).toBeUndefined();
   });
@@ -651,6 +653,84 @@ INSERT INTO counter VALUES ('queue.delivered', 2), ('queue.failed', 3), ('queue.
     { subsystem: "mta", destination: "slow.example", since: 1, who: "op", reason: "why" },
   ]);
   expect(store.undeleteEnvelopes({}, NOW)).toMatchObject({ changed: 1 });
+});
+
+describe("large messages", () => {
+  const raw = Buffer.alloc(700_000, "report ");
+  const [large] = [newMessage("0a0a0a0a", ["r@example.com"], NOW)].map((each) => ({
+    ...each,
+    message: { ...each.message, size: raw.byteLength },
+    raw: null,
+  }));
+  const stage = () => {
+    for (let part = 0; part * 256_000 < raw.byteLength; part++)
+      store.stageRaw("0a0a0a0a", part, raw.subarray(part * 256_000, (part + 1) * 256_000));
+  };
+
+  it("are stored in slices before their report is composed, and are read as one", () => {
+    store.count("f", [counted(evaluation())], NOW);
+    stage();
+    stage(); // a second try replaces the first
+    store.compose(OUTGOING, [large!], NOW, null);
+    expect(Buffer.compare(Buffer.from(store.rawMessage("0a0a0a0a")!), raw)).toBe(0);
+    expect(store.dropStagedRaw()).toBe(0);
+    store.removeEnvelopes({}, NOW);
+    store.prune(NOW + 1, 10);
+    expect(store.rawMessage("0a0a0a0a")).toBeUndefined();
+  });
+
+  it("of which a part is missing are not queued", () => {
+    store.count("f", [counted(evaluation())], NOW);
+    store.stageRaw("0a0a0a0a", 0, raw.subarray(0, 1000));
+    expect(() => store.compose(OUTGOING, [large!], NOW, null)).toThrow(/not all of it was staged/);
+    expect(store.outgoing(OUTGOING)?.state).toBe("open");
+  });
+
+  it("that were never composed leave nothing", () => {
+    stage();
+    expect(store.dropStagedRaw()).toBe(3);
+    expect(store.rawMessage("0a0a0a0a")).toBeUndefined();
+  });
+});
+
+describe("a composition over sums that have changed", () => {
+  it("is refused, whatever was counted, and the report stays", () => {
+    store.count("f", [counted(evaluation())], NOW);
+    const { rows, messages } = store.outgoing(OUTGOING)!;
+    const compose = (seen: { rows: number; messages: number }) => () =>
+      store.compose(OUTGOING, [newMessage("0a0a0a0a", ["r@example.com"], NOW)], NOW, null, seen);
+    expect(compose({ rows, messages })).toThrow(/changed while it was composed/); // it still counts
+    store.closeOutgoing(OUTGOING, NOW, NOW);
+    expect(compose({ rows, messages: messages + 1 })).toThrow(/changed while it was composed/);
+    expect(store.outgoing(OUTGOING)?.state).toBe("open");
+    compose({ rows, messages })();
+    expect(store.outgoing(OUTGOING)?.state).toBe("composed");
+  });
+});
+
+describe("the tallies of a large composed report", () => {
+  it("are deleted in slices after the commit; the report is deleted only after them", () => {
+    const events = Array.from({ length: 12_000 }, (_, i) =>
+      counted(evaluation({ row: { sourceIp: `198.${i >> 16}.${(i >> 8) & 255}.${i & 255}` } })),
+    );
+    reopen(1_000_000);
+    store.count("f", events, NOW);
+    store.count("f", [counted(evaluation(), { policyHash: "f".repeat(16) })], NOW);
+    store.compose(OUTGOING, [newMessage("0a0a0a0a", ["r@example.com"], NOW)], NOW, null);
+    expect(store.stats()["outgoing.tally"]).toBe(1);
+    expect(store.tallies(OUTGOING)).toHaveLength(12_000);
+    expect(store.nextTallyPurge(86_400)).toBe(NOW);
+    expect(store.pruneOutgoing(NOW + 1, 10)).toBe(0);
+    let slices = 0;
+    while (store.purgeTallies(NOW, 86_400, 500) > 0) {
+      if (++slices === 5) reopen(1_000_000); // and go on after a restart
+    }
+    expect(slices).toBeGreaterThan(24);
+    expect(store.tallies(OUTGOING)).toEqual([]);
+    expect(store.nextTallyPurge(86_400)).toBeUndefined();
+    expect(store.tallies(outgoingId("dmarc", "example.com", "f".repeat(16), DAY))).toHaveLength(1);
+    expect(store.pruneOutgoing(NOW + 1, 10)).toBe(1);
+  });
 });
 
 describe("steering", () => {

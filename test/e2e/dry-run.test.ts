@@ -13,6 +13,7 @@ const DOMAINS = ["one.example", "two.example"];
 /** Its envelope fails, for it has no host; that one's is removed. */
 const FAILING = "no-host.example";
 const REMOVED = "removed.example";
+const CANCELLED = "cancelled.example";
 const TOUR = join(ROOT, "contrib/tour/reports");
 let d: TestDaemon;
 /** Operands that would make each command act, by its `run`; ids are those of the daemon. */
@@ -35,7 +36,7 @@ function content(): Record<string, unknown> {
 
 beforeAll(async () => {
   d = await new TestDaemon({
-    zone: [...DOMAINS, FAILING, REMOVED]
+    zone: [...DOMAINS, FAILING, REMOVED, CANCELLED]
       .map((name) => `_dmarc.${name} TXT "v=DMARC1; p=reject; rua=mailto:dmarc@${name}"\n`)
       .join(""),
     config: `[report]
@@ -87,6 +88,12 @@ generate = "ed25519"
   const [envelope, heldEnvelope] = ndjson(ok("show", "queue", "--json")).map(({ id }) => String(id));
   const [report, heldReport] = ndjson(ok("report", "list", "--json")).map(({ id }) => String(id));
   ok("hold", heldEnvelope!, heldReport!);
+  writeFileSync(join(d.dir, "one.jsonl"), evaluation(CANCELLED));
+  ok("feed", "one.jsonl");
+  ok("report", "cancel", `d:${CANCELLED}`);
+  const [cancelled] = ndjson(ok("report", "list", "--state", "dropped", "--json")).map(({ id }) =>
+    String(id),
+  );
   operands = {
     schedule: [envelope!, report!],
     remove: [envelope!, report!],
@@ -100,6 +107,7 @@ generate = "ed25519"
     resume: [],
     reportCancel: [report!],
     reportSend: [report!],
+    reportUndelete: [cancelled!],
     import: [TOUR],
     feed: ["feed.jsonl"],
     reparse: ["m1"],
@@ -151,7 +159,7 @@ describe("--dry-run", () => {
     expect(out("pause", "mta")).toBe("mta was already paused\n");
     expect(out("resume", "mta")).toBe("mta would be resumed\n");
     expect(out("report", "cancel", report!)).toBe(`${report} would be removed\n`);
-    expect(out("report", "send", report!)).toContain(`${report}: will be sent`);
+    expect(out("report", "send", report!)).toBe(`${report} would be sent to mailto:dmarc@one.example\n`);
     expect(out("reparse", "m1", "m2")).toBe("2 mails would be parsed again\n");
     expect(out("feed", "feed.jsonl")).toBe("2 would be accepted, 0 would be rejected\n");
     expect(out("import", TOUR)).toMatch(/^3 files would be imported: imported 3$/m);

@@ -3,11 +3,12 @@ import type { FastifyInstance } from "fastify";
 import type { ZodTypeProvider } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { MailreportError } from "../../lib/errors.ts";
+import { iso } from "../../lib/units.ts";
 import { OUTGOING_STATES } from "../../model/outgoing.ts";
 import type { Services } from "../services.ts";
 import { sendList } from "../stream.ts";
 import { outgoingView } from "../views.ts";
-import { AFTER as after, given, LIMIT as limit, TEXT as text } from "./schemas.ts";
+import { AFTER as after, given, LIMIT as limit, TEXT as text, TIME as time } from "./schemas.ts";
 
 export function addOutgoingRoutes(fastify: FastifyInstance, services: Services): void {
   const app = fastify.withTypeProvider<ZodTypeProvider>();
@@ -33,7 +34,6 @@ export function addOutgoingRoutes(fastify: FastifyInstance, services: Services):
       outgoingView,
     );
   });
-  const actionBody = z.strictObject({ dry_run: z.boolean().default(false) }).prefault({});
   const outgoingId = { params: z.strictObject({ id: text }) };
   app.get("/v1/outgoing/:id", { schema: outgoingId }, async (request) => {
     const report = outgoing.find(request.params.id);
@@ -50,36 +50,63 @@ export function addOutgoingRoutes(fastify: FastifyInstance, services: Services):
     const { report, checks, verdict } = await outgoing.explain(request.params.id);
     return { ...outgoingView(report), checks, verdict };
   });
-  const action = { schema: { ...outgoingId, body: actionBody } };
-  app.post("/v1/outgoing/:id/send", action, async (request) => {
-    if (request.body.dry_run) {
-      const { report, verdict } = await outgoing.explain(request.params.id);
-      return { sent: false, id: report.id, message_ids: [], verdict, dry_run: true };
+  const change = {
+    ...outgoingId,
+    body: z
+      .strictObject({ dry_run: z.boolean().default(false), reason: z.string().max(1000).optional() })
+      .nullish()
+      .transform((body) => ({ dry_run: body?.dry_run ?? false, ...given({ reason: body?.reason }) })),
+  };
+  app.post("/v1/outgoing/:id/send", { schema: change }, async (request) => {
+    const { dry_run, reason } = request.body;
+    if (dry_run) {
+      const plan = await outgoing.planSend(request.params.id);
+      if ("sent" in plan) throw cannotSend(plan);
+      return { sent: false, dry_run, id: plan.id, end: iso(plan.end), to: plan.to };
     }
     const result = await outgoing.send(request.params.id);
-    services.audit("report send", { ...result });
-    if (!result.sent)
-      throw new MailreportError("outgoing.nothing_to_send", { detail: `${result.id}: ${result.why}` });
-    return { sent: true, id: result.id, message_ids: result.messageIds };
+    services.audit("report send", { ...result, reason });
+    if (!result.sent) throw cannotSend(result);
+    return { sent: true, dry_run, id: result.id, message_ids: result.messageIds };
   });
-  app.post("/v1/outgoing/:id/cancel", action, async (request) => {
-    if (request.body.dry_run) {
-      const report = outgoing.find(request.params.id);
-      if (report.state !== "open" && report.state !== "held")
-        throw new MailreportError("outgoing.not_open", { detail: report.id });
-      return { cancelled: false, id: report.id, dry_run: true };
-    }
-    const { id } = outgoing.cancel(request.params.id);
-    services.audit("report cancel", { id });
-    return { cancelled: true, id };
+  app.post("/v1/outgoing/:id/cancel", { schema: change }, async (request) => {
+    const { dry_run, reason } = request.body;
+    const { id, messages } = outgoing.cancel(request.params.id, dry_run);
+    if (!dry_run) services.audit("report cancel", { id, reason });
+    return { cancelled: !dry_run, dry_run, id, messages };
   });
-  for (const verb of ["hold", "release"] as const) {
-    app.post(`/v1/outgoing/:id/${verb}`, action, async (request) => {
-      if (request.body.dry_run) {
-        const { state } = outgoing.find(request.params.id);
-        return { changed: state === (verb === "hold" ? "open" : "held"), dry_run: true };
-      }
-      return { changed: outgoing.hold(request.params.id, verb === "hold") };
+  app.post("/v1/outgoing/:id/undelete", { schema: change }, async (request) => {
+    const { dry_run, reason } = request.body;
+    const { report, merged } = outgoing.undelete(request.params.id, dry_run);
+    if (!dry_run) services.audit("report undelete", { id: report.id, merged, reason });
+    const { id, state, due, end, messages } = report;
+    return { undeleted: !dry_run, dry_run, id, state, end: iso(end), due: iso(due), messages, merged };
+  });
+  for (const action of ["hold", "release"] as const) {
+    app.post(`/v1/outgoing/:id/${action}`, { schema: change }, async (request) => {
+      const { dry_run, reason } = request.body;
+      const changed = outgoing.hold(request.params.id, action === "hold", dry_run);
+      if (!dry_run) services.audit(`report ${action}`, { id: request.params.id, changed, reason });
+      return { changed, dry_run };
     });
   }
+  const scheduleBody = z.strictObject({
+    at: time,
+    dry_run: z.boolean().default(false),
+    reason: z.string().max(1000).optional(),
+  });
+  app.post(
+    "/v1/outgoing/:id/schedule",
+    { schema: { ...outgoingId, body: scheduleBody } },
+    async (request) => {
+      const { at, dry_run, reason } = request.body;
+      const changed = outgoing.schedule(request.params.id, at, dry_run);
+      if (!dry_run) services.audit("report schedule", { id: request.params.id, at, changed, reason });
+      return { changed, dry_run };
+    },
+  );
+}
+
+function cannotSend({ id, why }: { readonly id: string; readonly why: string }): MailreportError {
+  return new MailreportError("outgoing.nothing_to_send", { detail: `${id}: ${why}` });
 }

@@ -1,4 +1,4 @@
-/** Commands about the queue: envelopes, messages, outgoing reports. */
+/** Commands about the queue: envelopes and messages. */
 import { EXIT } from "../../lib/exit.ts";
 import { isEnvelopeId, isMessageId } from "../../lib/ids.ts";
 import { clean } from "../../lib/text.ts";
@@ -17,6 +17,7 @@ import * as columns from "../columns.ts";
 import { UsageError, usage } from "../grammar.ts";
 import { type Item, str } from "../render.ts";
 import { readTime } from "../times.ts";
+import { changeReports } from "./outgoing.ts";
 
 /** Past participles of the actions on envelopes. */
 const VERBS = {
@@ -42,7 +43,11 @@ async function change(call: Call, action: Action): Promise<number> {
   const filter = Object.fromEntries(query(call));
   const { ids, reports, wide } = selectionOf(call, Object.keys(filter).length > 0);
   let exit: number = EXIT.OK;
-  if (reports.length > 0) exit = await changeReports(call, reports, action);
+  if (reports.length > 0) {
+    if (action === "requeue")
+      throw new UsageError(`${reports[0]} is an outgoing report: requeue is for envelopes and messages`);
+    exit = await changeReports(call, reports, action);
+  }
   if (ids.length === 0 && !wide) return exit;
   const select =
     Object.keys(filter).length > 0
@@ -114,37 +119,6 @@ function tellSkipped({ around }: Call, result: Changed, ids: readonly string[]):
   if (ids.length === 0) around.err("mailreportctl: nothing matched\n");
 }
 
-function changeReports(
-  { client, around, parsed }: Call,
-  ids: readonly string[],
-  action: Action,
-): Promise<number> {
-  const route = {
-    schedule: "send",
-    remove: "cancel",
-    hold: "hold",
-    release: "release",
-    undelete: "undelete",
-  };
-  if (action === "requeue")
-    throw new UsageError(`${ids[0]} is an outgoing report: requeue is for envelopes and messages`);
-  if (action === "schedule" && parsed.options.time !== undefined)
-    throw new UsageError("a time is for envelopes; report send sends now");
-  const dryRun = parsed.options["dry-run"] === true;
-  return each(ids, around, async (id) => {
-    const answer = await client.json<{ changed?: boolean }>(
-      "POST",
-      `/v1/outgoing/${encodeURIComponent(id)}/${route[action]}`,
-      { dry_run: dryRun },
-    );
-    around.out(
-      answer.changed === false
-        ? `${id} was already ${action === "hold" ? "held" : "open"}\n`
-        : `${id} ${dryRun ? "would be " : ""}${VERBS[action] === "scheduled" ? "sent" : VERBS[action]}\n`,
-    );
-  });
-}
-
 export const QUEUE_HANDLERS: Readonly<Record<string, Handler>> = {
   queue: (call) => {
     const { now } = call.around;
@@ -179,49 +153,10 @@ export const QUEUE_HANDLERS: Readonly<Record<string, Handler>> = {
       around.out(`* -> ${clean(str(p.destination))}\n`);
     return EXIT.OK;
   },
-  outgoing: (call) =>
-    list(call, withQuery("/v1/outgoing", query(call)), columns.outgoingColumns(call.around.now)),
   schedule: (call) => change(call, "schedule"),
   remove: (call) => change(call, "remove"),
   hold: (call) => change(call, "hold"),
   release: (call) => change(call, "release"),
   undelete: (call) => change(call, "undelete"),
   requeue: (call) => change(call, "requeue"),
-  reportStatus: (call) =>
-    each(call.parsed.operands, call.around, async (id) => {
-      show(call, await call.client.json("GET", `/v1/outgoing/${encodeURIComponent(id)}`));
-    }),
-  reportCancel: (call) => changeReports(call, call.parsed.operands, "remove"),
-  reportSend: (call) =>
-    each(call.parsed.operands, call.around, async (id) => {
-      const dryRun = call.parsed.options["dry-run"] === true;
-      const answer = await call.client.json<{ id: string; message_ids: string[]; verdict?: string }>(
-        "POST",
-        `/v1/outgoing/${encodeURIComponent(id)}/send`,
-        { dry_run: dryRun },
-      );
-      call.around.out(
-        call.form === "json"
-          ? `${JSON.stringify(answer)}\n`
-          : dryRun
-            ? `${clean(answer.id)}: ${clean(str(answer.verdict))}\n`
-            : `${clean(answer.id)} composed: ${plural(answer.message_ids.length, "message")} ${answer.message_ids.join(" ")}\n`,
-      );
-    }),
-  async reportPreview({ parsed, client, around }) {
-    around.outBytes(await client.bytes(`/v1/outgoing/${encodeURIComponent(parsed.operands[0]!)}/preview`));
-    return EXIT.OK;
-  },
-  async reportExplain(call) {
-    const answer = await call.client.json<
-      { checks: { check: string; ok: boolean; detail: string }[]; verdict: string } & Item
-    >("GET", `/v1/outgoing/${encodeURIComponent(call.parsed.operands[0]!)}/explain`);
-    if (call.form === "json") show(call, answer);
-    else {
-      for (const { check, ok, detail } of answer.checks)
-        call.around.out(`${ok ? "ok  " : "FAIL"}  ${clean(check)}: ${clean(detail)}\n`);
-      call.around.out(`verdict: ${clean(answer.verdict)}\n`);
-    }
-    return EXIT.OK;
-  },
 };

@@ -10,12 +10,14 @@ import { Interrupted } from "../prompt.ts";
 import { type Form, str } from "../render.ts";
 import { ARCHIVE_HANDLERS } from "./archive.ts";
 import { DAEMON_HANDLERS } from "./daemon.ts";
+import { OUTGOING_HANDLERS } from "./outgoing.ts";
 import { QUEUE_HANDLERS } from "./queue.ts";
 import { SUPPRESS_HANDLERS } from "./suppress.ts";
 
 /** What carries out each command, by its `run`. */
 export const HANDLERS: Readonly<Record<string, Handler>> = {
   ...QUEUE_HANDLERS,
+  ...OUTGOING_HANDLERS,
   ...SUPPRESS_HANDLERS,
   ...ARCHIVE_HANDLERS,
   ...DAEMON_HANDLERS,

@@ -3,12 +3,20 @@
  * the same bytes, so a retry or a crash repeats nothing differently.
  */
 import { gzipSync } from "node:zlib";
-import type { OutgoingKind, OutgoingPolicy, TallyRow } from "../../model/outgoing.ts";
-import { type ReportIdentity, writeDmarc } from "../dmarc/write.ts";
+import type { OutgoingKind, OutgoingPolicy, TallyRow, TallyRows } from "../../model/outgoing.ts";
+import {
+  type DmarcDocument,
+  dmarcPieces,
+  needsRfc9990,
+  type Profile,
+  type ReportIdentity,
+} from "../dmarc/write.ts";
 import type { SigningKey } from "../mail/dkim-sign.ts";
 import { writeReportMail } from "../mail/report-mail.ts";
-import { type TlsTally, writeTls } from "../tlsrpt/write.ts";
-import { readBackDmarc, readBackTls } from "./read-back.ts";
+import { type TlsTally, tlsValue, writeTls } from "../tlsrpt/write.ts";
+import { readBackDmarc } from "./read-back-dmarc.ts";
+import { FOREIGN_RECORDS, readBackForeign } from "./read-back-foreign.ts";
+import { readBackTls } from "./read-back-tls.ts";
 
 export interface ComposeInput {
   readonly kind: OutgoingKind;
@@ -17,9 +25,9 @@ export interface ComposeInput {
   readonly begin: number;
   readonly end: number;
   readonly policy: OutgoingPolicy;
-  readonly rows: readonly TallyRow[];
+  readonly rows: TallyRows;
   readonly note: string | null;
-  readonly profile: "both" | "rfc9990";
+  readonly profile: Profile;
   /** Bytes of one message; larger reports are split. */
   readonly maxMessageSize: number;
   /** The alphanumeric id of a part, counted from 0. */
@@ -60,55 +68,77 @@ export function composeDocuments(input: ComposeInput): ReportDocument[] {
   return documents;
 }
 
-function documentOf(
-  input: ComposeInput,
-  rows: readonly TallyRow[],
-  part: number,
-  parts: number,
-): ReportDocument {
+type DmarcTally = Extract<TallyRow, { kind: "dmarc" }>;
+
+function documentOf(input: ComposeInput, rows: TallyRows, part: number, parts: number): ReportDocument {
   const { identity, policyDomain, begin, end } = input;
   const id = input.reportId(part);
   const unique = parts > 1 ? `!${id}` : "";
   const name = `${identity.submitter}!${policyDomain}!${begin}!${end}${unique}`;
-  if (input.policy.kind === "dmarc") {
-    const document = {
-      identity,
-      reportId: id,
-      begin,
-      end,
-      policy: input.policy.policy,
-      rows: rows.filter((r) => r.kind === "dmarc"),
-      note: input.note,
-      profile: input.profile,
-    };
-    const text = writeDmarc(document);
-    readBackDmarc(text, document);
-    const messages = document.rows.reduce((sum, r) => sum + r.count, 0);
-    return { reportId: id, fileName: `${name}.xml.gz`, body: gzip(text, input), rows: rows.length, messages };
+  return input.policy.kind === "dmarc"
+    ? dmarcDocument(input, input.policy.policy, rows as TallyRows<DmarcTally>, id, name)
+    : tlsDocument(input, rows as TallyRows<TlsTally>, `${id}@${identity.submitter}`, name);
+}
+
+function dmarcDocument(
+  input: ComposeInput,
+  policy: DmarcDocument["policy"],
+  rows: TallyRows<DmarcTally>,
+  reportId: string,
+  name: string,
+): ReportDocument {
+  const { identity, begin, end, note } = input;
+  let messages = 0;
+  // SPF's `policy` is a word of RFC 9990
+  let news = input.profile === "rfc9990" || needsRfc9990(policy);
+  for (const { row, count } of rows) {
+    messages += count;
+    news ||= row.spf?.result === "policy";
   }
-  const document = {
-    identity,
-    reportId: `${id}@${identity.submitter}`,
-    begin,
-    end,
-    rows: rows.filter((r): r is TlsTally => r.kind === "tls"),
-  };
-  const text = writeTls(document);
-  readBackTls(text, document);
-  const messages = document.rows.reduce((sum, r) => sum + r.success + r.failure, 0);
-  return {
-    reportId: document.reportId,
-    fileName: `${name}.json.gz`,
-    body: gzip(text, input),
-    rows: rows.length,
-    messages,
-  };
+  const profile: Profile = news ? "rfc9990" : "both";
+  const document: DmarcDocument = { identity, reportId, begin, end, policy, rows, note, profile };
+  const bytes = encoded(dmarcPieces(document));
+  readBackDmarc(bytes, document);
+  if (rows.length <= FOREIGN_RECORDS) readBackForeign(bytes, document);
+  return { reportId, fileName: `${name}.xml.gz`, body: gzip(bytes, input), rows: rows.length, messages };
+}
+
+function tlsDocument(
+  input: ComposeInput,
+  rows: TallyRows<TlsTally>,
+  reportId: string,
+  name: string,
+): ReportDocument {
+  const { identity, begin, end } = input;
+  const document = { identity, reportId, begin, end, rows };
+  const value = tlsValue(document);
+  const bytes = encoded([writeTls(value)]);
+  readBackTls(bytes, value, document);
+  let messages = 0;
+  for (const { success, failure } of rows) messages += success + failure;
+  return { reportId, fileName: `${name}.json.gz`, body: gzip(bytes, input), rows: rows.length, messages };
+}
+
+const CHUNK = 1 << 20;
+
+/** Pieces of text as UTF-8. A large report never exists as one string. */
+function encoded(pieces: Iterable<string>): Uint8Array {
+  const chunks: Buffer[] = [];
+  let text = "";
+  for (const piece of pieces) {
+    text += piece;
+    if (text.length < CHUNK) continue;
+    chunks.push(Buffer.from(text));
+    text = "";
+  }
+  if (text !== "") chunks.push(Buffer.from(text));
+  return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
 }
 
 /** Level 6; 9 where it may save a split. The header has no time, so the bytes are stable. */
-function gzip(text: string, { maxMessageSize }: ComposeInput): Uint8Array {
-  const body = gzipSync(text, { level: 6 });
-  return body.byteLength * MAIL_OVERHEAD + MAIL_FIXED > maxMessageSize ? gzipSync(text, { level: 9 }) : body;
+function gzip(bytes: Uint8Array, { maxMessageSize }: ComposeInput): Uint8Array {
+  const body = gzipSync(bytes, { level: 6 });
+  return body.byteLength * MAIL_OVERHEAD + MAIL_FIXED > maxMessageSize ? gzipSync(bytes, { level: 9 }) : body;
 }
 
 /**

@@ -23,11 +23,14 @@ export interface DmarcDocument {
   readonly begin: number;
   readonly end: number;
   readonly policy: EvaluatedPolicy;
-  readonly rows: readonly { readonly row: DmarcRow; readonly count: number }[];
+  readonly rows: Iterable<{ readonly row: DmarcRow; readonly count: number }>;
   /** A terse remark for the error element. */
   readonly note: string | null;
-  readonly profile: "both" | "rfc9990";
+  /** One that can say the policy and the rows: see `needsRfc9990`. */
+  readonly profile: Profile;
 }
+
+export type Profile = "both" | "rfc9990";
 
 const ESCAPES: Readonly<Record<string, string>> = {
   "&": "&amp;",
@@ -37,34 +40,34 @@ const ESCAPES: Readonly<Record<string, string>> = {
   "'": "&apos;",
 };
 
-/** Text for XML: markup escaped, characters that XML 1.0 cannot hold dropped. */
-export function xml(text: string): string {
-  return text
-    .replace(
-      /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f\ufffe\uffff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g,
-      "",
-    )
-    .replace(/[&<>"']/g, (c) => ESCAPES[c]!);
+/** Text without the characters that XML 1.0 cannot hold. */
+export function xmlText(text: string): string {
+  return text.replace(
+    /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f\ufffe\uffff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g,
+    "",
+  );
 }
 
-/** The profile that can say this policy: np and test mode are new in RFC 9990, and so is SPF's `policy`. */
-export function profileFor(document: Pick<DmarcDocument, "profile" | "policy" | "rows">): "both" | "rfc9990" {
-  if (document.profile === "rfc9990") return "rfc9990";
-  const { np, testing } = document.policy;
-  const news = (np !== null && np !== (document.policy.sp ?? document.policy.p)) || testing === "y";
-  return news || document.rows.some(({ row }) => row.spf?.result === "policy") ? "rfc9990" : "both";
+/** Text for XML, with its markup escaped. */
+function xml(text: string): string {
+  return xmlText(text).replace(/[&<>"']/g, (c) => ESCAPES[c]!);
 }
 
-export function writeDmarc(document: DmarcDocument): string {
-  const { identity, policy } = document;
-  const profile = profileFor(document);
+/** np and test mode are new in RFC 9990: the profile `both` cannot say such a policy. */
+export function needsRfc9990({ p, sp, np, testing }: EvaluatedPolicy): boolean {
+  return (np !== null && np !== (sp ?? p)) || testing === "y";
+}
+
+/** The report in pieces, one a record. */
+export function* dmarcPieces(document: DmarcDocument): Generator<string> {
+  const { identity, policy, profile } = document;
   const contact =
     identity.contactInfo === null
       ? ""
       : `\n    <extra_contact_info>${xml(identity.contactInfo)}</extra_contact_info>`;
   const error = document.note === null ? "" : `\n    <error>${xml(document.note)}</error>`;
   const generator = profile === "rfc9990" ? `\n    <generator>${xml(identity.generator)}</generator>` : "";
-  return `<?xml version="1.0" encoding="UTF-8"?>
+  yield `<?xml version="1.0" encoding="UTF-8"?>
 <feedback xmlns="urn:ietf:params:xml:ns:dmarc-2.0">
   <version>1.0</version>
   <report_metadata>
@@ -74,12 +77,12 @@ export function writeDmarc(document: DmarcDocument): string {
     <date_range><begin>${document.begin}</begin><end>${document.end}</end></date_range>${error}${generator}
   </report_metadata>
   <policy_published>${publishedPolicy(policy, profile)}</policy_published>
-${document.rows.map(({ row, count }) => record(row, count, policy, profile)).join("\n")}
-</feedback>
 `;
+  for (const { row, count } of document.rows) yield record(row, count, policy, profile);
+  yield "</feedback>\n";
 }
 
-function publishedPolicy(policy: EvaluatedPolicy, profile: "both" | "rfc9990"): string {
+function publishedPolicy(policy: EvaluatedPolicy, profile: Profile): string {
   const { domain, adkim, aspf, p, sp, np, fo, testing, discovery } = policy;
   const common = `<domain>${xml(domain)}</domain><adkim>${adkim}</adkim><aspf>${aspf}</aspf><p>${p}</p><sp>${sp ?? p}</sp>`;
   if (profile === "both") return `${common}<fo>${xml(fo)}</fo>`;
@@ -99,8 +102,8 @@ export function reasonsOf(row: DmarcRow, policy: EvaluatedPolicy): DmarcRow["rea
   return [{ type: policy.testing === "y" ? "policy_test_mode" : "local_policy", comment: null }];
 }
 
-/** RFC 9990 3.1.1.9: `pass` is DMARC pass under an enforcing policy; RFC 7489 has no such word. */
-export function dispositionOf(row: DmarcRow, policy: EvaluatedPolicy, profile: "both" | "rfc9990"): string {
+/** RFC 9990 3.1.1.9: `pass` is DMARC pass under an enforcing policy; RFC 7489 lacks the word. */
+export function dispositionOf(row: DmarcRow, policy: EvaluatedPolicy, profile: Profile): string {
   if (profile === "both") return row.disposition === "pass" ? "none" : row.disposition;
   const passed = row.dkimAligned || row.spfAligned;
   return passed && row.disposition === "none" && publishedFor(row, policy) !== "none"
@@ -108,7 +111,7 @@ export function dispositionOf(row: DmarcRow, policy: EvaluatedPolicy, profile: "
     : row.disposition;
 }
 
-function record(row: DmarcRow, count: number, policy: EvaluatedPolicy, profile: "both" | "rfc9990"): string {
+function record(row: DmarcRow, count: number, policy: EvaluatedPolicy, profile: Profile): string {
   const reasons = reasonsOf(row, policy)
     .map(
       ({ type, comment }) =>
@@ -125,7 +128,8 @@ function record(row: DmarcRow, count: number, policy: EvaluatedPolicy, profile: 
     <row><source_ip>${xml(row.sourceIp)}</source_ip><count>${count}</count><policy_evaluated><disposition>${dispositionOf(row, policy, profile)}</disposition><dkim>${row.dkimAligned ? "pass" : "fail"}</dkim><spf>${row.spfAligned ? "pass" : "fail"}</spf>${reasons}</policy_evaluated></row>
     <identifiers>${to}${from}<header_from>${xml(row.headerFrom)}</header_from></identifiers>
     <auth_results>${row.dkim.map(dkimResult).join("")}${spfResult(row, profile)}</auth_results>
-  </record>`;
+  </record>
+`;
 }
 
 function dkimResult({ domain, selector, result, humanResult }: DmarcRow["dkim"][number]): string {
@@ -133,7 +137,7 @@ function dkimResult({ domain, selector, result, humanResult }: DmarcRow["dkim"][
   return `<dkim><domain>${xml(domain)}</domain><selector>${xml(selector)}</selector><result>${result}</result>${human}</dkim>`;
 }
 
-function spfResult(row: DmarcRow, profile: "both" | "rfc9990"): string {
+function spfResult(row: DmarcRow, profile: Profile): string {
   if (row.spf !== null) {
     const { domain, result, humanResult } = row.spf;
     const human =

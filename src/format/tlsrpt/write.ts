@@ -11,11 +11,40 @@ export interface TlsDocument {
   readonly reportId: string;
   readonly begin: number;
   readonly end: number;
-  readonly rows: readonly TlsTally[];
+  readonly rows: Iterable<TlsTally>;
+}
+
+/** The report as JSON writes it, member by member. */
+export interface TlsReport {
+  readonly "organization-name": string;
+  readonly "date-range": { readonly "start-datetime": string; readonly "end-datetime": string };
+  readonly "contact-info": string;
+  readonly "report-id": string;
+  readonly policies: readonly TlsReportPolicy[];
+}
+
+export interface TlsReportPolicy {
+  readonly policy: {
+    readonly "policy-type": TlsTally["policy"]["type"];
+    readonly "policy-string"?: readonly string[];
+    readonly "policy-domain": string;
+    readonly "mx-host"?: readonly string[];
+  };
+  readonly summary: {
+    readonly "total-successful-session-count": number;
+    readonly "total-failure-session-count": number;
+  };
+  readonly "failure-details"?: readonly TlsReportDetail[];
+}
+
+export interface TlsReportDetail {
+  readonly "result-type": string;
+  readonly "failed-session-count": number;
+  readonly [optional: string]: string | number;
 }
 
 /** The report as a value, in the order in which it is written; compared again after writing. */
-export function tlsValue({ identity, reportId, begin, end, rows }: TlsDocument): unknown {
+export function tlsValue({ identity, reportId, begin, end, rows }: TlsDocument): TlsReport {
   return {
     "organization-name": identity.orgName,
     "date-range": { "start-datetime": iso(begin), "end-datetime": iso(end) },
@@ -27,11 +56,11 @@ export function tlsValue({ identity, reportId, begin, end, rows }: TlsDocument):
   };
 }
 
-export function writeTls(document: TlsDocument): string {
-  return `${JSON.stringify(tlsValue(document))}\n`;
+export function writeTls(value: TlsReport): string {
+  return `${JSON.stringify(value)}\n`;
 }
 
-function policyValue({ policy, success, failure, details }: TlsTally): unknown {
+function policyValue({ policy, success, failure, details }: TlsTally): TlsReportPolicy {
   const { type, domain, strings, mxHosts } = policy;
   return {
     policy: {
@@ -47,8 +76,9 @@ function policyValue({ policy, success, failure, details }: TlsTally): unknown {
   };
 }
 
-function detailValue({ detail, count }: TlsTally["details"][number]): unknown {
-  const optional = (name: string, value: string | null) => (value === null ? {} : { [name]: value });
+function detailValue({ detail, count }: TlsTally["details"][number]): TlsReportDetail {
+  const optional = (name: string, value: string | null): Readonly<Record<string, string>> =>
+    value === null ? {} : { [name]: value };
   return {
     "result-type": detail.resultType,
     ...optional("sending-mta-ip", detail.sendingMtaIp),
@@ -61,8 +91,8 @@ function detailValue({ detail, count }: TlsTally["details"][number]): unknown {
   };
 }
 
-function sorted<T>(items: readonly T[], key: (item: T) => string): T[] {
-  return items
+function sorted<T>(items: Iterable<T>, key: (item: T) => string): T[] {
+  return [...items]
     .map((item) => [key(item), item] as const)
     .sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
     .map(([, item]) => item);

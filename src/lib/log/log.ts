@@ -36,7 +36,9 @@ export const LOG_EVENTS = {
   "outgoing.opened": "an outgoing report was opened",
   "outgoing.composed": "an outgoing report became a message",
   "outgoing.dropped": "an outgoing report will not be sent (reason)",
-  "outgoing.deferred": "an outgoing report waits (DNS, reason, next try)",
+  "outgoing.deferred": "an outgoing report waits: DNS, or composing failed (reason, next try)",
+  "outgoing.undeleted":
+    "a dropped outgoing report was brought back (due, messages, merged: a report that became a part of it)",
   "envelope.delivered": "an envelope was delivered",
   "envelope.deferred": "an attempt failed for now (reply, next try)",
   "envelope.failed": "an envelope failed for good (reply)",

@@ -10,9 +10,10 @@ export interface CountTarget {
   policy: string;
   /** The object that `policy` was made of, to recognise it in the next batch. */
   given: OutgoingPolicy | null;
-  /** The number of rows above which details are merged. */
-  mergeAt: number;
-  /** How many merge steps new rows go through before they are stored. */
+  /**
+   * How many merge steps new rows go through before they are stored. Above 0 nothing more can be left out, and the
+   * report is not merged again.
+   */
   mergeStep: number;
   rows: number;
 }

@@ -32,7 +32,12 @@ export interface Counting {
   forget(id: string): void;
 }
 
-export function makeCounting(database: Sqlite, transaction: QueueTransaction, maxRows: number): Counting {
+/** @param maxRows tallies of one report above which details are merged; asked with each batch, so that it may change */
+export function makeCounting(
+  database: Sqlite,
+  transaction: QueueTransaction,
+  maxRows: () => number,
+): Counting {
   const sql = prepare(database);
   const merger = makeMerger(database, maxRows);
   const { counters } = transaction;
@@ -64,9 +69,9 @@ export function makeCounting(database: Sqlite, transaction: QueueTransaction, ma
 
   function open(period: CountedEvent["period"], id: string, policy: string, now: number): CountTarget {
     const no = Number(sql.open.run({ ...period, id, policy, now }).lastInsertRowid);
-    sql.openSum.run(no, maxRows);
+    sql.openSum.run(no, maxRows());
     counters.add("outgoing.open", 1);
-    return { no, id, policy, given: null, mergeAt: maxRows, mergeStep: 0, rows: 0 };
+    return { no, id, policy, given: null, mergeStep: 0, rows: 0 };
   }
 
   /** Deletes ids that are older than three days, oldest first, about as fast as new ones come. */
@@ -120,9 +125,9 @@ export function makeCounting(database: Sqlite, transaction: QueueTransaction, ma
       for (const [detail, count] of n.details) added += sql.addDetail(target.no, policy, detail, count);
     }
     target.rows += added;
-    if (target.rows > target.mergeAt) added += merger.merge(target);
+    if (target.mergeStep === 0 && target.rows > maxRows()) added += merger.merge(target);
     const { messages, reportable, wanted, late } = into;
-    sql.sum.run(added, messages, reportable, wanted, late, target.mergeAt, target.mergeStep, target.no);
+    sql.sum.run(added, messages, reportable, wanted, late, target.mergeStep, target.no);
     counters.add("outgoing.tally", added);
     counters.add("outgoing.message", into.messages);
     counters.add("feed.late", into.late);
@@ -209,7 +214,7 @@ function prepare(database: Sqlite) {
       "DELETE FROM event_id WHERE no IN (SELECT no FROM event_id ORDER BY no LIMIT ?) AND day < ?",
     ),
     find: database.prepare<[string], Omit<CountTarget, "id" | "given"> & { closed: number }>(
-      `SELECT no, policy, rows, closed, merge_at AS mergeAt, merge_step AS mergeStep
+      `SELECT no, policy, rows, closed, merge_step AS mergeStep
        FROM outgoing JOIN outgoing_sum ON outgoing = no WHERE id = ?`,
     ),
     open: database.prepare(
@@ -220,7 +225,7 @@ function prepare(database: Sqlite) {
     setPolicy: database.prepare("UPDATE outgoing SET policy = ? WHERE no = ?"),
     sum: database.prepare(
       `UPDATE outgoing_sum SET rows = rows + ?, messages = messages + ?, reportable = reportable + ?,
-         wanted = wanted + ?, late_events = late_events + ?, merge_at = ?, merge_step = ? WHERE outgoing = ?`,
+         wanted = wanted + ?, late_events = late_events + ?, merge_step = ? WHERE outgoing = ?`,
     ),
     /** Each returns 1 when a tally began, 0 when one grew. */
     addTally(no: number, text: string, count: number): number {

@@ -103,7 +103,9 @@ export function makeEnvelopes(
   return {
     insertMessage({ message, raw, envelopes }, now) {
       sql.insertMessage.run(message);
-      sql.insertRaw.run(message.id, raw);
+      if (raw !== null) sql.insertRaw.run(message.id, raw);
+      else if (sql.stagedSize.get(message.id) !== message.size)
+        throw new TypeError(`${message.id}: not all of it was staged`);
       counters.add("queue.message", 1);
       for (const each of envelopes) {
         sql.insertEnvelope.run({ ...each, message: message.id, now });
@@ -163,7 +165,12 @@ export function makeEnvelopes(
       const row = sql.message.get(id);
       return row && messageOf(row);
     },
-    rawMessage: (id) => sql.raw.get(id),
+    rawMessage(id) {
+      const whole = sql.raw.get(id);
+      if (whole) return whole;
+      const slices = sql.slices.all(id);
+      return slices.length > 0 ? Buffer.concat(slices) : undefined;
+    },
     envelope(id) {
       const row = sql.one.get(id);
       return row && envelopeOf(row);
@@ -281,6 +288,12 @@ function prepare(database: Sqlite) {
     ),
     message: database.prepare<[string], MessageRow>("SELECT * FROM message WHERE id = ?"),
     raw: database.prepare<[string], Buffer>("SELECT body FROM raw WHERE message = ?").pluck(),
+    slices: database
+      .prepare<[string], Buffer>("SELECT body FROM raw_slice WHERE message = ? ORDER BY part")
+      .pluck(),
+    stagedSize: database
+      .prepare<[string], number | null>("SELECT sum(length(body)) FROM raw_slice WHERE message = ?")
+      .pluck(),
     one: database.prepare<[string], EnvelopeRow>(`${select} WHERE envelope.id = ?`),
     ofMessage: database.prepare<[string], EnvelopeRow>(`${select} WHERE message = ? ORDER BY envelope.id`),
     settledBefore: database.prepare<[number, number], { id: string; message: string }>(

@@ -17,7 +17,7 @@ interface TallyText {
   readonly count: number;
 }
 
-export function makeMerger(database: Sqlite, maxRows: number): Merger {
+export function makeMerger(database: Sqlite, maxRows: () => number): Merger {
   const tallies = database.prepare<[number], TallyText>(
     "SELECT row, count FROM tally JOIN tally_count ON tally = no WHERE outgoing = ?",
   );
@@ -43,8 +43,8 @@ export function makeMerger(database: Sqlite, maxRows: number): Merger {
 
   function mergeDmarcRows(no: number, target: number) {
     const before = tallies.all(no);
-    const { rows, exhausted } = mergeDmarc(before.map(read(dmarcRowOf)), target);
-    rewrite(before, rows.map(write(dmarcRowText)), {
+    const { rows, exhausted } = mergeDmarc(before.map(decode(dmarcRowOf)), target);
+    rewrite(before, rows.map(encode(dmarcRowText)), {
       remove(text) {
         const tally = findTally.get(no, keyOf(text));
         deleteTally.run(tally);
@@ -60,8 +60,8 @@ export function makeMerger(database: Sqlite, maxRows: number): Merger {
 
   function mergeTlsDetails(no: number, policy: Buffer, target: number) {
     const before = details.all(no, policy);
-    const { rows, exhausted } = mergeTls(before.map(read(tlsDetailOf)), target);
-    rewrite(before, rows.map(write(tlsDetailText)), {
+    const { rows, exhausted } = mergeTls(before.map(decode(tlsDetailOf)), target);
+    rewrite(before, rows.map(encode(tlsDetailText)), {
       remove: (text) => void deleteDetail.run(no, policy, keyOf(text)),
       put: (text, count) => void putDetail.run(no, policy, keyOf(text), text, count),
     });
@@ -70,7 +70,7 @@ export function makeMerger(database: Sqlite, maxRows: number): Merger {
 
   return {
     merge(target) {
-      const goal = Math.floor(maxRows * ROOM);
+      const goal = Math.floor(maxRows() * ROOM);
       const tls = policies.all(target.no);
       const results =
         tls.length > 0
@@ -78,22 +78,20 @@ export function makeMerger(database: Sqlite, maxRows: number): Merger {
           : [mergeDmarcRows(target.no, goal)];
       const change = results.reduce((sum, each) => sum + each.change, 0);
       target.rows += change;
-      target.mergeAt = maxRows;
       if (target.rows > goal && results.some((each) => each.exhausted)) {
         // nothing more can be left out; from now on rows are as coarse from the start
         target.mergeStep = COARSEST;
-        target.mergeAt = Number.MAX_SAFE_INTEGER;
       }
       return change;
     },
   };
 }
 
-function read<T>(rowOf: (text: string) => T): (stored: TallyText) => Counted<T> {
+function decode<T>(rowOf: (text: string) => T): (stored: TallyText) => Counted<T> {
   return ({ row, count }) => ({ row: rowOf(row), count });
 }
 
-function write<T>(textOf: (row: T) => string): (counted: Counted<T>) => TallyText {
+function encode<T>(textOf: (row: T) => string): (counted: Counted<T>) => TallyText {
   return ({ row, count }) => ({ row: textOf(row), count });
 }
 

@@ -1,48 +1,19 @@
 /** The outgoing reports of queue.db: states, due times, and the step from tallies to messages. */
 import { MailreportError } from "../../../lib/errors.ts";
-import { dmarcRowOf, tlsDetailOf, tlsPolicyOf } from "../../../model/canonical.ts";
-import type {
-  DropReason,
-  OutgoingKind,
-  OutgoingPolicy,
-  OutgoingReport,
-  OutgoingState,
-  TallyRow,
-} from "../../../model/outgoing.ts";
-import type { NewMessage, OutgoingSelection, Page, Paged, QueueStore } from "../../queue.ts";
+import type { DropReason, OutgoingPolicy, OutgoingReport, TallySums } from "../../../model/outgoing.ts";
+import type { NewMessage, OutgoingSelection, Page, Paged, QueueStore, RestoredReport } from "../../queue.ts";
 import type { Sqlite } from "../open.ts";
+import { BEING_DELETED, GONE, KEPT, type OutgoingRow, reportOf, SELECT } from "./outgoing-row.ts";
+import { makeRestorer } from "./restore.ts";
 import { Conditions, pageOf } from "./select.ts";
+import { makeTallyDelete, makeTallyRead } from "./tallies.ts";
 import type { QueueTransaction } from "./transaction.ts";
-
-interface OutgoingRow {
-  readonly no: number;
-  readonly id: string;
-  readonly kind: OutgoingKind;
-  readonly domain: string;
-  readonly policy_hash: string;
-  readonly begin: number;
-  readonly end: number;
-  readonly due: number;
-  readonly state: OutgoingState;
-  readonly closed: number;
-  readonly drop_reason: DropReason | null;
-  readonly resolve_attempts: number;
-  readonly last_error: string | null;
-  readonly rows: number;
-  readonly messages: number;
-  readonly reportable: number;
-  readonly wanted: number;
-  readonly late_events: number;
-  readonly created_at: number;
-  readonly settled_at: number | null;
-  readonly message_ids: string;
-}
-
-const SELECT = "SELECT * FROM outgoing JOIN outgoing_sum ON outgoing = no";
 
 /** Keys whose last closed end is remembered. */
 const CLOSED_KEYS = 50_000;
 const LONGEST_ERROR = 500;
+/** Tallies that `compose` deletes in its own transaction; more are left to `purgeTallies`. */
+const FEW_TALLIES = 200;
 
 export type OutgoingPart = Pick<
   QueueStore,
@@ -55,11 +26,19 @@ export type OutgoingPart = Pick<
   | "outgoingPolicy"
   | "tallies"
   | "closeOutgoing"
+  | "reopenOutgoing"
   | "deferOutgoing"
+  | "failOutgoing"
   | "setOutgoingDue"
   | "holdOutgoing"
   | "dropOutgoing"
+  | "undeleteOutgoing"
+  | "planUndelete"
   | "compose"
+  | "stageRaw"
+  | "dropStagedRaw"
+  | "nextTallyPurge"
+  | "purgeTallies"
   | "pruneOutgoing"
 >;
 
@@ -74,68 +53,49 @@ export function makeOutgoing(
   insertMessage: (message: NewMessage, now: number) => void,
 ): OutgoingPart {
   const { counters } = transaction;
-  const one = database.prepare<[string], OutgoingRow>(`${SELECT} WHERE id = ?`);
-  const nextDue = database
-    .prepare<[], number | null>("SELECT min(due) FROM outgoing WHERE state = 'open'")
-    .pluck();
-  const due = database.prepare<[number, number], OutgoingRow>(
-    `${SELECT} WHERE state = 'open' AND due <= ? ORDER BY due LIMIT ?`,
-  );
-  const lastClosed = database
-    .prepare<[number, string, string, string, number, number], number | null>(
-      `SELECT min(max(end), ?) FROM outgoing
-       WHERE kind = ? AND domain = ? AND policy_hash = ? AND end >= ? AND begin <= ? AND closed = 1`,
-    )
-    .pluck();
-  const cut = database.prepare("UPDATE outgoing SET end = ?, due = ?, closed = 1 WHERE id = ?");
-  const defer = database.prepare(
-    "UPDATE outgoing SET due = ?, last_error = ?, resolve_attempts = resolve_attempts + 1 WHERE id = ? AND state = 'open'",
-  );
-  const setDue = database.prepare("UPDATE outgoing SET due = ? WHERE id = ? AND state = 'open'");
-  const setState = database.prepare("UPDATE outgoing SET state = ? WHERE id = ? AND state = ?");
-  const settle = database.prepare(
-    `UPDATE outgoing SET state = @state, closed = 1, drop_reason = @reason, last_error = @note, settled_at = @now,
-       message_ids = @messageIds WHERE no = @no`,
-  );
-  const policy = database.prepare<[string], string>("SELECT policy FROM outgoing WHERE id = ?").pluck();
-  const tallies = makeTallies(database);
-  const settledBefore = database
-    .prepare<[number, number], number>("SELECT no FROM outgoing WHERE settled_at < ? LIMIT ?")
-    .pluck();
-  const remove = database.prepare("DELETE FROM outgoing WHERE no = ?");
-
+  const sql = prepare(database);
+  const readTallies = makeTallyRead(database);
+  const deleteTallies = makeTallyDelete(database);
   const closedEnds = new Map<string, number | undefined>();
+  const restorer = makeRestorer(database, transaction, closes);
   transaction.onRollback(() => closedEnds.clear());
 
-  function closes(row: OutgoingRow): void {
+  function closes(id: string): void {
     closedEnds.clear();
-    changed(row.id);
+    changed(id);
   }
 
-  /** Takes the tallies out and makes the state final. */
-  function end(
+  /** Makes the state final. */
+  function settle(
     row: OutgoingRow,
     state: "composed" | "dropped",
     reason: DropReason | null,
     now: number,
     note: string | null,
     messageIds: readonly string[],
+    kept: number,
   ): void {
-    tallies.remove(row.no);
-    const shortened = note?.slice(0, LONGEST_ERROR) ?? row.last_error;
-    settle.run({ no: row.no, state, reason, now, note: shortened, messageIds: JSON.stringify(messageIds) });
+    sql.settle.run({
+      no: row.no,
+      state,
+      reason,
+      now,
+      kept,
+      note: note?.slice(0, LONGEST_ERROR) ?? row.last_error,
+      messageIds: JSON.stringify(messageIds),
+    });
     counters.add(`outgoing.${row.state}`, -1);
     counters.add(`outgoing.${state}`, 1);
     counters.add("outgoing.tally", -row.rows);
     counters.add("outgoing.message", -row.messages);
     counters.add(`outgoing.message.${state}`, row.messages);
     if (reason) counters.add(`outgoing.dropped.${reason}`, 1);
-    closes(row);
+    closes(row.id);
   }
 
-  /** A report that is still ours to change. */
+  /** A report that can still be changed. */
   function waiting(id: string): OutgoingRow {
-    const row = one.get(id);
+    const row = sql.one.get(id);
     if (!row) throw new MailreportError("outgoing.no_such_report", { detail: id });
     if (row.state !== "open" && row.state !== "held") {
       throw new MailreportError("outgoing.not_open", { detail: `${id} is ${row.state}` });
@@ -143,19 +103,88 @@ export function makeOutgoing(
     return row;
   }
 
+  /** Closes a report, and cuts its period at `end` where it goes on longer. */
+  function cut(row: OutgoingRow, end: number, due: number): OutgoingRow {
+    const last = Math.max(row.begin, Math.min(row.end, end));
+    if (last < row.end)
+      sql.cut.run({
+        no: row.no,
+        end: last,
+        due,
+        fullEnd: row.full_end ?? row.end,
+        fullDue: row.full_due ?? row.due,
+      });
+    else sql.close.run(due, row.no);
+    closes(row.id);
+    return sql.one.get(row.id)!;
+  }
+
+  /** What a composition was made of must be what is there when it is committed. */
+  function unchanged(row: OutgoingRow, seen: TallySums): void {
+    if (row.state !== "open")
+      throw new MailreportError("outgoing.not_open", { detail: `${row.id} is ${row.state}` });
+    if (row.closed === 0 || row.rows !== seen.rows || row.messages !== seen.messages)
+      throw new MailreportError("outgoing.changed", { detail: row.id });
+  }
+
+  function planUndelete(id: string, now: number, notBefore: number) {
+    const row = restorer.dropped(id);
+    const plan = restorer.plan(row, now);
+    return { row, plan: { ...plan, due: plan.due > now ? plan.due : notBefore } };
+  }
+
+  function undelete(id: string, now: number, notBefore: number): RestoredReport {
+    const { row, plan } = planUndelete(id, now, notBefore);
+    const state = plan.merged?.state === "held" ? "held" : "open";
+    sql.undelete.run(state, row.no);
+    counters.add("outgoing.dropped", -1);
+    counters.add(`outgoing.dropped.${row.drop_reason}`, -1);
+    counters.add(`outgoing.${state}`, 1);
+    counters.add("outgoing.tally.dropped", -row.rows);
+    counters.add("outgoing.tally", row.rows);
+    counters.add("outgoing.message.dropped", -row.messages);
+    counters.add("outgoing.message", row.messages);
+    restorer.restore(row, plan);
+    return { report: reportOf(sql.one.get(id)!), merged: plan.merged?.id ?? null };
+  }
+
+  /** One slice of the tallies of a report that is composed, or was dropped long enough ago. */
+  function purge(now: number, keep: number, limit: number): number {
+    const begun = sql.beingDeleted.get();
+    if (begun !== undefined) {
+      const deleted = deleteTallies(begun.no, limit);
+      if (deleted === 0) sql.setKept.run(GONE, begun.no);
+      return deleted || 1;
+    }
+    const expired = sql.oldestKept.get();
+    if (expired === undefined || expired.settled_at > now - keep) return 0;
+    // from now on it cannot be brought back
+    sql.setKept.run(BEING_DELETED, expired.no);
+    counters.add("outgoing.tally.dropped", -expired.rows);
+    return 1;
+  }
+
   return {
     closedUntil(kind, domain, hash, begin, endSecond) {
       const key = `${kind}!${domain}!${hash}!${begin}!${endSecond}`;
       if (closedEnds.has(key)) return closedEnds.get(key);
       if (closedEnds.size >= CLOSED_KEYS) closedEnds.clear();
-      const found = lastClosed.get(endSecond, kind, domain, hash, begin, endSecond) ?? undefined;
+      const found = sql.lastClosed.get(endSecond, kind, domain, hash, begin, endSecond) ?? undefined;
       closedEnds.set(key, found);
       return found;
     },
-    nextOutgoingDue: () => nextDue.get() ?? undefined,
-    dueOutgoing: (now, limit) => due.all(now, limit).map(reportOf),
+    nextOutgoingDue(skip) {
+      const next = skip?.size ? sql.nextDueBut.get(JSON.stringify([...skip])) : sql.nextDue.get();
+      return next ?? undefined;
+    },
+    dueOutgoing(now, limit, skip) {
+      const rows = skip?.size
+        ? sql.dueBut.all(now, JSON.stringify([...skip]), limit)
+        : sql.due.all(now, limit);
+      return rows.map(reportOf);
+    },
     outgoing(id) {
-      const row = one.get(id);
+      const row = sql.one.get(id);
       return row && reportOf(row);
     },
     findOutgoing(kind, domain, hash, begin) {
@@ -169,91 +198,147 @@ export function makeOutgoing(
     },
     listOutgoing: (selection, page) => list(database, selection, page),
     outgoingPolicy(id) {
-      const text = policy.get(id);
+      const text = sql.policy.get(id);
       return text === undefined ? undefined : (JSON.parse(text) as OutgoingPolicy);
     },
     tallies(id) {
-      const row = one.get(id);
-      return row ? tallies.read(row.no, row.kind) : [];
+      const row = sql.one.get(id);
+      return row ? [...readTallies(row.no, row.kind)] : [];
     },
-    closeOutgoing(id, endSecond, dueSecond) {
-      return transaction.run(() => {
+    closeOutgoing: (id, end, due) => transaction.run(() => reportOf(cut(waiting(id), end, due))),
+    reopenOutgoing: (id) =>
+      transaction.run(() => {
         const row = waiting(id);
-        cut.run(Math.max(row.begin, Math.min(row.end, endSecond)), dueSecond, id);
-        closes(row);
-        return reportOf(one.get(id)!);
-      });
-    },
-    deferOutgoing: (id, dueSecond, error) =>
-      transaction.run(() => void defer.run(dueSecond, error.slice(0, LONGEST_ERROR), id)),
-    setOutgoingDue: (id, dueSecond) => transaction.run(() => setDue.run(dueSecond, id).changes === 1),
+        const plan = restorer.plan(row, Number.NEGATIVE_INFINITY);
+        restorer.restore(row, plan);
+        return { report: reportOf(sql.one.get(id)!), merged: plan.merged?.id ?? null };
+      }),
+    deferOutgoing: (id, due, error) =>
+      transaction.run(() => void sql.defer.run(due, error.slice(0, LONGEST_ERROR), id)),
+    failOutgoing: (id, due, error) =>
+      transaction.run(() => void sql.fail.run(due, error.slice(0, LONGEST_ERROR), id)),
+    setOutgoingDue: (id, due) => transaction.run(() => sql.setDue.run(due, id).changes === 1),
     holdOutgoing: (id, held) =>
       transaction.run(() => {
         const [from, to] = held ? (["open", "held"] as const) : (["held", "open"] as const);
-        if (setState.run(to, id, from).changes === 0) return false;
+        if (sql.setState.run(to, id, from).changes === 0) return false;
         counters.add(`outgoing.${from}`, -1);
         counters.add(`outgoing.${to}`, 1);
         return true;
       }),
     dropOutgoing: (id, reason, now) =>
       transaction.run(() => {
-        end(waiting(id), "dropped", reason, now, null, []);
+        const row = waiting(id);
+        settle(now < row.end ? cut(row, now, row.due) : row, "dropped", reason, now, null, [], KEPT);
+        counters.add("outgoing.tally.dropped", row.rows);
       }),
-    compose: (id, messages, now, note) =>
+    undeleteOutgoing: (id, now, notBefore) => transaction.run(() => undelete(id, now, notBefore)),
+    planUndelete(id, now, notBefore) {
+      const { row, plan } = planUndelete(id, now, notBefore);
+      const state = plan.merged?.state ?? "open";
+      const report = { ...reportOf(row), state, end: plan.end, due: plan.due, closed: plan.closed === 1 };
+      return { report, merged: plan.merged?.id ?? null };
+    },
+    compose: (id, messages, now, note, seen) =>
       transaction.run(() => {
         const row = waiting(id);
+        if (seen) unchanged(row, seen);
         for (const message of messages) insertMessage(message, now);
-        end(
-          row,
-          "composed",
-          null,
-          now,
-          note,
-          messages.map(({ message }) => message.id),
-        );
+        const many = row.rows > FEW_TALLIES;
+        const ids = messages.map(({ message }) => message.id);
+        settle(row, "composed", null, now, note, ids, many ? BEING_DELETED : GONE);
+        while (!many && deleteTallies(row.no, FEW_TALLIES) > 0);
       }),
+    stageRaw: (messageId, part, slice) =>
+      transaction.run(() => {
+        if (part === 0) sql.unstage.run(messageId);
+        sql.stage.run(messageId, part, slice);
+      }),
+    dropStagedRaw() {
+      const left = sql.staged.all();
+      return left.length === 0
+        ? 0
+        : transaction.run(() => left.reduce((n, id) => n + sql.unstage.run(id).changes, 0));
+    },
+    nextTallyPurge(keep) {
+      const kept = sql.oldestKept.get();
+      return sql.beingDeleted.get()?.settled_at ?? (kept && kept.settled_at + keep);
+    },
+    purgeTallies: (now, keep, limit) => transaction.run(() => purge(now, keep, limit)),
     pruneOutgoing: (before, limit) =>
       transaction.run(() => {
-        const old = settledBefore.all(before, limit);
-        for (const no of old) remove.run(no);
+        const old = sql.settledBefore.all(before, limit);
+        for (const no of old) sql.remove.run(no);
         if (old.length > 0) closedEnds.clear();
         return old.length;
       }),
   };
 }
 
-function makeTallies(database: Sqlite) {
-  const dmarc = database.prepare<[number], { row: string; count: number }>(
-    "SELECT row, count FROM tally JOIN tally_count ON tally = no WHERE outgoing = ? ORDER BY row",
-  );
-  const tls = database.prepare<[number], { key: Buffer; row: string; success: number; failure: number }>(
-    "SELECT key, row, success, failure FROM tls_tally WHERE outgoing = ? ORDER BY row",
-  );
-  const details = database.prepare<[number, Buffer], { row: string; count: number }>(
-    "SELECT row, count FROM tls_detail WHERE outgoing = ? AND policy = ? ORDER BY row",
-  );
-  const removals = [
-    "DELETE FROM tally_count WHERE tally IN (SELECT no FROM tally WHERE outgoing = ?)",
-    "DELETE FROM tally WHERE outgoing = ?",
-    "DELETE FROM tls_tally WHERE outgoing = ?",
-    "DELETE FROM tls_detail WHERE outgoing = ?",
-  ].map((text) => database.prepare(text));
+/** A report with tallies that are to be deleted. */
+interface Settled {
+  readonly no: number;
+  readonly settled_at: number;
+  readonly rows: number;
+}
+
+function prepare(database: Sqlite) {
+  const but = "id NOT IN (SELECT value FROM json_each(?))";
+  const due = `${SELECT} WHERE state = 'open' AND due <= ?`;
+  const nextDue = "SELECT due FROM outgoing WHERE state = 'open'";
+  // literally the condition of the index `outgoing_tallies`
+  const kept = `SELECT no, settled_at, rows FROM outgoing JOIN outgoing_sum ON outgoing = no
+    WHERE tallies_kept > 0 AND tallies_kept`;
   return {
-    read(no: number, kind: OutgoingKind): TallyRow[] {
-      if (kind === "dmarc") {
-        return dmarc.all(no).map(({ row, count }) => ({ kind: "dmarc", row: dmarcRowOf(row), count }));
-      }
-      return tls.all(no).map(({ key, row, success, failure }) => ({
-        kind: "tls",
-        policy: tlsPolicyOf(row),
-        success,
-        failure,
-        details: details.all(no, key).map((each) => ({ detail: tlsDetailOf(each.row), count: each.count })),
-      }));
-    },
-    remove(no: number): void {
-      for (const statement of removals) statement.run(no);
-    },
+    one: database.prepare<[string], OutgoingRow>(`${SELECT} WHERE id = ?`),
+    nextDue: database.prepare<[], number>(`${nextDue} ORDER BY due LIMIT 1`).pluck(),
+    nextDueBut: database.prepare<[string], number>(`${nextDue} AND ${but} ORDER BY due LIMIT 1`).pluck(),
+    due: database.prepare<[number, number], OutgoingRow>(`${due} ORDER BY due LIMIT ?`),
+    dueBut: database.prepare<[number, string, number], OutgoingRow>(`${due} AND ${but} ORDER BY due LIMIT ?`),
+    lastClosed: database
+      .prepare<[number, string, string, string, number, number], number | null>(
+        `SELECT min(max(end), ?) FROM outgoing
+         WHERE kind = ? AND domain = ? AND policy_hash = ? AND end >= ? AND begin <= ? AND closed = 1`,
+      )
+      .pluck(),
+    cut: database.prepare(
+      `UPDATE outgoing SET end = @end, due = @due, closed = 1, full_end = @fullEnd, full_due = @fullDue
+       WHERE no = @no`,
+    ),
+    close: database.prepare("UPDATE outgoing SET due = ?, closed = 1 WHERE no = ?"),
+    defer: database.prepare(
+      "UPDATE outgoing SET due = ?, last_error = ?, resolve_attempts = resolve_attempts + 1 WHERE id = ? AND state = 'open'",
+    ),
+    fail: database.prepare(
+      "UPDATE outgoing SET due = ?, last_error = ?, failures = failures + 1 WHERE id = ? AND state = 'open'",
+    ),
+    setDue: database.prepare("UPDATE outgoing SET due = ? WHERE id = ? AND state = 'open'"),
+    setState: database.prepare("UPDATE outgoing SET state = ? WHERE id = ? AND state = ?"),
+    settle: database.prepare(
+      `UPDATE outgoing SET state = @state, closed = 1, drop_reason = @reason, last_error = @note, settled_at = @now,
+         message_ids = @messageIds, tallies_kept = @kept WHERE no = @no`,
+    ),
+    undelete: database.prepare(
+      `UPDATE outgoing SET state = ?, drop_reason = NULL, settled_at = NULL, last_error = NULL, resolve_attempts = 0,
+         failures = 0, tallies_kept = 0 WHERE no = ?`,
+    ),
+    policy: database.prepare<[string], string>("SELECT policy FROM outgoing WHERE id = ?").pluck(),
+    beingDeleted: database.prepare<[], Settled>(`${kept} = ${BEING_DELETED} ORDER BY settled_at LIMIT 1`),
+    oldestKept: database.prepare<[], Settled>(`${kept} = ${KEPT} ORDER BY settled_at LIMIT 1`),
+    setKept: database.prepare("UPDATE outgoing SET tallies_kept = ? WHERE no = ?"),
+    unstage: database.prepare("DELETE FROM raw_slice WHERE message = ?"),
+    stage: database.prepare("INSERT INTO raw_slice (message, part, body) VALUES (?, ?, ?)"),
+    staged: database
+      .prepare<[], string>(
+        "SELECT message FROM raw_slice WHERE part = 0 AND message NOT IN (SELECT id FROM message)",
+      )
+      .pluck(),
+    settledBefore: database
+      .prepare<[number, number], number>(
+        "SELECT no FROM outgoing WHERE settled_at < ? AND tallies_kept = 0 LIMIT ?",
+      )
+      .pluck(),
+    remove: database.prepare("DELETE FROM outgoing WHERE no = ?"),
   };
 }
 
@@ -268,29 +353,4 @@ function list(database: Sqlite, selection: OutgoingSelection, page: Page): Paged
     .prepare(`${SELECT} ${where} ORDER BY no LIMIT ?`)
     .all(...where.values, page.limit + 1) as OutgoingRow[];
   return pageOf(rows, page.limit, (row) => String(row.no), reportOf);
-}
-
-function reportOf(row: OutgoingRow): OutgoingReport {
-  return {
-    id: row.id,
-    kind: row.kind,
-    policyDomain: row.domain,
-    policyHash: row.policy_hash,
-    begin: row.begin,
-    end: row.end,
-    due: row.due,
-    state: row.state,
-    closed: row.closed === 1,
-    dropReason: row.drop_reason,
-    resolveAttempts: row.resolve_attempts,
-    lastError: row.last_error,
-    rows: row.rows,
-    messages: row.messages,
-    reportable: row.reportable,
-    wanted: row.wanted,
-    lateEvents: row.late_events,
-    createdAt: row.created_at,
-    composedAt: row.state === "composed" ? row.settled_at : null,
-    messageIds: JSON.parse(row.message_ids) as string[],
-  };
 }

@@ -180,6 +180,32 @@ CREATE INDEX envelope_undone ON envelope (id) WHERE state IN ('failed', 'expired
 `,
     run: failBounced,
   },
+  {
+    // an older program would take a message in slices for one that is gone, and fail its envelopes
+    breaking: true,
+    sql: `
+-- The last second and due time of a period before it was cut short; NULL: it was not.
+ALTER TABLE outgoing ADD COLUMN full_end INTEGER;
+ALTER TABLE outgoing ADD COLUMN full_due INTEGER;
+-- Compositions that failed by an error of ours; the next try is at due.
+ALTER TABLE outgoing ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;
+-- Of a composed or dropped report, 1: its tallies are kept (report.keep_dropped) and it can be brought back;
+-- 2: they are being deleted, in slices; 0: they are gone.
+ALTER TABLE outgoing ADD COLUMN tallies_kept INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX outgoing_tallies ON outgoing (tallies_kept, settled_at) WHERE tallies_kept > 0;
+
+-- A large message in slices, in place of one row of raw: no commit takes long. They are stored before the message.
+CREATE TABLE raw_slice (
+  message TEXT NOT NULL,
+  part INTEGER NOT NULL,                         -- from 0
+  body BLOB NOT NULL,
+  UNIQUE (message, part)
+) STRICT;
+CREATE TRIGGER raw_slice_of_message AFTER DELETE ON message BEGIN
+  DELETE FROM raw_slice WHERE message = old.id;
+END;
+`,
+  },
 ];
 
 /** Envelopes that bounced after their delivery are failed; their last reply and their history say it already. */

@@ -11,8 +11,8 @@ import { makeSuppressions, makeSuppressionWrites } from "./suppressions.ts";
 import { makeQueueTransaction } from "./transaction.ts";
 
 export interface QueueOptions {
-  /** Tallies of one report; above, the smallest are merged (`report.max_rows`). */
-  readonly maxRows?: number;
+  /** Tallies of one report; above, the smallest are merged (`report.max_rows`). Asked with each batch. */
+  readonly maxRows?: () => number;
 }
 
 const MAX_ROWS = 10_000;
@@ -36,7 +36,7 @@ export function openQueueStore(path: string, options: QueueOptions = {}): QueueS
 function build(database: ReturnType<typeof openDatabase>, options: QueueOptions): QueueStore {
   guarded(() => migrate(database, QUEUE_MIGRATIONS), "queue");
   const transaction = makeQueueTransaction(database);
-  const counting = makeCounting(database, transaction, options.maxRows ?? MAX_ROWS);
+  const counting = makeCounting(database, transaction, options.maxRows ?? (() => MAX_ROWS));
   const suppressionWrites = makeSuppressionWrites(database);
   const { insertMessage, ...envelopes } = makeEnvelopes(database, transaction, suppressionWrites);
   const outgoing = makeOutgoing(database, transaction, counting.forget, insertMessage);

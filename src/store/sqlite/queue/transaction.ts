@@ -29,6 +29,7 @@ const KNOWN = [
   "outgoing.composed",
   "outgoing.dropped",
   "outgoing.tally",
+  "outgoing.tally.dropped",
   "outgoing.message",
   "outgoing.message.composed",
   "outgoing.message.dropped",

@@ -1,0 +1,257 @@
+/** What operators ask about outgoing reports: look, send, preview, hold, schedule, cancel, undelete, explain. */
+import type { Config } from "../config/schema.ts";
+import type { Resolver } from "../dns/resolver.ts";
+import type { SigningKey } from "../format/mail/dkim-sign.ts";
+import { type Clock, epochSeconds } from "../lib/clock.ts";
+import { MailreportError } from "../lib/errors.ts";
+import type { Log } from "../lib/log/log.ts";
+import { supervised } from "../lib/supervised.ts";
+import { iso } from "../lib/units.ts";
+import { DROP_REASONS, type OutgoingReport, parseOutgoingId } from "../model/outgoing.ts";
+import type { QueueStore, RestoredReport } from "../store/queue.ts";
+import { type Check, localChecks } from "./checks.ts";
+import type { Composition, SendResult } from "./composition.ts";
+import { type Destinations, destinationsOf } from "./destinations.ts";
+
+/** A report that is brought back after it was due is tried again then, unless it is sent before. Seconds. */
+const UNDELETE_WAIT = 3600;
+
+export interface RequestOptions {
+  readonly config: () => Config;
+  readonly store: QueueStore;
+  readonly resolver: Resolver;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly keys: () => readonly SigningKey[];
+  readonly composition: Composition;
+  /** Something may have become due. */
+  readonly wake: () => void;
+}
+
+/** What `send` would do. */
+export interface SendPlan {
+  readonly id: string;
+  /** Last second that the report would cover. */
+  readonly end: number;
+  /** Report URIs. */
+  readonly to: readonly string[];
+}
+
+export interface Explanation {
+  readonly report: OutgoingReport;
+  readonly checks: readonly Check[];
+  readonly verdict: string;
+}
+
+export class OutgoingRequests {
+  readonly #options: RequestOptions;
+
+  constructor(options: RequestOptions) {
+    this.#options = options;
+  }
+
+  /** The report that a typed id means: whole, or shortened where the rest is unique. Errors: `outgoing.no_such_report`. */
+  find(typed: string): OutgoingReport {
+    return this.#find(typed, (report) => isWaiting(report));
+  }
+
+  #find(typed: string, preferred: (report: OutgoingReport) => boolean): OutgoingReport {
+    const { store } = this.#options;
+    const whole = store.outgoing(typed);
+    if (whole) return whole;
+    const parsed = parseOutgoingId(typed);
+    const found = parsed
+      ? store.findOutgoing(parsed.kind, parsed.domain, parsed.policyHash, parsed.begin)
+      : [];
+    const wanted = found.filter(preferred);
+    const choice = wanted.length === 1 ? wanted : found;
+    if (choice.length === 0) throw new MailreportError("outgoing.no_such_report", { detail: typed });
+    if (wanted.length > 1) {
+      throw new MailreportError("outgoing.no_such_report", {
+        detail: `${typed} means ${wanted.length} reports: ${wanted.map((r) => r.id).join(", ")}`,
+      });
+    }
+    return choice[0]!;
+  }
+
+  /**
+   * Sends now. A period that is not over is cut at the current second; what comes later begins a new report. One that
+   * cannot be sent is left as it was, and the reason is told.
+   * Errors: `outgoing.not_open`, `outgoing.composing`, those of composing.
+   */
+  async send(typed: string): Promise<SendResult> {
+    const { composition, wake } = this.#options;
+    const { report, found } = await this.#sendable(typed);
+    if (found.result !== "send") return { sent: false, id: report.id, why: whyNot(found) };
+    try {
+      const result = await composition.compose(report, found.uris, found.note);
+      if (!result.sent) await this.#reopen(report);
+      return result;
+    } catch (error) {
+      await this.#reopen(report);
+      throw error;
+    } finally {
+      wake();
+    }
+  }
+
+  /** What `send` would do now. Errors: those of `send`. */
+  async planSend(typed: string): Promise<SendPlan | Extract<SendResult, { sent: false }>> {
+    const { report, found } = await this.#sendable(typed);
+    if (found.result !== "send") return { sent: false, id: report.id, why: whyNot(found) };
+    const end = Math.max(report.begin, Math.min(report.end, epochSeconds(this.#options.clock)));
+    return { id: report.id, end, to: found.uris.map(({ uri }) => uri) };
+  }
+
+  /** An open report, and where it can go now. An operator may send one that is too old for the schedule. */
+  async #sendable(typed: string): Promise<{ readonly report: OutgoingReport; readonly found: Destinations }> {
+    const { store, clock, config, keys, composition } = this.#options;
+    const report = this.find(typed);
+    const { id, state } = report;
+    if (state !== "open") {
+      const detail = state === "held" ? `${id} is held; release it first` : `${id} is ${state}`;
+      throw new MailreportError("outgoing.not_open", { detail });
+    }
+    composition.refuseIfComposing(id);
+    const now = epochSeconds(clock);
+    const failed = localChecks(report, config(), keys(), now).find(
+      (each) => !each.ok && each.drop !== "expired",
+    );
+    if (failed) return { report, found: { result: "drop", reason: failed.drop, checks: [] } };
+    const found = await destinationsOf(report, this.#options, now, report.resolveAttempts);
+    const after = store.outgoing(id);
+    if (after?.state !== "open")
+      throw new MailreportError("outgoing.not_open", { detail: `${id} is ${after?.state ?? "gone"}` });
+    return { report: after, found };
+  }
+
+  /** Leaves a report as it was before it was composed in vain. What prevents that is logged: the report stays cut. */
+  async #reopen(report: OutgoingReport): Promise<void> {
+    const { store, log } = this.#options;
+    const now = store.outgoing(report.id);
+    if (report.closed || !now?.closed || !isWaiting(now)) return;
+    await supervised({ log, unit: "reopening a report", fields: { id: report.id } }, () =>
+      store.reopenOutgoing(report.id),
+    );
+  }
+
+  /** The exact message that would go out now: to the first address as it is; nothing is stored. */
+  async preview(typed: string): Promise<Uint8Array> {
+    const { store, clock, composition } = this.#options;
+    const report = this.find(typed);
+    if (report.state === "composed") {
+      const raw = report.messageIds[0] === undefined ? undefined : store.rawMessage(report.messageIds[0]);
+      if (raw) return raw;
+    }
+    if (!isWaiting(report))
+      throw new MailreportError("outgoing.not_open", { detail: `${report.id} is ${report.state}` });
+    const found = await destinationsOf(report, this.#options, epochSeconds(clock), 0);
+    const first = found.result === "send" ? found.uris.find(({ scheme }) => scheme === "mailto") : undefined;
+    const host = report.policyDomain;
+    const postmaster = {
+      scheme: "mailto",
+      uri: `mailto:postmaster@${host}`,
+      address: `postmaster@${host}`,
+      host,
+    } as const;
+    return composition.preview(report, [first ?? postmaster]);
+  }
+
+  /** Every check on the way of a report, and what would happen. */
+  async explain(typed: string): Promise<Explanation> {
+    const { clock, config, keys } = this.#options;
+    const report = this.find(typed);
+    const now = epochSeconds(clock);
+    const local = localChecks(report, config(), keys(), now);
+    const checks: Check[] = local.map(({ check, ok, detail }) => ({ check, ok, detail }));
+    if (!isWaiting(report)) return { report, checks, verdict: this.#ended(report) };
+    const found = await destinationsOf(report, this.#options, now, 0);
+    const failed = local.find((each) => !each.ok);
+    const verdict = failed ? `will not be sent: ${DROP_REASONS[failed.drop]}` : verdictOf(found);
+    return { report, checks: [...checks, ...found.checks, ...composingCheck(report)], verdict };
+  }
+
+  #ended(report: OutgoingReport): string {
+    const why = report.dropReason === null ? "" : `: ${DROP_REASONS[report.dropReason]}`;
+    if (!report.restorable) return `${report.state}${why}`;
+    const until = report.droppedAt! + Math.floor(this.#options.config().report.keep_dropped / 1000);
+    return `${report.state}${why}; report undelete brings it back until ${iso(until)}`;
+  }
+
+  /**
+   * Drops what was counted so far; what comes later in the same period begins a new report. The tallies are kept for
+   * `report.keep_dropped`. Errors: `outgoing.not_open`.
+   * @param dryRun only tells which report that would be
+   */
+  cancel(typed: string, dryRun = false): OutgoingReport {
+    const { store, clock, log, wake } = this.#options;
+    const report = this.find(typed);
+    if (!isWaiting(report))
+      throw new MailreportError("outgoing.not_open", { detail: `${report.id} is ${report.state}` });
+    if (dryRun) return report;
+    store.dropOutgoing(report.id, "cancelled", epochSeconds(clock));
+    log.info("outgoing.dropped", { id: report.id, reason: "cancelled", messages: report.messages });
+    wake();
+    return report;
+  }
+
+  /**
+   * Brings a dropped report back with its tallies. A report that was opened meanwhile for the rest of its period
+   * becomes a part of it; where that one was composed, dropped or closed, the period ends where it was cut. A report
+   * whose due time has passed is tried again in an hour.
+   * Errors: `outgoing.not_dropped`, `outgoing.not_kept`.
+   */
+  undelete(typed: string, dryRun = false): RestoredReport {
+    const { store, clock, log, composition, wake } = this.#options;
+    const { id } = this.#find(typed, (report) => report.state === "dropped");
+    composition.refuseIfComposing(id);
+    const now = epochSeconds(clock);
+    if (dryRun) return store.planUndelete(id, now, now + UNDELETE_WAIT);
+    const restored = store.undeleteOutgoing(id, now, now + UNDELETE_WAIT);
+    const { due, messages } = restored.report;
+    log.info("outgoing.undeleted", { id, due, messages, merged: restored.merged });
+    wake();
+    return restored;
+  }
+
+  /** Holds or releases; false: it was so before. */
+  hold(typed: string, held: boolean, dryRun = false): boolean {
+    const { store, wake } = this.#options;
+    const { id, state } = this.find(typed);
+    if (dryRun) return state === (held ? "open" : "held");
+    const changed = store.holdOutgoing(id, held);
+    wake();
+    return changed;
+  }
+
+  /** Sets the due time; false: it is not open. @param at epoch seconds */
+  schedule(typed: string, at: number, dryRun = false): boolean {
+    const { store, wake } = this.#options;
+    const { id, state } = this.find(typed);
+    if (dryRun) return state === "open";
+    const changed = store.setOutgoingDue(id, at);
+    wake();
+    return changed;
+  }
+}
+
+const isWaiting = ({ state }: OutgoingReport): boolean => state === "open" || state === "held";
+
+function whyNot(found: Exclude<Destinations, { result: "send" }>): string {
+  return found.result === "wait"
+    ? `DNS did not answer: ${found.detail}`
+    : `${found.reason}: ${DROP_REASONS[found.reason]}`;
+}
+
+function verdictOf(found: Destinations): string {
+  if (found.result === "send") return `will be sent to ${found.uris.map(({ uri }) => uri).join(", ")}`;
+  if (found.result === "wait") return `waits for DNS: ${found.detail}`;
+  return `will not be sent: ${DROP_REASONS[found.reason]}`;
+}
+
+/** Shown when composing has failed. */
+function composingCheck({ failures, lastError, due }: OutgoingReport): Check[] {
+  if (failures === 0) return [];
+  const times = failures === 1 ? "failed once" : `failed ${failures} times`;
+  return [{ check: "composing", ok: false, detail: `${times}, next try at ${iso(due)}: ${lastError ?? ""}` }];
+}

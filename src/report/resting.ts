@@ -1,0 +1,41 @@
+/** Reports that wait though they are due, because the store cannot note anything about them now. In memory only. */
+
+/**
+ * Waits, seconds; the last one repeats. The first is longer than the minute after which a timer tries again, so that
+ * other reports have their turn then.
+ */
+const WAITS = [90, 180, 300, 600, 1800, 3600];
+
+export class Resting {
+  readonly #until = new Map<string, { readonly until: number; readonly times: number }>();
+
+  /** Lets a report rest, longer each time; returns until when. @param now epoch seconds */
+  rest(id: string, now: number): number {
+    const times = this.#until.get(id)?.times ?? 0;
+    const until = now + WAITS[Math.min(times, WAITS.length - 1)]!;
+    this.#until.set(id, { until, times: times + 1 });
+    return until;
+  }
+
+  /** It was composed, deferred or dropped. */
+  forget(id: string): void {
+    this.#until.delete(id);
+  }
+
+  /** The reports that rest at `now`. Those that rested long ago, and were not seen since, are forgotten. */
+  at(now: number): string[] {
+    const ids: string[] = [];
+    for (const [id, { until }] of this.#until) {
+      if (until > now) ids.push(id);
+      else if (until < now - 2 * WAITS.at(-1)!) this.#until.delete(id);
+    }
+    return ids;
+  }
+
+  /** When the next rest ends. */
+  next(): number | undefined {
+    let next: number | undefined;
+    for (const { until } of this.#until.values()) if (next === undefined || until < next) next = until;
+    return next;
+  }
+}

@@ -1,0 +1,11 @@
+/**
+ * The composing thread as built, with faults, and a file that tells that it answered: `answered` beside queue.db holds
+ * the number of its thread.
+ */
+import "./compose-faults.js";
+import "../../dist/report/compose/worker.js";
+import { writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { parentPort, threadId, workerData } from "node:worker_threads";
+
+parentPort.on("message", () => writeFileSync(join(dirname(workerData.path), "answered"), String(threadId)));
