@@ -14,7 +14,13 @@ import type { Config } from "./config/schema.ts";
 import { type ControlServer, startControl } from "./control/server.ts";
 import type { ReloadAnswer, Services, StatusAnswer } from "./control/services.ts";
 import { Housekeeping } from "./daemon/housekeeping.ts";
-import { loadSigningKeys, makeResolver, makeStateDirectory, TRY_OUT_HINTS } from "./daemon/setup.ts";
+import {
+  loadSigningKeys,
+  makeResolver,
+  makeRuntimeDirectory,
+  makeStateDirectory,
+  TRY_OUT_HINTS,
+} from "./daemon/setup.ts";
 import { type DaemonParts, statsOf, subsystemsOf } from "./daemon/status.ts";
 import { Delivery } from "./deliver/runner.ts";
 import { makeFeeder } from "./feed/batch.ts";
@@ -122,6 +128,7 @@ export class Daemon {
     this.#log.info("daemon.starting", { version: VERSION, pid: process.pid, config: config.file, state });
     process.umask(0o027);
     makeStateDirectory(state);
+    makeRuntimeDirectory(config.runtime_directory);
     const lock: StateLock = takeStateLock(join(state, "lock.db"));
     this.#stops.push(() => lock.release());
     this.#loop.enable();
@@ -182,8 +189,9 @@ export class Daemon {
     const feeder = makeFeeder({ config: () => this.#config, clock, count });
     for (const subsystem of this.#options.paused) this.#pause(subsystem, null, "command line", null);
     this.#ingest.pauseParsing(this.#isPaused("mda"));
-    for (const { name, socket } of config.feed) {
-      const feed: FeedSocket = await startFeedSocket({ name, path: socket, feeder, log: this.#log });
+    for (const { name, socket: path, group, mode } of config.feed) {
+      const access = { group, mode: Number.parseInt(mode, 8) };
+      const feed: FeedSocket = await startFeedSocket({ name, path, ...access, feeder, log: this.#log });
       this.#stops.push(() => feed.stop());
     }
     this.#verifier = makeMessageVerifier({ config: () => this.#config, resolver, clock, log: this.#log });

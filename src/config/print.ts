@@ -4,7 +4,7 @@ import type { Config } from "./schema.ts";
 /** Keys that a running daemon cannot change. */
 const NEEDS_RESTART = [
   /^hostname$/,
-  /^state_directory$/,
+  /^(state|runtime)_directory$/,
   /^smtp\.listen$/,
   /^lmtp\.listen$/,
   /^control\./,

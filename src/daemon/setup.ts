@@ -29,6 +29,23 @@ export function makeStateDirectory(path: string): void {
   }
 }
 
+/**
+ * Makes the directory of the sockets when it is missing and we may (systemd or tmpfiles.d make it otherwise), open to
+ * everybody: group and mode of each socket decide. One that exists stays as it is. Errors: `daemon.state_unusable`.
+ */
+export function makeRuntimeDirectory(path: string): void {
+  try {
+    if (existsSync(path)) return;
+    mkdirSync(path, { recursive: true });
+    chmodSync(path, 0o755);
+  } catch (cause) {
+    throw new MailreportError("daemon.state_unusable", {
+      detail: `runtime_directory ${path}: ${errorText(cause)}`,
+      cause,
+    });
+  }
+}
+
 /** The keys that sign what we send; one that may be generated and is not there is, and the log says what to publish. */
 export function loadSigningKeys({ dkim }: Config, log: Log): SigningKey[] {
   return dkim.map(({ domain, selector, key_file, generate }) => {

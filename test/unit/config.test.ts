@@ -41,7 +41,7 @@ describe("the configuration", () => {
     expect(example).toBe(exampleConfig());
     expect(() => load(example)).not.toThrow();
     const spelt = example.replace(/^# (\w+ = .+)$/gm, (line, pair: string) =>
-      /^(?:address|kinds|selector|key_file|generate|name|type|socket) /.test(pair) ? line : pair,
+      /^(?:address|kinds|selector|key_file|generate|name|type|socket|group|mode) /.test(pair) ? line : pair,
     );
     expect(spelt).toMatch(/^max_recipients = 100$/m);
     const config = load(spelt);
