@@ -75,7 +75,7 @@ async function feedAll(d: TestDaemon, path: string): Promise<{ answered: number;
 }
 
 describe("kill -9", () => {
-  it("while evaluations come in: each is counted once", { timeout: 120_000 }, async () => {
+  it("while evaluations come in: each is counted once", { timeout: 300_000 }, async () => {
     const d = await new TestDaemon({ config: '[[feed]]\nname = "mx1"\nsocket = "feed.sock"\n' }).start();
     const { answered, kills } = await feedAll(d, join(d.dir, "var", "feed.sock"));
     expect({ answered, kills }).toEqual({ answered: EVENTS, kills: KILLS });
