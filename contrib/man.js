@@ -154,7 +154,7 @@ A list contains what overlaps the time from
 .Fl -since
 up to and without
 .Fl -until ;
-a report longer than 25 hours is spread over its days where figures are told by day.
+a report longer than 25 hours is spread over its days where figures are listed by day.
 .Sh OPTIONS
 ${list(GLOBAL_OPTIONS.map(option))}
 .Sh COMMANDS

@@ -1,7 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
-/** Extras of continuous integration: long runs, and the corpus beside the repository where it is there. */
+/** Long tests, and those that need the corpus beside the repository or the network. */
 export default defineConfig({
   test: {
     globalSetup: ["test/support/build.ts"],

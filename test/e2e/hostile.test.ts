@@ -76,7 +76,7 @@ describe("hostile mail", () => {
           ? Buffer.concat([Buffer.from("From: a@b.example\r\n"), made])
           : mailWith({ name: fileName, type: "application/octet-stream", content: made, subject: name });
       const client = await SmtpClient.open(d.smtpPort);
-      const sender = `case-${expected.size}@hurt.example`;
+      const sender = `case-${expected.size}@hostile.example`;
       const reply = await client
         .send(sender, "dmarc@example.org", data)
         .catch((error: Error) => error.message);
@@ -90,7 +90,7 @@ describe("hostile mail", () => {
     }
     const listed = () =>
       ndjson(d.ctl("show", "received", "--json").stdout).filter((mail) =>
-        String(mail.envelope_from).endsWith("@hurt.example"),
+        String(mail.envelope_from).endsWith("@hostile.example"),
       );
     await until("all of it to be parsed", () => listed().every((mail) => mail.outcome !== "spooled"));
     busy = false;
@@ -110,7 +110,7 @@ describe("hostile mail", () => {
     expect(d.events("ingest.quarantined")).toEqual([]);
     console.log(
       `${expected.size} hostile mails: peak ${((peakOfSmall - idle) / MIB).toFixed(0)} MB, with the largest mails ${((peak - idle) / MIB).toFixed(0)} MB above ${(idle / MIB).toFixed(0)} MB; ` +
-        `${taken} honest ones meanwhile, the slowest took ${slowest.toFixed(0)} ms; main loop blocked at most ${stats["daemon.loop.max_ms"]} ms`,
+        `${taken} other ones meanwhile, the slowest took ${slowest.toFixed(0)} ms; main loop blocked for up to ${stats["daemon.loop.max_ms"]} ms`,
     );
     expect(peakOfSmall - idle).toBeLessThan(MOST_MEMORY);
     expect(peak - idle).toBeLessThan(MOST_MEMORY_LARGE);

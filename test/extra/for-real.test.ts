@@ -50,25 +50,35 @@ describe("the README's installation", () => {
 
   afterAll(async () => {
     if (!possible) return;
-    if (daemon?.exitCode === null) {
-      daemon.kill("SIGTERM");
-      await new Promise((resolve) => daemon!.once("close", resolve));
-    }
+    await end();
     debian.stop();
     if (failed) console.log(`kept: ${debian.path}\n${log}`);
     else rmSync(debian.path, { recursive: true, force: true });
   }, MINUTES);
 
-  async function start(): Promise<void> {
+  /** Starts what the unit starts; its output goes to `log`. */
+  async function launch(): Promise<ChildProcess> {
     daemon = await startUnit(debian, "mailreportd");
     for (const stream of [daemon.stdout!, daemon.stderr!])
       stream.on("data", (chunk) => {
         log += chunk;
       });
+    return daemon;
+  }
+
+  async function end(): Promise<void> {
+    if (!daemon || daemon.exitCode !== null) return;
+    const ended = new Promise((resolve) => daemon!.once("exit", resolve));
+    daemon.kill("SIGTERM");
+    await ended;
+  }
+
+  async function start(): Promise<void> {
+    const daemon = await launch();
     await until(
       "the daemon",
       () => {
-        if (daemon!.exitCode !== null) throw new Error(`ended with ${daemon!.exitCode}`);
+        if (daemon.exitCode !== null) throw new Error(`ended with ${daemon.exitCode}`);
         return log.includes('"event":"daemon.ready"');
       },
       MINUTES,
@@ -129,18 +139,13 @@ describe("the README's installation", () => {
 
   it("logrotate rotated a log that nobody opened again: the daemon goes on in a new file", async (context) => {
     needs(context, ...NEEDS);
-    const stopped = new Promise((resolve) => daemon!.once("close", resolve));
-    daemon!.kill("SIGTERM");
-    await stopped;
+    await end();
     const file = "/var/log/mailreportd/mailreportd.log";
     const configured = await debian.run(
       `printf '[log]\\nfile = "${file}"\\n' >> /etc/mailreportd/mailreportd.conf`,
     );
     expect(configured.code).toBe(0);
-    daemon = await startUnit(debian, "mailreportd");
-    daemon.stderr!.on("data", (chunk) => {
-      log += chunk;
-    });
+    await launch();
     const read = async (path: string) => (await debian.run(`cat ${path}`)).out;
     await until("the log file", async () => (await read(file)).includes("daemon.ready"), MINUTES);
     const rotated = await debian.run("logrotate --force /etc/logrotate.d/mailreportd");

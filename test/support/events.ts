@@ -1,4 +1,4 @@
-/** Evaluations, sessions and messages for tests of what we owe. */
+/** Evaluations, sessions and messages for tests of outgoing reports. */
 import type { DmarcEvaluation, DmarcRow, EvaluatedPolicy, TlsSessions } from "../../src/model/evaluation.ts";
 import { outgoingId } from "../../src/model/outgoing.ts";
 import type { CountedEvent, NewMessage } from "../../src/store/queue.ts";

@@ -1,6 +1,6 @@
 /**
- * The ingest process, but for mails that kill it: one with the words KILL-THE-READER in it ends the process while it is
- * read, as an error in the engine would.
+ * The ingest process, except that a mail with the words KILL-THE-READER ends the process while it is parsed, as an error
+ * in the JavaScript engine would.
  */
 import { Socket } from "node:net";
 

@@ -7,7 +7,9 @@ export default class SummaryReporter implements Reporter {
     let failed = errors.length;
     const skipped: string[] = [];
     for (const module of modules) {
-      if (module.errors().length > 0) failed += module.errors().length;
+      failed += module.errors().length;
+      // a hook that failed is no test, but the run has failed
+      for (const suite of module.children.allSuites()) failed += suite.errors().length;
       for (const test of module.children.allTests()) {
         const result = test.result();
         if (result.state === "passed") passed++;

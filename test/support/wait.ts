@@ -16,7 +16,7 @@ export async function until<T>(
     } catch (error) {
       last = error;
     }
-    if (performance.now() > end) throw new Error(`waited ${ms} ms in vain for ${what}`, { cause: last });
+    if (performance.now() > end) throw new Error(`${what}: not so after ${ms} ms`, { cause: last });
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
