@@ -1,5 +1,5 @@
 /** A burst of mail is stored and acknowledged first, and parsed afterwards; no mail is lost by that. */
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { newFolderInMemory, TestDaemon } from "../support/daemon.ts";
 import { dmarcMail } from "../support/report-mail.js";
 import { sendAll } from "../support/smtp-client.js";
@@ -9,10 +9,10 @@ const MAILS = 400;
 
 describe("a burst of mail", () => {
   let d: TestDaemon;
-  beforeAll(async () => {
+  beforeEach(async () => {
     d = await new TestDaemon({ dir: newFolderInMemory(), config: "[receive]\nverify = false\n" }).start();
   });
-  afterAll(async () => {
+  afterEach(async () => {
     await d.stop();
     d.remove();
   });
@@ -41,16 +41,16 @@ describe("a burst of mail", () => {
     });
   }
 
-  const figuresOf = (mails: number) => ({
-    "archive.mail": mails,
-    "archive.report.dmarc": mails,
-    "archive.record": 3 * mails,
-  });
+  const FIGURES = {
+    "archive.mail": MAILS,
+    "archive.report.dmarc": MAILS,
+    "archive.record": 3 * MAILS,
+  };
 
   it("is acknowledged whether it is parsed before or after; the log has the outcome of each mail once", async () => {
     const replies = await burst("a");
     expect(replies.filter((reply) => /^250 2\.0\.0 Ok: kept as m\d+ /.test(reply))).toHaveLength(MAILS);
-    expect(await figuresAtEnd()).toMatchObject(figuresOf(MAILS));
+    expect(await figuresAtEnd()).toMatchObject(FIGURES);
     const accepted = d.events("mail.accepted");
     expect(accepted).toHaveLength(MAILS);
     const later = accepted.filter(({ outcome }) => outcome === "spooled").map(({ id }) => id);
@@ -69,6 +69,6 @@ describe("a burst of mail", () => {
     await d.stop("SIGKILL");
     await d.start();
     await command("resume", "mda");
-    expect(await figuresAtEnd()).toMatchObject(figuresOf(2 * MAILS));
+    expect(await figuresAtEnd()).toMatchObject(FIGURES);
   });
 });

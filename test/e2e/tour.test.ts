@@ -70,38 +70,39 @@ describe("the README's tour", () => {
     }
   });
 
-  for (const { command, shown } of tour) {
-    it(`$ ${command}`, async () => {
-      const words = command.replaceAll("npx mailreportctl", `'${process.execPath}' '${MAILREPORTCTL}'`);
-      if (words.endsWith("&")) {
-        const [program, args] = network.command("sh", "-c", `exec ${words.slice(0, -1)}`);
-        sink = spawn(program, args, {
-          cwd: dir,
-          stdio: ["ignore", "pipe", "inherit"],
-        });
-        let out = "";
-        sink.stdout!.on("data", (chunk) => {
-          out += chunk;
-        });
-        await until("the sink to listen", () => out.includes("sink on"));
-        return;
-      }
-      const look = () => {
-        const [program, args] = network.command("sh", "-c", words);
-        const ran = spawnSync(program, args, { cwd: dir, encoding: "utf8" });
-        return { code: ran.status, out: squeeze(ran.stdout + ran.stderr) };
-      };
-      const wanted = shown.map(pattern);
-      let last = look();
-      // a delivery takes time: commands that show are repeated, those that change are not
-      if (/ show /.test(command)) {
-        await until(`${command} to show it`, () => {
-          last = look();
-          return last.code === 0 && wanted.every((p) => p.test(last.out));
-        }).catch(() => undefined);
-      }
-      expect(last.code, last.out).toBe(0);
-      for (const [i, p] of wanted.entries()) expect(last.out, shown[i]).toMatch(p);
+  /** Starts the sink of the tour, which runs until the end. */
+  async function startSink(words: string): Promise<void> {
+    const [program, args] = network.command("sh", "-c", `exec ${words.slice(0, -1)}`);
+    sink = spawn(program, args, { cwd: dir, stdio: ["ignore", "pipe", "inherit"] });
+    let out = "";
+    sink.stdout!.on("data", (chunk) => {
+      out += chunk;
     });
+    await until("the sink to listen", () => out.includes("sink on"));
   }
+
+  async function follow(command: string, shown: readonly string[]): Promise<void> {
+    const words = command.replaceAll("npx mailreportctl", `'${process.execPath}' '${MAILREPORTCTL}'`);
+    if (words.endsWith("&")) return startSink(words);
+    const look = () => {
+      const [program, args] = network.command("sh", "-c", words);
+      const ran = spawnSync(program, args, { cwd: dir, encoding: "utf8" });
+      return { code: ran.status, out: squeeze(ran.stdout + ran.stderr) };
+    };
+    const wanted = shown.map(pattern);
+    let last = look();
+    // a delivery takes time: commands that show are repeated, those that change are not
+    if (/ show /.test(command)) {
+      await until(`${command} to show it`, () => {
+        last = look();
+        return last.code === 0 && wanted.every((p) => p.test(last.out));
+      }).catch(() => undefined);
+    }
+    expect(last.code, `${command}\n${last.out}`).toBe(0);
+    for (const [i, p] of wanted.entries()) expect(last.out, `${command}: ${shown[i]}`).toMatch(p);
+  }
+
+  it("works command by command", async () => {
+    for (const { command, shown } of tour) await follow(command, shown);
+  });
 });
