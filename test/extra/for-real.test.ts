@@ -46,7 +46,7 @@ describe("the README's installation", () => {
       expect((await debian.run(`useradd --create-home ${user}`)).code).toBe(0);
     // systemd is not the first process here: the test does what the unit says
     debian.write("/usr/local/bin/systemctl", "#!/bin/sh\nexit 0\n", 0o755);
-  }, 10 * MINUTES);
+  }, 20 * MINUTES);
 
   afterAll(async () => {
     if (!possible) return;

@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { configSchema } from "../../dist/config/schema.js";
 import { readMail } from "../../dist/format/mail/read.js";
-import { judge } from "../../dist/model/judge.js";
+import { mailOutcome } from "../../dist/model/mail-outcome.js";
 import { OUTCOMES } from "../../dist/model/outcome.js";
 import { hostileInputs } from "../support/hostile.js";
 
@@ -126,7 +126,7 @@ function readOnce(raw, form, fileName) {
     () => performance.now(),
     sink,
   );
-  const verdict = judge(reading);
+  const verdict = mailOutcome(reading);
   if (!OUTCOMES.includes(verdict.outcome)) throw new Error(`an outcome that is none: ${verdict.outcome}`);
   return { ms: performance.now() - from, ...verdict };
 }
