@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ROOT } from "../support/build.ts";
 import { DebianRoot, rootFolder } from "../support/debian-root.ts";
-import { anyFailed, removeFolder } from "../support/failed.ts";
+import { anyFailed } from "../support/failed.ts";
 import { namespaces, needs, program, root } from "../support/have.ts";
 import { type Step, stepsOf } from "../support/readme.ts";
 import { startUnit } from "../support/unit-start.ts";
@@ -52,9 +52,9 @@ describe("the README's installation", () => {
     if (!possible) return;
     await end();
     debian.stop();
-    if (anyFailed()) console.log(log);
-    removeFolder(debian.path);
-  }, MINUTES);
+    if (anyFailed()) console.log(`kept: ${debian.path}\n${log}`);
+    else await debian.remove();
+  }, 20 * MINUTES);
 
   /** Starts what the unit starts; its output goes to `log`. */
   async function launch(): Promise<ChildProcess> {

@@ -15,6 +15,7 @@ import {
   readFileSync,
   writeFileSync,
 } from "node:fs";
+import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { until } from "./wait.ts";
@@ -114,6 +115,11 @@ export class DebianRoot {
   /** Ends what keeps the namespaces. */
   stop(): void {
     this.#holder.kill("SIGKILL");
+  }
+
+  /** Removes all files of the root, which takes long on a busy disk. Call stop() first. */
+  remove(): Promise<void> {
+    return rm(this.path, { recursive: true, force: true });
   }
 }
 
