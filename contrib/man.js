@@ -13,7 +13,7 @@ import { ERROR_CODES } from "../dist/lib/errors.js";
 import { LOG_EVENTS } from "../dist/lib/log/log.js";
 import { NOTES, OUTCOMES, REASONS, WARNINGS } from "../dist/model/outcome.js";
 
-/** Text that mdoc takes as it is. */
+/** Text with the special characters of mdoc escaped. */
 const plain = (text) =>
   text
     .replace(/\\/g, "\\e")
@@ -21,14 +21,14 @@ const plain = (text) =>
     .replace(/\*/g, "*")
     .replace(/…/g, "...");
 
-/** A sentence on lines of its own, as mdoc wants them. */
+/** The sentences of a text, each on a line of its own as mdoc needs it. */
 const sentence = (text) =>
   plain(`${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`).replace(
     /([.;:]) (?=[A-Z])/g,
     "$1\n",
   );
 
-/** Arguments of a macro: words that are macros themselves must not be taken for them. */
+/** An argument of a macro, quoted so that words in it are not taken for macros. */
 const quoted = (text) => `"${plain(text).replace(/"/g, '""')}"`;
 
 function page(name, section, about, body) {
@@ -47,15 +47,15 @@ const list = (entries, width = "Ds") =>
   `.Bl -tag -width ${width}\n${entries.map(([tag, text]) => `.It ${tag}\n${text}`).join("\n")}\n.El`;
 
 const OUTCOME_TEXTS = {
-  imported: "read as a whole; notes that change nothing may stand beside it",
-  "imported-with-warnings": "read as a whole, but something had to be repaired or guessed",
-  partial: "read, but some of its records could not be used; the others count",
-  duplicate: "a copy of what is there already; its bytes are not kept again",
+  imported: "parsed completely; there may be notes, which do not concern the figures",
+  "imported-with-warnings":
+    "parsed completely, with parse warnings: a deviation from the format was corrected",
+  partial: "parsed, but some of its records could not be used; the others count",
+  duplicate: "the same report as one that is stored; its bytes are not kept again",
   "duplicate-conflict":
-    "has the key of a stored report and other content; the first one counts, this one is kept for inspection",
-  invalid:
-    "should have been a report, and cannot be read; kept, with the reason, to be read again after an upgrade",
-  "not-a-report": "some other mail or file; kept, and nobody is answered",
+    "has the key of a stored report, but other content; the stored one counts, this one is kept for inspection",
+  invalid: "a report that cannot be parsed; kept with the reason, and can be parsed again after an upgrade",
+  "not-a-report": "some other mail or file; kept",
   unauthenticated: "refused with 550 5.7.1 because require_auth says reject; kept for inspection",
 };
 
@@ -66,9 +66,9 @@ const codes = () =>
     "outcomes, reasons, warnings and errors of mailreportd",
     `.Sh DESCRIPTION
 These words are stable: programs may rely on them.
-They stand in the log, in what
+They appear in the log, in the output of
 .Xr mailreportctl 8
-shows, and in SMTP replies.
+and in SMTP replies.
 .Sh OUTCOMES
 Every mail and every imported file ends as exactly one of these
 .Pq Ic show received --outcome :
@@ -77,20 +77,20 @@ ${list(OUTCOMES.map((code) => [`Cm ${code}`, sentence(OUTCOME_TEXTS[code])]))}
 .Cm failed
 stands for all of partial, duplicate-conflict, invalid and unauthenticated;
 .Ic reparse --state failed
-reads them again.
+parses them again.
 .Cm spooled
-stands for mail that is stored and acknowledged, and not read yet: large mail, mail that came with many others, and mail
-that came while reading was paused.
+stands for mail that is stored and acknowledged, and not parsed yet: large mail, mail of a burst, and mail
+that was accepted while parsing was paused.
 .Sh REASONS
 Why a mail, or a part of it, was not imported
 .Pq Ic show received --reason :
 ${list(Object.entries(REASONS).map(([code, text]) => [`Cm ${code}`, sentence(text)]))}
 .Sh WARNINGS
-What had to be repaired, or was odd, in a report that was read
+Deviations from the format in a report that was parsed
 .Pq Ic show received --reports --warning ;
 .Ic show reporters
-tells how often per organisation.
-Those marked (note) say nothing about the figures.
+shows how often each occurs for each organisation.
+Those marked (note) do not concern the figures.
 ${list(Object.entries(WARNINGS).map(([code, text]) => [`Cm ${code}${NOTES.has(code) ? " Pq note" : ""}`, sentence(text)]))}
 .Sh ERROR CODES
 Codes of failed requests and of log lines, with the exit code of
@@ -125,9 +125,9 @@ const client = () =>
 .Op Ar argument ...
 .Sh DESCRIPTION
 .Nm
-asks and steers
+controls
 .Xr mailreportd 8
-over its Unix socket.
+and shows its data, over its Unix socket.
 Words of commands may be shortened as long as they are not ambiguous.
 On a terminal it prints tables; in a pipe fields between
 .Ql | ,
@@ -150,11 +150,11 @@ and
 a span needs no sign:
 .Cm 7d
 is seven days ago.
-What is listed overlaps the time from
+A list contains what overlaps the time from
 .Fl -since
-up to, but not with,
+up to and without
 .Fl -until ;
-a report longer than 25 hours is spread over its days where figures are told by day.
+a report longer than 25 hours is spread over its days where figures are listed by day.
 .Sh OPTIONS
 ${list(GLOBAL_OPTIONS.map(option))}
 .Sh COMMANDS
@@ -189,8 +189,8 @@ const daemon = () =>
 .Sh DESCRIPTION
 .Nm
 is the mail server for the addresses that DMARC, TLS, failure and abuse reports are sent to: it stores each mail durably before it answers 250,
-reads it and keeps what it says.
-It also keeps the queue of the reports that are owed to others, composes them when they are due, and delivers them.
+parses it and keeps its reports.
+It also keeps the queue of outgoing reports, composes them when they are due, and delivers them.
 .Pp
 The options are:
 .Bl -tag -width Ds
@@ -202,7 +202,7 @@ Stay in the foreground and log JSON lines on standard output.
 Read the configuration from
 .Ar file .
 .It Fl n
-Check the configuration, tell every mistake with its place, and exit.
+Check the configuration, report every mistake with file, line and column, and exit.
 .It Fl v
 With
 .Fl n ,
@@ -213,11 +213,13 @@ Print the version and exit.
 .Sh SIGNALS
 .Bl -tag -width Ds
 .It Dv SIGTERM , SIGINT
-Take no new mail, end what is under way, and exit; a second one ends it at once.
+Accept no more mail, finish the transactions and deliveries in progress, and exit; a second signal exits at once.
 .It Dv SIGHUP
 Read the configuration again: applied as a whole, or the old one stays.
 .It Dv SIGUSR1
-Open the log file again.
+Open the log file again, as logrotate needs it.
+The process is named
+.Dq mailreportd .
 .El
 .Sh FILES
 .Bl -tag -width Ds
@@ -225,9 +227,13 @@ Open the log file again.
 Configuration, see
 .Xr mailreportd.conf 5 .
 .It Pa /var/lib/mailreportd/archive.db
-What we were told: mails, reports, records, sums.
+Received mails, their reports and records, sums by day.
 .It Pa /var/lib/mailreportd/queue.db
-What we owe: tallies, outgoing reports, messages, envelopes.
+Outgoing reports: tallies, messages, envelopes, suppressions.
+.It Pa /run/mailreportd/control.sock
+Control socket of
+.Xr mailreportctl 8 .
+The sockets of feeds are in the same directory.
 .El
 .Pp
 Copy them with
@@ -250,10 +256,12 @@ const configuration = () =>
     "configuration of the mail reporting daemon",
     `.Sh DESCRIPTION
 The configuration is TOML.
-Every mistake is told at once, with file, line and column, by
-.Ic mailreportd -n .
-Relative paths start at the file, those of sockets and keys at
-.Va state_directory .
+.Ic mailreportd -n
+reports every mistake at once, with file, line and column.
+Relative paths start at the file, those of keys at
+.Va state_directory ,
+those of sockets at
+.Va runtime_directory .
 Sizes are written
 .Qq 64K
 or

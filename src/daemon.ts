@@ -19,7 +19,13 @@ import { Parts } from "./daemon/parts.ts";
 import { Pauses } from "./daemon/pauses.ts";
 import { Reloader } from "./daemon/reload.ts";
 import { makeServices } from "./daemon/services.ts";
-import { ensureWritable, loadSigningKeys, makeStateDirectory, TRY_OUT_HINTS } from "./daemon/setup.ts";
+import {
+  ensureWritable,
+  loadSigningKeys,
+  makeRuntimeDirectory,
+  makeStateDirectory,
+  TRY_OUT_HINTS,
+} from "./daemon/setup.ts";
 import { Startup, type Step } from "./daemon/startup.ts";
 import { statsOf, subsystemsOf, waitingSubsystems } from "./daemon/status.ts";
 import { Stopping } from "./daemon/stopping.ts";
@@ -160,6 +166,7 @@ export class Daemon {
     const state = config.state_directory;
     return [
       () => makeStateDirectory(state),
+      () => makeRuntimeDirectory(config.runtime_directory),
       async () => {
         const control = await startControl(config, this.#services(), this.#log);
         this.#stops.add("control", () => control.stop());
@@ -250,8 +257,9 @@ export class Daemon {
     const scheduler = this.#parts.need("scheduler");
     return [
       () => this.#pauses.apply(),
-      ...config.feed.map(({ name, socket }) => async () => {
-        const feed = await startFeedSocket({ name, path: socket, feeder, log: this.#log });
+      ...config.feed.map(({ name, socket: path, group, mode }) => async () => {
+        const access = { group, mode: Number.parseInt(mode, 8) };
+        const feed = await startFeedSocket({ name, path, ...access, feeder, log: this.#log });
         this.#stops.add("feed", () => feed.stop());
       }),
       () => {

@@ -1,5 +1,5 @@
 /**
- * Evaluations and TLS sessions of this very moment, as JSON lines, as a mail server would feed them:
+ * Evaluations and TLS sessions of the current time, as the JSON lines that a mail server feeds:
  * `node contrib/tour/evaluations.js | npx mailreportctl feed -`.
  */
 const now = Math.floor(Date.now() / 1000);

@@ -1,5 +1,5 @@
 /**
- * A local mail sink for the tour: takes every mail on 127.0.0.1:2526, writes it into ./var/sink and prints a line.
+ * A local mail sink for the tour: accepts every mail on 127.0.0.1:2526, writes it to ./var/sink and prints a line.
  * Run it with `node contrib/tour/sink.js [port [folder]]`.
  */
 import { mkdirSync, writeFileSync } from "node:fs";

@@ -18,6 +18,9 @@ function shutDebugger(): void {
 }
 shutDebugger();
 
+// After the handler: pkill -x and logrotate find the process by this name, which would be "node" otherwise.
+process.title = "mailreportd";
+
 const { parseArgs } = await import("node:util");
 const { randomBytes } = await import("node:crypto");
 const { systemClock } = await import("../lib/clock.ts");

@@ -10,7 +10,7 @@ interface Described {
 
 const HEAD = `# Configuration of mailreportd, in TOML. Copy it to /etc/mailreportd/mailreportd.conf and uncomment what you change;
 # what stands here are the defaults. Check it with 'mailreportd -n'. Relative paths start at this file, those of
-# sockets and keys at state_directory. Sizes: "64K", "25M". Durations: "90s", "1h30m", "14d".
+# keys at state_directory, those of sockets at runtime_directory. Sizes: "64K", "25M". Durations: "90s", "1h30m", "14d".
 `;
 
 /** Entries of lists of tables, as an operator may begin with. */
@@ -25,7 +25,13 @@ const LISTS: Readonly<Record<string, readonly string[]>> = {
     '# kinds = ["tls"]',
   ],
   dkim: ["# [[dkim]]", '# selector = "reports2026"', '# key_file = "dkim.pem"', '# generate = "rsa"'],
-  feed: ["# [[feed]]", '# name = "postfix"', '# type = "ndjson"', '# socket = "feed.sock"'],
+  feed: [
+    "# [[feed]]",
+    '# name = "postfix"',
+    '# type = "ndjson"',
+    '# socket = "feed.sock"',
+    '# group = "mailreport-feed"',
+  ],
 };
 
 function wrapped(text: string, prefix: string): string[] {

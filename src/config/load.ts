@@ -4,6 +4,7 @@ import { dirname, isAbsolute, resolve } from "node:path";
 import { parseTOML } from "toml-eslint-parser";
 import type { z } from "zod";
 import { errorText } from "../lib/errors.ts";
+import { CONTROL_SOCKET, RUNTIME_DIRECTORY } from "../lib/paths.ts";
 import { nearest } from "../lib/text.ts";
 import { normalizeDomain } from "../model/domain-name.ts";
 import { deepFreeze } from "./freeze.ts";
@@ -130,11 +131,17 @@ function describe(issue: z.core.$ZodIssue, report: Report): void {
 function effective(raw: RawConfig, file: string, environment: Environment, overrides: Overrides): Config {
   const base = overrides.base ?? dirname(resolve(file));
   const state = resolve(base, raw.state_directory);
-  const inState = (path: string): string => (isAbsolute(path) ? path : resolve(state, path));
+  const runtime =
+    raw.runtime_directory !== undefined
+      ? resolve(base, raw.runtime_directory)
+      : isAbsolute(raw.state_directory)
+        ? RUNTIME_DIRECTORY
+        : state;
+  const inState = (path: string): string => resolve(state, path);
+  const inRuntime = (path: string): string => resolve(runtime, path);
   const inBase = (path: string | undefined): string | undefined =>
     path === undefined ? undefined : resolve(base, path);
-  const listen = (address: string): string =>
-    /^\.{0,2}\//.test(address) ? resolve(state, address) : address;
+  const listen = (address: string): string => (/^\.{0,2}\//.test(address) ? inRuntime(address) : address);
   const hostname = normalizeDomain(raw.hostname ?? environment.hostname) ?? "localhost";
   const dot = hostname.indexOf(".");
   const domain =
@@ -145,6 +152,7 @@ function effective(raw: RawConfig, file: string, environment: Environment, overr
     file: resolve(file),
     hostname,
     state_directory: state,
+    runtime_directory: runtime,
     log: { ...raw.log, ...(raw.log.file === undefined ? {} : { file: resolve(base, raw.log.file) }) },
     smtp: {
       ...raw.smtp,
@@ -173,7 +181,7 @@ function effective(raw: RawConfig, file: string, environment: Environment, overr
       relay_password_file: inBase(raw.deliver.relay_password_file),
     },
     dns: { ...raw.dns, ...(zoneFile === undefined ? {} : { zone_file: zoneFile }) },
-    control: { ...raw.control, socket: inState(raw.control.socket ?? "control.sock") },
-    feed: raw.feed.map((feed) => ({ ...feed, socket: inState(feed.socket) })),
+    control: { ...raw.control, socket: inRuntime(raw.control.socket ?? CONTROL_SOCKET) },
+    feed: raw.feed.map((feed) => ({ ...feed, socket: inRuntime(feed.socket) })),
   } as Config;
 }

@@ -420,8 +420,12 @@ const control = z.strictObject({
     .min(1)
     .max(103)
     .optional()
-    .describe("Control socket; default: control.sock in state_directory."),
-  group: z.string().min(1).optional().describe("Group that may use the socket; default: ours."),
+    .describe("Control socket, relative to runtime_directory; default: control.sock."),
+  group: z
+    .string()
+    .min(1)
+    .optional()
+    .describe("Group that may use the control socket (mode 0660); default: the group of the process."),
 });
 
 const feed = z.strictObject({
@@ -430,7 +434,18 @@ const feed = z.strictObject({
     .regex(/^[a-z0-9][a-z0-9_-]{0,31}$/i, "not a name of letters, digits, - and _")
     .describe("Name of the feed; ids are unique within it."),
   type: z.enum(["ndjson"]).default("ndjson").describe("JSON lines on a Unix stream socket."),
-  socket: z.string().min(1).max(103).describe("Path of the socket, relative to state_directory."),
+  socket: z.string().min(1).max(103).describe("Path of the socket, relative to runtime_directory."),
+  group: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      "Group of the socket, of which the mail server is a member; default: the group of the process.",
+    ),
+  mode: z
+    .enum(["0600", "0660", "0666"])
+    .default("0660")
+    .describe("Permissions of the socket: who may connect is who may write to it."),
 });
 
 export const configSchema = z.strictObject({
@@ -439,8 +454,16 @@ export const configSchema = z.strictObject({
     .string()
     .min(1)
     .default("./var")
-    .describe("Databases, keys and sockets, relative to this file.")
+    .describe("Databases and keys, relative to this file.")
     .register(NEEDS_RESTART, { why: "the databases are opened at start" }),
+  runtime_directory: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      "Sockets; must be open (mode 0755) to those who use them. Default: /run/mailreportd, or the state directory when that is a relative path (a try-out).",
+    )
+    .register(NEEDS_RESTART, { why: "the sockets are opened at start" }),
   allow_root: z
     .boolean()
     .default(false)
@@ -480,8 +503,10 @@ export type RawConfig = z.infer<typeof configSchema>;
 
 /** The effective configuration: every path absolute, every default that depends on the host filled in, frozen. */
 export type Config = Readonly<
-  Omit<RawConfig, "hostname" | "report" | "deliver" | "control" | "smtp"> & {
+  Omit<RawConfig, "hostname" | "runtime_directory" | "report" | "deliver" | "control" | "smtp"> & {
     readonly hostname: string;
+    /** Absolute; where relative socket paths start. */
+    readonly runtime_directory: string;
     /** Absolute path of the file; null in try-out mode without any. */
     readonly file: string | null;
     readonly smtp: RawConfig["smtp"] & { readonly banner: string };

@@ -1,11 +1,12 @@
 /** The control socket: HTTP/1.1 over a Unix stream socket. Its mode and group decide who may connect. */
-import { chmodSync, chownSync, lstatSync, readFileSync, unlinkSync } from "node:fs";
+import { lstatSync, unlinkSync } from "node:fs";
 import { connect } from "node:net";
 import { fastify } from "fastify";
 import { serializerCompiler, validatorCompiler } from "fastify-type-provider-zod";
 import type { Config } from "../config/schema.ts";
 import { errorText, MailreportError } from "../lib/errors.ts";
 import type { Log } from "../lib/log/log.ts";
+import { setSocketAccess } from "../lib/socket-access.ts";
 import { addBoundary } from "./boundary.ts";
 import { addRoutes } from "./routes/routes.ts";
 import type { Services } from "./services.ts";
@@ -58,8 +59,7 @@ export async function startControl(config: Config, services: Services, log: Log)
   } finally {
     process.umask(umask);
   }
-  if (config.control.group !== undefined) chownSync(path, -1, groupId(config.control.group));
-  chmodSync(path, 0o660);
+  setSocketAccess(path, config.control.group, 0o660, "control.group");
   const made = lstatSync(path).ino;
   log.info("control.listening", { path });
   return {
@@ -88,13 +88,4 @@ async function freePath(path: string): Promise<void> {
   });
   if (answered) throw new MailreportError("daemon.already_running", { detail: path });
   unlinkSync(path);
-}
-
-function groupId(name: string): number {
-  if (/^\d+$/.test(name)) return Number(name);
-  const line = readFileSync("/etc/group", "utf8")
-    .split("\n")
-    .find((l) => l.startsWith(`${name}:`));
-  if (!line) throw new MailreportError("config.invalid", { detail: `control.group: no group ${name}` });
-  return Number(line.split(":")[2]);
 }

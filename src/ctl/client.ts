@@ -1,9 +1,11 @@
 /** Talks to the daemon: HTTP/1.1 on its Unix socket. */
 import { existsSync } from "node:fs";
 import { type ClientRequest, type IncomingMessage, type RequestOptions, request } from "node:http";
+import { join } from "node:path";
 import { API_HEADER, API_VERSION, UNPARSED_HEADER, type WireEnd, type WireError } from "../control/wire.ts";
 import { ERROR_CODES, type ErrorCode } from "../lib/errors.ts";
 import { EXIT } from "../lib/exit.ts";
+import { CONTROL_SOCKET, RUNTIME_DIRECTORY } from "../lib/paths.ts";
 
 /** Why a command cannot be carried out, for the operator; `exit` is the exit code of the program. */
 export class ClientError extends Error {
@@ -16,12 +18,15 @@ export class ClientError extends Error {
   }
 }
 
+/** Where a daemon without a configuration file, started in this directory, has its control socket. */
+const TRY_OUT_SOCKET = join("var", CONTROL_SOCKET);
+
 /** The socket of the command line or environment, else the one of a daemon started here, else the system's. */
 export function socketPath(option: string | undefined, environment: NodeJS.ProcessEnv): string {
   return (
     option ??
     environment.MAILREPORTCTL_SOCKET ??
-    (existsSync("var/control.sock") ? "var/control.sock" : "/run/mailreportd/control.sock")
+    (existsSync(TRY_OUT_SOCKET) ? TRY_OUT_SOCKET : join(RUNTIME_DIRECTORY, CONTROL_SOCKET))
   );
 }
 

@@ -14,6 +14,7 @@ import type { Config } from "../config/schema.ts";
 import { parseZone } from "../dns/zone.ts";
 import { loadSigningKey } from "../format/mail/dkim-sign.ts";
 import { errorText, MailreportError } from "../lib/errors.ts";
+import { groupId } from "../lib/socket-access.ts";
 import { normalizeIp } from "../model/ip.ts";
 
 type Path = readonly PropertyKey[];
@@ -37,10 +38,7 @@ export const thisMachine: Machine = {
     ["ipv4", "ipv6"].some(
       (family) => readQuietly(`/proc/sys/net/${family}/ip_nonlocal_bind`)?.trim() === "1",
     ),
-  groupId: (name) => {
-    const line = (readQuietly("/etc/group") ?? "").split("\n").find((l) => l.startsWith(`${name}:`));
-    return line === undefined ? undefined : Number(line.split(":")[2]);
-  },
+  groupId,
 };
 
 /** Reports everything that this machine lacks. */
@@ -53,11 +51,15 @@ export function checkMachine(config: Config, report: Report, machine: Machine = 
   checkPassword(config, report);
   if (config.dns.zone_file !== undefined) checkZone(config.dns.zone_file, report);
   checkSocket(["control", "socket"], config.control.socket, config, report);
-  for (const [i, { socket }] of config.feed.entries())
+  checkGroup(["control", "group"], config.control.group, machine, report);
+  for (const [i, { socket, group }] of config.feed.entries()) {
     checkSocket(["feed", i, "socket"], socket, config, report);
-  const { group } = config.control;
-  if (group !== undefined && !/^\d+$/.test(group) && machine.groupId(group) === undefined)
-    report(["control", "group"], `no group "${group}"`);
+    checkGroup(["feed", i, "group"], group, machine, report);
+  }
+}
+
+function checkGroup(path: Path, group: string | undefined, machine: Machine, report: Report): void {
+  if (group !== undefined && machine.groupId(group) === undefined) report(path, `no group "${group}"`);
 }
 
 // ---- directories --------------------------------------------------------------------
@@ -87,7 +89,10 @@ function checkLogFile(file: string, report: Report): void {
 
 /** A directory that is made before the sockets: by us, or by the service manager (`RuntimeDirectory=`). */
 function isMadeAtStart(directory: string, config: Config): boolean {
-  return directory === config.state_directory || /^(?:\/var)?\/run\/[^/]+$/.test(directory);
+  const { state_directory, runtime_directory } = config;
+  return (
+    [state_directory, runtime_directory].includes(directory) || /^(?:\/var)?\/run\/[^/]+$/.test(directory)
+  );
 }
 
 function checkSocket(path: Path, socket: string, config: Config, report: Report): void {

@@ -1,5 +1,6 @@
 /** What the daemon needs before anything runs: its directory, its files, its signing keys. */
 import {
+  chmodSync,
   closeSync,
   existsSync,
   fsyncSync,
@@ -31,6 +32,23 @@ export function makeStateDirectory(path: string): void {
     mkdirSync(path, { recursive: true, mode: 0o750 });
   } catch (cause) {
     throw new MailreportError("daemon.state_unusable", { detail: `${path}: ${errorText(cause)}`, cause });
+  }
+}
+
+/**
+ * Makes the directory of the sockets when it is missing and we may (systemd or tmpfiles.d make it otherwise), open to
+ * everybody: group and mode of each socket decide. One that exists stays as it is. Errors: `daemon.state_unusable`.
+ */
+export function makeRuntimeDirectory(path: string): void {
+  try {
+    if (existsSync(path)) return;
+    mkdirSync(path, { recursive: true });
+    chmodSync(path, 0o755);
+  } catch (cause) {
+    throw new MailreportError("daemon.state_unusable", {
+      detail: `runtime_directory ${path}: ${errorText(cause)}`,
+      cause,
+    });
   }
 }
 

@@ -4,10 +4,11 @@
  * is answered with an error and the numbers of its first and last line; nothing of it was counted, and the connection
  * goes on.
  */
-import { chmodSync, lstatSync, unlinkSync } from "node:fs";
+import { lstatSync, unlinkSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { type ErrorCode, errorText, MailreportError } from "../lib/errors.ts";
 import type { Log } from "../lib/log/log.ts";
+import { setSocketAccess } from "../lib/socket-access.ts";
 import { failureOf, logFailure } from "../lib/supervised.ts";
 import { BATCH, type Feeder } from "./batch.ts";
 import { type Line, LineSplitter } from "./lines.ts";
@@ -18,6 +19,10 @@ const MOST_CLIENTS = 64;
 export interface FeedSocketOptions {
   readonly name: string;
   readonly path: string;
+  /** Group of the socket; without one it keeps that of the process. */
+  readonly group?: string | undefined;
+  /** Permission bits of the socket; default 0660. */
+  readonly mode?: number;
   readonly feeder: Feeder;
   readonly log: Log;
 }
@@ -28,8 +33,9 @@ export interface FeedSocket {
 }
 
 /**
- * Listens, mode 0660.
- * Errors: `daemon.port_in_use` when another process does; `daemon.state_unusable` when the path cannot be a socket.
+ * Listens with the group and mode of the options.
+ * Errors: `daemon.port_in_use` when another process does; `daemon.state_unusable` when the path cannot be a socket or
+ * the group cannot be set; `config.invalid` for an unknown group.
  */
 export async function startFeedSocket(options: FeedSocketOptions): Promise<FeedSocket> {
   const { name, path, log } = options;
@@ -44,6 +50,12 @@ export async function startFeedSocket(options: FeedSocketOptions): Promise<FeedS
   });
   server.maxConnections = MOST_CLIENTS;
   await listen(server, path);
+  try {
+    setSocketAccess(path, options.group, options.mode ?? 0o660, `feed ${name}: group`);
+  } catch (error) {
+    server.close();
+    throw error;
+  }
   log.info("feed.listening", { feed: name, path });
   return {
     async stop() {
@@ -71,9 +83,9 @@ async function removeStale(path: string): Promise<void> {
 }
 
 async function listen(server: Server, path: string): Promise<void> {
-  const umask = process.umask(0o117);
+  const umask = process.umask(0o177);
   try {
-    // binds before it returns, so the mode is right from the first moment
+    // binds before it returns: nobody else can connect before group and mode are set
     const listening = new Promise<void>((resolve, reject) => {
       server.once("error", (error) => {
         const detail = `${path}: ${errorText(error)}`;
@@ -86,7 +98,6 @@ async function listen(server: Server, path: string): Promise<void> {
   } finally {
     process.umask(umask);
   }
-  chmodSync(path, 0o660);
 }
 
 function serve(socket: Socket, { name, feeder, log }: FeedSocketOptions): void {

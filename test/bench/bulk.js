@@ -1,6 +1,6 @@
 /**
- * Import of many small reports through the daemon: the 1,743 real ones of the corpus where it lies beside the
- * repository, else as many made ones. Yardstick: tar and gzip alone over the same file.
+ * Import of many small reports through the daemon: the 1,743 real ones of the corpus if it is beside the repository,
+ * otherwise the same number of generated ones. Yardstick: tar and gzip on the same file.
  */
 import { execFile, execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -13,7 +13,7 @@ import { ROOT, withDaemon } from "./daemon.js";
 const CORPUS = join(ROOT, "..", "shared", "corpus", "bulk", "dmarcrua-bulk.tar.gz");
 const REPORTS = 1743;
 
-/** A tar.gz of made reports, 1 to 50 records each. */
+/** A tar.gz of generated reports, 1 to 50 records each. */
 function made(dir) {
   const folder = join(dir, "reports");
   mkdirSync(folder);
@@ -48,9 +48,9 @@ export async function run(print) {
       const again = performance.now() - at;
       const stats = JSON.parse(await ctl("show", "stats", "--json"));
       print(
-        `${real ? "real" : "made"}: ${end.count} reports, ${stats["archive.record"]} records, ${(bytes / 1e6).toFixed(1)} MB of XML: ` +
+        `${real ? "real" : "generated"}: ${end.count} reports, ${stats["archive.record"]} records, ${(bytes / 1e6).toFixed(1)} MB of XML: ` +
           `${((end.count / first) * 1000).toFixed(0)} reports/s, ${((stats["archive.record"] / first) * 1000).toFixed(0)} records/s; ` +
-          `again (all duplicates) ${((end.count / again) * 1000).toFixed(0)}/s; tar and gzip alone take ${((unpacked / first) * 100).toFixed(1)} % of it`,
+          `again (all duplicates) ${((end.count / again) * 1000).toFixed(0)}/s; tar and gzip take ${((unpacked / first) * 100).toFixed(1)} % of it`,
       );
     });
   } finally {

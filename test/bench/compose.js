@@ -1,4 +1,4 @@
-/** Composed and signed report mails a second, read-back included, beside bare RSA signatures. */
+/** Composed and signed report mails per second, with read-back, compared with RSA signatures alone. */
 import { generateKeyPairSync, sign } from "node:crypto";
 import { composeDocuments, composeMail } from "../../dist/format/compose/compose.js";
 import { generateSigningKey, loadSigningKey } from "../../dist/format/mail/dkim-sign.js";
@@ -79,7 +79,7 @@ export async function run(print) {
         composeMail(data, composeDocuments(data)[0], "dmarc@sender.example", 1, 1795140000, [key]),
       );
       print(
-        `${rows} records, ${type}: ${r.toFixed(0)} reports/s (${((r / bare) * 100).toFixed(0)} % of ${bare.toFixed(0)} bare RSA signatures/s)`,
+        `${rows} records, ${type}: ${r.toFixed(0)} reports/s (${((r / bare) * 100).toFixed(0)} % of ${bare.toFixed(0)} RSA signatures/s alone)`,
       );
     }
   }

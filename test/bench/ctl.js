@@ -1,4 +1,4 @@
-/** How long mailreportctl takes to start and answer, beside a bare node process. */
+/** The time mailreportctl takes to start and answer, compared with an empty node process. */
 import { spawnSync } from "node:child_process";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -19,6 +19,6 @@ export async function run(print) {
   const help = median([CTL, "help"]);
   const none = median([CTL, "-S", "/nonexistent/control.sock", "show", "queue"]);
   print(
-    `mailreportctl help ${help.toFixed(0)} ms, show queue without a daemon ${none.toFixed(0)} ms, bare node ${bare.toFixed(0)} ms`,
+    `mailreportctl help ${help.toFixed(0)} ms, show queue without a daemon ${none.toFixed(0)} ms, empty node ${bare.toFixed(0)} ms`,
   );
 }

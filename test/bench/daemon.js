@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 
 export const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 
-/** What a program says when it is up; all that it says later is read and dropped. */
+/** Waits for a line on the standard output of a program; later output is read and discarded. */
 export async function started(child, pattern) {
   let text = "";
   return new Promise((resolve, reject) => {
@@ -23,7 +23,7 @@ export async function started(child, pattern) {
   });
 }
 
-/** Runs `work(port, pid, folder)` beside a daemon of its own. */
+/** Runs `work(port, pid, folder)` with a daemon of its own. */
 export async function withDaemon(work) {
   const dir = mkdtempSync(join(tmpdir(), "mailreportd-bench-"));
   writeFileSync(

@@ -1,6 +1,6 @@
 /**
- * Evaluations a second into tallies: batches of 500 lines over 1,000 open reports, each batch durable. Yardstick: the
- * same lines put as they are into one table, in the same batches, by the same SQLite.
+ * Evaluations per second into tallies: batches of 500 lines for 1,000 open reports, each batch durable. Yardstick: the
+ * same lines inserted unchanged into one table, in the same batches, with the same SQLite.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -71,7 +71,7 @@ function effectiveConfig() {
   return { ...raw, hostname: "mx.reporter.example", report };
 }
 
-/** An evaluation; every domain has some fifty different rows, as a small sender has in a day. */
+/** An evaluation; each domain has about fifty different rows, as a small sender has in a day. */
 function lineOf(i, now) {
   const domain = `d${i % REPORTS}.example`;
   const variant = Math.floor(i / REPORTS) % 50;
@@ -124,7 +124,7 @@ function check(store, events) {
   if (counted !== events) throw new Error(`${counted} of ${events} were counted`);
 }
 
-/** How long it takes to ask for due envelopes in a queue of 100,000. */
+/** The time of the query for due envelopes in a queue of 100,000. */
 async function polls(store, print) {
   const now = Math.floor(Date.now() / 1000);
   const due = store.listOutgoing({}, { limit: 100 }).items;

@@ -1,12 +1,12 @@
 /**
- * `npm run bench [name…]`: speed and memory as ratios against a yardstick of the same run. Figures of one machine
- * say little; the ratios are what to compare. Each file here exports `run(print)`.
+ * `npm run bench [name…]`: speed and memory as ratios to a yardstick measured in the same run. Absolute figures depend
+ * on the machine; compare the ratios. Each file here exports `run(print)`.
  */
 const ALL = ["parse", "smtp", "compose", "large-reports", "feed", "ctl", "archive", "bulk"];
 const wanted = process.argv.slice(2);
 for (const name of wanted) {
   if (!ALL.includes(name)) {
-    console.error(`unknown benchmark: ${name} (there are: ${ALL.join(", ")})`);
+    console.error(`unknown benchmark: ${name} (known: ${ALL.join(", ")})`);
     process.exit(64);
   }
 }

@@ -1,11 +1,11 @@
 /**
- * Sends prepared mails over kept-open connections with as little work as can be, for it shares the processors with what
- * is measured: MAIL, RCPT and DATA in one write (RFC 2920), then the mail; replies are counted, not kept.
+ * Sends prepared mails over open connections with little work, since it shares the processors with the daemon that is
+ * measured: MAIL, RCPT and DATA in one write (RFC 2920), then the mail; replies are counted, not kept.
  */
 import { connect } from "node:net";
 import { stuffed } from "../support/smtp-client.js";
 
-/** A mail as it goes over the wire. @param {{from?: string, to: string, data: Uint8Array}} mail */
+/** A mail as it is sent. @param {{from?: string, to: string, data: Uint8Array}} mail */
 export function prepared({ from = "reporter@reporter.example", to, data }) {
   return {
     envelope: Buffer.from(`MAIL FROM:<${from}>\r\nRCPT TO:<${to}>\r\nDATA\r\n`),
@@ -29,7 +29,7 @@ function session(port, nextMail) {
     const socket = connect(port, "127.0.0.1").setNoDelay(true);
     let mail;
     let rest = "";
-    /** Replies that are to come before the next step, and the class that the last one must have. */
+    /** Number of replies before the next step, and the class that the last one must have. */
     let missing = 1;
     let wanted = "2";
     let step = hello;

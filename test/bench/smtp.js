@@ -1,7 +1,7 @@
 /**
- * Mails a second until 250, and until all of them are read, beside a server that only stores the bytes (smtp-server +
- * one BLOB insert in a group-committed, synced transaction). 20 kept-open connections are a crowd, whose mails are
- * stored first; with 4 each mail is read before its 250. The clients share the machine.
+ * Mails per second until 250, and until all of them are parsed, compared with a server that only stores the bytes
+ * (smtp-server + one BLOB insert in a group-committed, synced transaction). 20 open connections make a burst: their
+ * mails are stored first; with 4 each mail is parsed before its 250. The clients run on the same machine.
  */
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -81,14 +81,14 @@ function mails(count, records, tag) {
   );
 }
 
-/** Mails a second until the last 250. */
+/** Mails per second until the last 250. */
 async function rate(port, list, connections) {
   const start = performance.now();
   await load(port, list, connections);
   return (list.length / (performance.now() - start)) * 1000;
 }
 
-/** Waits until all accepted mails are read. */
+/** Waits until all accepted mails are parsed. */
 async function caughtUp(dir, reports) {
   const socket = join(dir, "var", "control.sock");
   for (;;) {
@@ -104,7 +104,7 @@ async function caughtUp(dir, reports) {
 
 const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
 
-/** One size of mails over so many connections: to 250, and until all are read, beside the yardstick; by turns. */
+/** One size of mails over a number of connections: until 250, until all are parsed, and the yardstick, in rounds. */
 async function side(records, count, connections, print) {
   const list = mails(count, records, `b${records}`);
   const warm = mails(records > 100 ? 300 : 2000, records, `w${records}`);
@@ -129,7 +129,7 @@ async function side(records, count, connections, print) {
   const of = (name) => median(rounds.map((round) => round[name]));
   const percent = (name) => `${median(rounds.map((r) => (r[name] / r.stored) * 100)).toFixed(0)} %`;
   print(
-    `${records} records, ${connections} connections, verify = false, median of ${ROUNDS}: ${of("accepted").toFixed(0)} mails/s to 250 = ${percent("accepted")} of ${of("stored").toFixed(0)} only stored; until all are read ${of("read").toFixed(0)} mails/s = ${percent("read")}; main process ${of("main").toFixed(3)} ms a mail; RSS after ${of("memory").toFixed(0)} MB`,
+    `${records} records, ${connections} connections, verify = false, median of ${ROUNDS}: ${of("accepted").toFixed(0)} mails/s to 250 = ${percent("accepted")} of ${of("stored").toFixed(0)} only stored; until all are parsed ${of("read").toFixed(0)} mails/s = ${percent("read")}; main process ${of("main").toFixed(3)} ms per mail; RSS after ${of("memory").toFixed(0)} MB`,
   );
 }
 
@@ -160,7 +160,7 @@ export async function run(print) {
     const read = performance.now() - begin;
     clearInterval(watch);
     print(
-      `100,000-record mail (${(data.length / 1e6).toFixed(2)} MB): 250 after ${acknowledged.toFixed(0)} ms, read and committed after ${read.toFixed(0)} ms; peak RSS +${(peak - idle).toFixed(0)} MB over ${idle.toFixed(0)} MB idle; main loop blocked at most ${stats["daemon.loop.max_ms"]} ms`,
+      `100,000-record mail (${(data.length / 1e6).toFixed(2)} MB): 250 after ${acknowledged.toFixed(0)} ms, parsed and committed after ${read.toFixed(0)} ms; peak RSS +${(peak - idle).toFixed(0)} MB over ${idle.toFixed(0)} MB idle; main loop blocked for up to ${stats["daemon.loop.max_ms"]} ms`,
     );
     await client.quit();
   });

@@ -1,4 +1,4 @@
-/** The yardstick of the SMTP benchmark: smtp-server that stores the bytes, synced, before 250, and nothing else. */
+/** The yardstick of the SMTP benchmark: smtp-server that stores the bytes, synced, before 250. */
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { SMTPServer } from "smtp-server";

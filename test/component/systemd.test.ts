@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ROOT } from "../support/build.ts";
-import { have } from "../support/have.ts";
+import { needs, program } from "../support/have.ts";
 
 describe("the systemd unit", () => {
   const unit = join(ROOT, "etc/systemd/system/mailreportd.service");
@@ -14,7 +14,8 @@ describe("the systemd unit", () => {
   });
   afterAll(() => rmSync(dir, { recursive: true }));
 
-  it.skipIf(!have("systemd-analyze"))("is sandboxed to a score of 1.8 or better", () => {
+  it("is sandboxed to a score of 1.8 or better", (context) => {
+    needs(context, program("systemd-analyze"));
     const ran = spawnSync("systemd-analyze", ["security", "--offline=true", "--threshold=18", unit], {
       encoding: "utf8",
     });
@@ -22,14 +23,15 @@ describe("the systemd unit", () => {
     expect(ran.status).toBe(0);
   });
 
-  it.skipIf(!have("systemd-analyze"))("has no unknown directive", () => {
+  it("has no unknown directive", (context) => {
+    needs(context, program("systemd-analyze"));
     // the programs it names are not installed here; stand-ins are
     const copy = join(dir, "mailreportd.service");
     cpSync(unit, copy);
     writeFileSync(
       copy,
       readFileSync(copy, "utf8")
-        .replaceAll(/=\/usr\/bin\/mailreport\w+/g, "=/bin/true")
+        .replaceAll(/^(Exec\w+=)mailreport\w+/gm, "$1/bin/true")
         .replace(/^(User|Group|SupplementaryGroups)=.*$/gm, ""),
     );
     const ran = spawnSync("systemd-analyze", ["verify", "--man=no", copy], { encoding: "utf8" });

@@ -1,4 +1,4 @@
-/** kill -9 while evaluations come in: what was answered is counted, and nothing is counted twice. */
+/** kill -9 while a feed is connected: acknowledged lines are counted, and no line is counted twice. */
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
@@ -24,7 +24,7 @@ function line(i: number, time: number): string {
   });
 }
 
-/** A feeder as it should be: it forgets a line only when that was answered, and sends the rest again. */
+/** A correct feeder: it drops a line when the line is acknowledged, and sends all others again. */
 async function feedAll(d: TestDaemon, path: string): Promise<{ answered: number; kills: number }> {
   const time = Math.floor(Date.now() / 1000);
   let answered = 0;
@@ -75,7 +75,7 @@ async function feedAll(d: TestDaemon, path: string): Promise<{ answered: number;
 }
 
 describe("kill -9", () => {
-  it("while evaluations come in: each is counted once", { timeout: 120_000 }, async () => {
+  it("while evaluations are fed: each is counted once", { timeout: 300_000 }, async () => {
     const d = await new TestDaemon({ config: '[[feed]]\nname = "mx1"\nsocket = "feed.sock"\n' }).start();
     const { answered, kills } = await feedAll(d, join(d.dir, "var", "feed.sock"));
     expect({ answered, kills }).toEqual({ answered: EVENTS, kills: KILLS });

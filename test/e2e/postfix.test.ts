@@ -1,12 +1,12 @@
-/** Postfix and swaks as peers that we did not write: they hand reports in, and take ours. */
+/** Postfix and swaks as independent peers: they submit reports to the daemon, and accept its reports. */
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { makeCertificate } from "../support/cert.ts";
 import { ndjson, newStateFolder, TestDaemon } from "../support/daemon.ts";
-import { have } from "../support/have.ts";
-import { havePostfix, Postfix } from "../support/postfix.ts";
+import { needs, program, swaksWith } from "../support/have.ts";
+import { POSTFIX, Postfix } from "../support/postfix.ts";
 import { until } from "../support/wait.ts";
 
 const REPORTS = new URL("../../contrib/tour/reports/", import.meta.url);
@@ -30,74 +30,8 @@ describe("with Postfix", () => {
     return p;
   }
 
-  it.skipIf(!havePostfix())("Postfix delivers a real report mail to the daemon with STARTTLS", async () => {
-    const dir = newStateFolder();
-    const { cert, key } = makeCertificate(dir, "rx.example.org");
-    const d = await daemon({
-      dir,
-      whole: `hostname = "rx.example.org"
-state_directory = "var"
-allow_root = true
-[smtp]
-listen = ["127.0.0.1:0"]
-tls_certificate = "${cert}"
-tls_key = "${key}"
-[[recipient]]
-address = "dmarc@example.org"
-[dns]
-zone_file = "zone"
-zone_only = true
-`,
-    });
-    const p = await postfix({ domains: ["nobody.example"], relayHost: `[127.0.0.1]:${d.smtpPort}` });
-    p.send(
-      "dmarc-reports@provider-one.example",
-      "dmarc@example.org",
-      readFileSync(new URL("provider-one.eml", REPORTS)),
-    );
-    await until("Postfix to say sent", () => /status=sent \(250 2\.0\.0 /.test(p.log()) || undefined);
-    expect(p.log()).toMatch(/TLS connection established to 127\.0\.0\.1.*TLSv1\.[23]/);
-    const received = ndjson(d.ctl("show", "received", "--json").stdout);
-    expect(received[0]).toMatchObject({ outcome: "imported" });
-    expect(d.stats()).toMatchObject({
-      "archive.report.dmarc": 1,
-      "archive.record": 3,
-      "archive.message": 523,
-    });
-
-    p.send("x@provider-one.example", "nobody@example.org", Buffer.from("Subject: x\n\nx\n"));
-    await until("the unknown recipient to be refused", () => /550 5\.1\.1/.test(p.log()) || undefined);
-  });
-
-  it.skipIf(!have("swaks"))("swaks comes through a proxy, by both versions of its protocol", async () => {
-    const dir = newStateFolder();
-    const d = await daemon({
-      dir,
-      whole: `hostname = "rx.example.org"
-state_directory = "var"
-allow_root = true
-[smtp]
-listen = ["127.0.0.1:0"]
-trusted_proxies = ["127.0.0.1"]
-[receive]
-verify = false
-[[recipient]]
-address = "tls@example.org"
-`,
-    });
-    const file = join(dir, "mail.eml");
-    writeFileSync(file, readFileSync(new URL("provider-one-tls.eml", REPORTS)));
-    for (const version of ["1", "2"]) {
-      const client = `--proxy-version ${version} --proxy-family ${version === "1" ? "TCP4" : "AF_INET"} --proxy-source 192.0.2.${version} --proxy-source-port 4711 --proxy-dest 198.51.100.1 --proxy-dest-port 25`;
-      const to = `-s 127.0.0.1 -p ${d.smtpPort} -f t@provider-one.example -t tls@example.org -d @${file}`;
-      const ran = spawnSync("swaks", `${to} ${client}`.split(" "), { encoding: "utf8" });
-      expect(ran.status, ran.stdout + ran.stderr).toBe(0);
-    }
-    const received = ndjson(d.ctl("show", "received", "--json").stdout).filter((line) => "outcome" in line);
-    expect(received.map((mail) => mail.remote_ip).sort()).toEqual(["192.0.2.1", "192.0.2.2"]);
-  });
-
-  it.skipIf(!have("swaks"))("swaks hands a report in, in clear and with STARTTLS", async () => {
+  /** A daemon with a certificate, and swaks that sends it a TLS report. */
+  async function forSwaks() {
     const dir = newStateFolder();
     const { cert, key } = makeCertificate(dir, "rx.example.org");
     const d = await daemon({
@@ -136,6 +70,89 @@ kinds = ["tls"]
           encoding: "utf8",
         },
       );
+    return { d, swaks };
+  }
+
+  it("Postfix delivers a real report mail to the daemon with STARTTLS", async (context) => {
+    needs(context, ...POSTFIX);
+    const dir = newStateFolder();
+    const { cert, key } = makeCertificate(dir, "rx.example.org");
+    const d = await daemon({
+      dir,
+      whole: `hostname = "rx.example.org"
+state_directory = "var"
+allow_root = true
+[smtp]
+listen = ["127.0.0.1:0"]
+tls_certificate = "${cert}"
+tls_key = "${key}"
+[[recipient]]
+address = "dmarc@example.org"
+[dns]
+zone_file = "zone"
+zone_only = true
+`,
+    });
+    const p = await postfix({ domains: ["nobody.example"], relayHost: `[127.0.0.1]:${d.smtpPort}` });
+    p.send(
+      "dmarc-reports@provider-one.example",
+      "dmarc@example.org",
+      readFileSync(new URL("provider-one.eml", REPORTS)),
+    );
+    await until("Postfix to say sent", () => /status=sent \(250 2\.0\.0 /.test(p.log()) || undefined);
+    expect(p.log()).toMatch(/TLS connection established to 127\.0\.0\.1.*TLSv1\.[23]/);
+    const received = ndjson(d.ctl("show", "received", "--json").stdout);
+    expect(received[0]).toMatchObject({ outcome: "imported" });
+    expect(d.stats()).toMatchObject({
+      "archive.report.dmarc": 1,
+      "archive.record": 3,
+      "archive.message": 523,
+    });
+
+    p.send("x@provider-one.example", "nobody@example.org", Buffer.from("Subject: x\n\nx\n"));
+    await until("the unknown recipient to be refused", () => /550 5\.1\.1/.test(p.log()) || undefined);
+  });
+
+  it("swaks connects through a proxy, by both versions of its protocol", async (context) => {
+    needs(context, program("swaks"));
+    const dir = newStateFolder();
+    const d = await daemon({
+      dir,
+      whole: `hostname = "rx.example.org"
+state_directory = "var"
+allow_root = true
+[smtp]
+listen = ["127.0.0.1:0"]
+trusted_proxies = ["127.0.0.1"]
+[receive]
+verify = false
+[[recipient]]
+address = "tls@example.org"
+`,
+    });
+    const file = join(dir, "mail.eml");
+    writeFileSync(file, readFileSync(new URL("provider-one-tls.eml", REPORTS)));
+    for (const version of ["1", "2"]) {
+      const client = `--proxy-version ${version} --proxy-family ${version === "1" ? "TCP4" : "AF_INET"} --proxy-source 192.0.2.${version} --proxy-source-port 4711 --proxy-dest 198.51.100.1 --proxy-dest-port 25`;
+      const to = `-s 127.0.0.1 -p ${d.smtpPort} -f t@provider-one.example -t tls@example.org -d @${file}`;
+      const ran = spawnSync("swaks", `${to} ${client}`.split(" "), { encoding: "utf8" });
+      expect(ran.status, ran.stdout + ran.stderr).toBe(0);
+    }
+    const received = ndjson(d.ctl("show", "received", "--json").stdout).filter((line) => "outcome" in line);
+    expect(received.map((mail) => mail.remote_ip).sort()).toEqual(["192.0.2.1", "192.0.2.2"]);
+  });
+
+  it("swaks submits a report in clear", async (context) => {
+    needs(context, program("swaks"));
+    const { d, swaks } = await forSwaks();
+    const clear = swaks();
+    expect(clear.status, clear.stdout).toBe(0);
+    expect(d.stats()["archive.report.tls"]).toBe(1);
+  });
+
+  it("swaks without its TLS module failed the test: with STARTTLS only where swaks can", async (context) => {
+    needs(context, swaksWith("TLS"));
+    const { d, swaks } = await forSwaks();
     const tls = swaks("-tls");
     expect(tls.status, tls.stdout).toBe(0);
     expect(tls.stdout).toContain("TLS started");
@@ -146,7 +163,8 @@ kinds = ["tls"]
     expect(d.stats()["archive.report.tls"]).toBe(1);
   });
 
-  it.skipIf(!havePostfix())("an owed DMARC and an owed TLS report reach Postfix with STARTTLS", async () => {
+  it("outgoing DMARC and TLS reports reach Postfix with STARTTLS", async (context) => {
+    needs(context, ...POSTFIX);
     const dir = newStateFolder();
     const { cert, key } = makeCertificate(dir, "postfix.example");
     // Postfix' tlsmgr and smtpd run as postfix
@@ -189,9 +207,9 @@ mx.sender.example A 127.0.0.1
     ]).stdout;
     const fed = d.ctlInput(lines, "feed", "-");
     expect(fed.code, fed.stderr).toBe(0);
-    const owed = ndjson(d.ctl("report", "list", "--json").stdout).filter((line) => "id" in line);
-    expect(owed).toHaveLength(2);
-    for (const report of owed) {
+    const open = ndjson(d.ctl("report", "list", "--json").stdout).filter((line) => "id" in line);
+    expect(open).toHaveLength(2);
+    for (const report of open) {
       const sent = await d.ctlAsync("report", "send", String(report.id));
       expect(sent.code, sent.stderr).toBe(0);
     }
@@ -201,7 +219,7 @@ mx.sender.example A 127.0.0.1
       expect(mail).toMatch(/^DKIM-Signature: /m);
       expect(mail).toMatch(/^Auto-Submitted: auto-generated/m);
     }
-    await until("both envelopes to be settled", () => d.stats()["queue.delivered"] === 2 || undefined);
+    await until("both envelopes to be delivered", () => d.stats()["queue.delivered"] === 2 || undefined);
     await until("both to be logged", () => d.events("envelope.delivered").length === 2 || undefined);
     expect(d.events("envelope.delivered").map((e) => e.tls)).toEqual([
       expect.stringMatching(/^TLSv1\.[23]$/),

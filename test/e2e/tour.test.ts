@@ -1,30 +1,15 @@
 /** The tour of the README, command by command, as a new user types it. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { mkdtempSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ROOT } from "../support/build.ts";
 import { MAILREPORTCTL, MAILREPORTD } from "../support/daemon.ts";
+import { removeFolder } from "../support/failed.ts";
+import { NetNamespace } from "../support/net-namespace.ts";
+import { stepsOf } from "../support/readme.ts";
 import { until } from "../support/wait.ts";
-
-interface Step {
-  readonly command: string;
-  /** What the README shows below the command; `…` stands for anything. */
-  readonly shown: string[];
-}
-
-function steps(readme: string): Step[] {
-  const tour = /<!-- tour -->([\s\S]*?)<!-- \/tour -->/.exec(readme)?.[1] ?? "";
-  const found: { command: string; shown: string[] }[] = [];
-  for (const [, block] of tour.matchAll(/```console\n([\s\S]*?)```/g)) {
-    for (const line of block!.split("\n")) {
-      if (line.startsWith("$ ")) found.push({ command: line.slice(2), shown: [] });
-      else if (line !== "") found.at(-1)?.shown.push(line);
-    }
-  }
-  return found;
-}
 
 const squeeze = (text: string) => text.replace(/\s+/g, " ").trim();
 const pattern = (line: string) =>
@@ -37,6 +22,8 @@ const pattern = (line: string) =>
 
 describe("the README's tour", () => {
   let dir: string;
+  /** The ports of the try-out are fixed. */
+  let network: NetNamespace;
   let daemon: ChildProcess;
   let sink: ChildProcess | undefined;
   let said = "";
@@ -44,7 +31,9 @@ describe("the README's tour", () => {
     dir = mkdtempSync(join(tmpdir(), "mailreportd-tour-"));
     for (const name of ["contrib", "node_modules", "package.json"])
       symlinkSync(join(ROOT, name), join(dir, name));
-    daemon = spawn(process.execPath, [MAILREPORTD, "-d"], { cwd: dir, stdio: ["ignore", "ignore", "pipe"] });
+    network = await NetNamespace.make();
+    const [program, args] = network.command(process.execPath, MAILREPORTD, "-d");
+    daemon = spawn(program, args, { cwd: dir, stdio: ["ignore", "ignore", "pipe"] });
     daemon.stderr!.on("data", (chunk) => {
       said += chunk;
     });
@@ -54,7 +43,8 @@ describe("the README's tour", () => {
     sink?.kill();
     daemon.kill("SIGTERM");
     await new Promise((resolve) => daemon.once("close", resolve));
-    rmSync(dir, { recursive: true, force: true });
+    network.stop();
+    removeFolder(dir);
   });
 
   it("the first lines tell how to try it", () => {
@@ -62,8 +52,8 @@ describe("the README's tour", () => {
     expect(said).toContain("mailreportctl import");
   });
 
-  const tour = steps(readFileSync(join(ROOT, "README.md"), "utf8"));
-  it("has the whole way in it", () => {
+  const tour = stepsOf("tour").filter((step) => step.kind === "command");
+  it("shows both directions", () => {
     const commands = tour.map((step) => step.command).join("\n");
     for (const part of [
       "import ",
@@ -80,36 +70,39 @@ describe("the README's tour", () => {
     }
   });
 
-  for (const { command, shown } of tour) {
-    it(`$ ${command}`, async () => {
-      const words = command.replaceAll("npx mailreportctl", `'${process.execPath}' '${MAILREPORTCTL}'`);
-      if (words.endsWith("&")) {
-        sink = spawn("sh", ["-c", `exec ${words.slice(0, -1)}`], {
-          cwd: dir,
-          stdio: ["ignore", "pipe", "inherit"],
-        });
-        let out = "";
-        sink.stdout!.on("data", (chunk) => {
-          out += chunk;
-        });
-        await until("the sink to listen", () => out.includes("sink on"));
-        return;
-      }
-      const look = () => {
-        const ran = spawnSync("sh", ["-c", words], { cwd: dir, encoding: "utf8" });
-        return { code: ran.status, out: squeeze(ran.stdout + ran.stderr) };
-      };
-      const wanted = shown.map(pattern);
-      let last = look();
-      // deliveries take a moment: only looking is repeated, never doing
-      if (/ show /.test(command)) {
-        await until(`${command} to show it`, () => {
-          last = look();
-          return last.code === 0 && wanted.every((p) => p.test(last.out));
-        }).catch(() => undefined);
-      }
-      expect(last.code, last.out).toBe(0);
-      for (const [i, p] of wanted.entries()) expect(last.out, shown[i]).toMatch(p);
+  /** Starts the sink of the tour, which runs until the end. */
+  async function startSink(words: string): Promise<void> {
+    const [program, args] = network.command("sh", "-c", `exec ${words.slice(0, -1)}`);
+    sink = spawn(program, args, { cwd: dir, stdio: ["ignore", "pipe", "inherit"] });
+    let out = "";
+    sink.stdout!.on("data", (chunk) => {
+      out += chunk;
     });
+    await until("the sink to listen", () => out.includes("sink on"));
   }
+
+  async function follow(command: string, shown: readonly string[]): Promise<void> {
+    const words = command.replaceAll("npx mailreportctl", `'${process.execPath}' '${MAILREPORTCTL}'`);
+    if (words.endsWith("&")) return startSink(words);
+    const look = () => {
+      const [program, args] = network.command("sh", "-c", words);
+      const ran = spawnSync(program, args, { cwd: dir, encoding: "utf8" });
+      return { code: ran.status, out: squeeze(ran.stdout + ran.stderr) };
+    };
+    const wanted = shown.map(pattern);
+    let last = look();
+    // a delivery takes time: commands that show are repeated, those that change are not
+    if (/ show /.test(command)) {
+      await until(`${command} to show it`, () => {
+        last = look();
+        return last.code === 0 && wanted.every((p) => p.test(last.out));
+      }).catch(() => undefined);
+    }
+    expect(last.code, `${command}\n${last.out}`).toBe(0);
+    for (const [i, p] of wanted.entries()) expect(last.out, `${command}: ${shown[i]}`).toMatch(p);
+  }
+
+  it("works command by command", async () => {
+    for (const { command, shown } of tour) await follow(command, shown);
+  });
 });

@@ -1,4 +1,4 @@
-/** The whole corpus beside the repository: by `check`, over SMTP, by import, and once more. */
+/** The whole corpus beside the repository: by `check`, over SMTP, and by import a second time. */
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";

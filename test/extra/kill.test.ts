@@ -12,7 +12,7 @@ describe("kill -9, at length", () => {
     d.remove();
   });
 
-  it("twelve times in a crowd of 60 senders, whose mail is stored before it is read", async () => {
+  it("twelve times in a burst from 60 connections: every mail that got 250 is there once", async () => {
     const config = "[receive]\nverify = false\n";
     const d = await new TestDaemon({ dir: newFolderInMemory(), config }).start();
     const result = await killRuns(d, 3000, 12, 60);

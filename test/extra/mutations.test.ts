@@ -1,3 +1,3 @@
-/** The same at length: 100,000 mutations. */
+/** The mutation test of test/fuzz with 100,000 mutations. */
 process.env.MAILREPORTD_MUTATIONS = "100000";
 await import("../fuzz/mutations.test.ts");

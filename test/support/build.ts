@@ -1,6 +1,6 @@
 /**
  * Builds dist/ once before the tests, when a source file is newer. The ingest process, the reader worker and the
- * end-to-end tests run what operators run: the built program.
+ * end-to-end tests run the built program, as operators do.
  */
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -50,6 +50,8 @@ export default function setup(): void {
   if (built() > wanted) return;
   withLock(() => {
     if (built() > wanted) return;
+    // a module that was renamed must not stay under its old name
+    rmSync(join(ROOT, "dist"), { recursive: true, force: true });
     execFileSync(process.execPath, [join(ROOT, "node_modules/typescript/bin/tsc"), "-p", ROOT], {
       cwd: ROOT,
       stdio: "inherit",

@@ -1,9 +1,10 @@
 /** Runs the built daemon as a process, as operators do, in a folder of its own that a failed test keeps. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ROOT } from "./build.ts";
+import { removeFolder } from "./failed.ts";
 import { until } from "./wait.ts";
 
 export const MAILREPORTD = join(ROOT, "dist/bin/mailreportd.js");
@@ -22,22 +23,22 @@ export interface Ran {
 }
 
 export interface DaemonOptions {
-  /** TOML that is put behind the defaults of the harness. */
+  /** TOML after the defaults of this file. */
   readonly config?: string;
-  /** TOML in place of `[report]`, `[smtp]`… of the harness where a test needs its own. */
+  /** A whole configuration in place of those defaults. */
   readonly whole?: string;
-  /** Lines of the zone file; the daemon asks nobody else. */
+  /** Lines of the zone file, the only source of DNS records. */
   readonly zone?: string;
   readonly dir?: string;
   readonly env?: NodeJS.ProcessEnv;
 }
 
-/** A folder for one daemon. */
+/** The folder of one daemon. */
 export function newStateFolder(): string {
   return mkdtempSync(join(tmpdir(), "mailreportd-e2e-"));
 }
 
-/** The same in memory where there is such a place, for tests that want commits to be fast whatever the disk. */
+/** The same in memory where the system has a file system for that, for tests that need fast commits on any disk. */
 export function newFolderInMemory(): string {
   return mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "mailreportd-e2e-"));
 }
@@ -73,6 +74,18 @@ export class TestDaemon {
   /** Starts and waits until everything listens, or for another event. */
   async start(args: readonly string[] = [], event = "daemon.ready"): Promise<this> {
     const from = this.lines.length;
+    const child = this.launch(args);
+    await until(`the daemon to log ${event}`, () => {
+      if (child.exitCode !== null) {
+        throw new Error(`the daemon ended with ${child.exitCode}: ${this.stderr}`);
+      }
+      return this.lines.slice(from).some((line) => line.event === event);
+    });
+    return this;
+  }
+
+  /** Starts without waiting. */
+  launch(args: readonly string[] = []): ChildProcess {
     const child = spawn(process.execPath, [MAILREPORTD, "-F", "-f", this.configFile, ...args], {
       cwd: this.dir,
       env: this.#env,
@@ -89,13 +102,7 @@ export class TestDaemon {
       this.stderr += chunk.toString();
     });
     this.#ended = new Promise((resolve) => child.once("close", (code) => resolve(code)));
-    await until(`the daemon to log ${event}`, () => {
-      if (child.exitCode !== null) {
-        throw new Error(`the daemon ended with ${child.exitCode}: ${this.stderr}`);
-      }
-      return this.lines.slice(from).some((line) => line.event === event);
-    });
-    return this;
+    return child;
   }
 
   /** Starts one that logs to a file, and waits until it answers. */
@@ -121,12 +128,12 @@ export class TestDaemon {
     return this.lines.filter((line) => line.event === event);
   }
 
-  /** The process has ended; its log may still be on the way. */
+  /** The process has ended; the end of its log may not have been read yet. */
   get gone(): boolean {
     return this.#child?.exitCode !== null || this.#child.signalCode !== null;
   }
 
-  /** Reads the log no more, or goes on. */
+  /** Stops reading the log of the daemon, or resumes. */
   readLog(on: boolean): void {
     if (on) this.#child?.stdout?.resume();
     else this.#child?.stdout?.pause();
@@ -160,12 +167,12 @@ export class TestDaemon {
       env: this.#env,
       ...(input === undefined ? {} : { input }),
       maxBuffer: 1 << 28,
-      timeout: 120_000,
+      timeout: 300_000,
     });
     return { code: ran.status, stdout: ran.stdout.toString(), stderr: ran.stderr.toString() };
   }
 
-  /** The same without blocking this process, whose servers the daemon may need meanwhile. */
+  /** The same without blocking this process, for tests that run servers for the daemon. */
   async ctlAsync(...args: string[]): Promise<Ran> {
     const child = spawn(process.execPath, [MAILREPORTCTL, "-S", this.socket, ...args], {
       cwd: this.dir,
@@ -191,16 +198,16 @@ export class TestDaemon {
     return JSON.parse(ran.stdout) as Record<string, number>;
   }
 
-  /** The same while the daemon's log is read, which may be much. */
+  /** The same while the log of the daemon is read, for tests in which it is long. */
   async statsNow(): Promise<Record<string, number>> {
     const ran = await this.ctlAsync("show", "stats", "--json");
     if (ran.code !== 0) throw new Error(`show stats: ${ran.stderr}`);
     return JSON.parse(ran.stdout) as Record<string, number>;
   }
 
-  /** Removes the folder; call it only when the test passed. */
+  /** Removes the folder, unless a test of the file has failed. */
   remove(): void {
-    rmSync(this.dir, { recursive: true, force: true });
+    removeFolder(this.dir);
   }
 }
 

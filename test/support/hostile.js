@@ -1,4 +1,4 @@
-/** Mails and files made to hurt: each with the reason that it is to be refused with. Made here, never stored. Plain JavaScript. */
+/** Hostile mails and files, each with the reason of its refusal. They are generated, never stored. Plain JavaScript. */
 import { crc32, deflateRawSync, gzipSync } from "node:zlib";
 
 const MIB = 1 << 20;
@@ -8,7 +8,7 @@ function bomb(size) {
   return gzipSync(Buffer.concat([Buffer.from("<feedback>"), Buffer.alloc(size, 0x20)]), { level: 9 });
 }
 
-/** A zip entry record pair; all places and sizes may lie. */
+/** A zip archive whose offsets and sizes may be wrong. */
 function zipOf(entries, packed) {
   const directory = entries.map(({ name, offset, declared }) => {
     const head = Buffer.alloc(46);

@@ -1,10 +1,10 @@
-/** Mails on their way into the archive, and how tests read them. */
+/** Intake requests for tests of the archive. */
 import type { Intake, ReceivePolicy } from "../../src/store/archive.ts";
 import { NOW } from "./reading.ts";
 
 const FLAG = "flag" as const;
 
-/** Nothing is refused, and nothing is verified. */
+/** A policy that refuses nothing and verifies nothing. */
 export const POLICY: ReceivePolicy = {
   domains: [],
   requireAuth: { dmarc: FLAG, tls: FLAG, failure: FLAG, arf: FLAG, dsn: FLAG },

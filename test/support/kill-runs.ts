@@ -1,4 +1,4 @@
-/** kill -9 under load: every mail that got its 250 is there, once. */
+/** kill -9 under load: every acknowledged mail is in the archive once. */
 
 import type { TestDaemon } from "./daemon.ts";
 import { ndjson } from "./daemon.ts";
@@ -9,15 +9,15 @@ import { until } from "./wait.ts";
 export interface KillResult {
   readonly acknowledged: number;
   readonly kills: number;
-  /** Report ids that got 250 and are not in the archive. */
+  /** Report ids that were acknowledged and are not in the archive. */
   readonly lost: string[];
-  /** Report ids that are there more than once. */
+  /** Report ids that are in the archive more than once. */
   readonly doubled: string[];
 }
 
 /**
- * Sends `mails` report mails over `connections` connections while the daemon is killed `kills` times at even
- * distances and started again; a mail without a reply is sent again, as a sender would.
+ * Sends `mails` report mails over `connections` connections while the daemon is killed `kills` times at regular
+ * intervals and started again; a mail without a reply is sent again, as senders do.
  */
 export async function killRuns(
   daemon: TestDaemon,
@@ -44,7 +44,7 @@ export async function killRuns(
         client = await SmtpClient.open(daemon.smtpPort);
       } catch {
         await new Promise((resolve) => setTimeout(resolve, 20));
-        continue; // it is down; the sender tries again
+        continue; // the daemon is down; the sender tries again
       }
       for (;;) {
         const mail = todo.shift();
@@ -54,7 +54,7 @@ export async function killRuns(
           if (reply.startsWith("250")) acknowledged.add(mail.id);
           else todo.push(mail);
         } catch {
-          todo.push(mail); // no reply: nobody knows, so it goes out again
+          todo.push(mail); // no reply: the sender tries again
           break;
         }
         if (killed < kills && acknowledged.size >= killAt(killed)) {
@@ -70,7 +70,7 @@ export async function killRuns(
   };
   await Promise.all(Array.from({ length: connections }, worker));
   await restarting;
-  await until("all mail to be read", async () => (await daemon.statsNow())["archive.unread"] === 0);
+  await until("all mail to be parsed", async () => (await daemon.statsNow())["archive.unread"] === 0);
 
   const count = new Map<string, number>();
   let after: string | undefined;

@@ -1,4 +1,4 @@
-/** SMTP and LMTP listeners on real sockets, for component tests; the ingest process and the verifier are played. */
+/** SMTP and LMTP listeners on real sockets, for component tests; with stand-ins for the ingest process and the verifier. */
 import { type Config, configSchema } from "../../src/config/schema.ts";
 import { type Clock, systemClock } from "../../src/lib/clock.ts";
 import { type Log, silentLog } from "../../src/lib/log/log.ts";
@@ -8,7 +8,7 @@ import type { SessionFacts } from "../../src/receive/smtp/accept.ts";
 import { type SmtpListeners, startSmtp } from "../../src/receive/smtp/server.ts";
 import type { Accepted, Intake, MessageAuth } from "../../src/store/archive.ts";
 
-/** What the archive says of a mail that it has committed. */
+/** The result of the archive for a mail that it has committed. */
 export const stored = (mailId: number): Accepted => ({
   spooled: false,
   result: {
@@ -39,7 +39,7 @@ export interface ListenerOptions {
 
 const running: SmtpListeners[] = [];
 
-/** A configuration with the addresses that the tests write to. */
+/** A configuration with the addresses that the tests send to. */
 export function listenerConfig(options: ListenerOptions, more: readonly object[] = []): Config {
   const raw = configSchema.parse({
     smtp: { listen: ["127.0.0.1:0"], ...options.smtp },

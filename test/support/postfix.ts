@@ -11,20 +11,19 @@ import {
   writeFileSync,
 } from "node:fs";
 import { createServer } from "node:net";
-import { tmpdir, userInfo } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { have } from "./have.ts";
+import { program, root } from "./have.ts";
 
-export function havePostfix(): boolean {
-  return have("postfix") && userInfo().uid === 0;
-}
+/** What these tests need. */
+export const POSTFIX = [program("postfix"), root()];
 
 export interface PostfixOptions {
-  /** Domains whose mail is put into the mailbox. */
+  /** Domains that are delivered to the mailbox. */
   readonly domains: readonly string[];
-  /** `[host]:port` that takes all other mail. */
+  /** `[host]:port` that all other mail is sent to. */
   readonly relayHost?: string;
-  /** PEM files that switch STARTTLS on. */
+  /** PEM files; with them STARTTLS is offered. */
   readonly certificate?: string;
   readonly key?: string;
   /** Further main.cf lines. */
@@ -132,7 +131,7 @@ postlog unix-dgram n - n - 1 postlogd
     return new Postfix(dir, port);
   }
 
-  /** Hands a message to this Postfix, as a local program does. */
+  /** Submits a message to this Postfix, as a local program does. */
   send(from: string, to: string, message: Uint8Array): void {
     execFileSync("sendmail", ["-C", join(this.dir, "etc"), "-f", from, "-i", to], {
       input: message,
@@ -146,7 +145,7 @@ postlog unix-dgram n - n - 1 postlogd
     try {
       return readdirSync(folder).map((name) => readFileSync(join(folder, name), "latin1"));
     } catch {
-      return []; // the folder comes with the first message
+      return []; // the first message makes the folder
     }
   }
 

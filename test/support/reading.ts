@@ -81,7 +81,7 @@ export function read(
 export const readFile = (raw: Uint8Array | string, fileName: string | null = null): Read =>
   read(raw, { form: "file", fileName });
 
-/** A sound DMARC report with one record. */
+/** A valid DMARC report with one record. */
 export function dmarcXml(id = "r1", domain = "example.com"): string {
   return `<?xml version="1.0"?><feedback><report_metadata><org_name>Reporter</org_name><email>d@reporter.example</email>\
 <report_id>${id}</report_id><date_range><begin>1700006400</begin><end>1700092799</end></date_range></report_metadata>\
@@ -91,7 +91,7 @@ export function dmarcXml(id = "r1", domain = "example.com"): string {
 <result>fail</result></spf></auth_results></record></feedback>`;
 }
 
-/** A sound TLS report with one policy. */
+/** A valid TLS report with one policy. */
 export function tlsJson(id = "t1"): string {
   return JSON.stringify({
     "organization-name": "Reporter",
@@ -116,7 +116,7 @@ export interface PartSpec {
   readonly header?: string;
 }
 
-/** One part: its header and its body, coded as its encoding says. */
+/** One part: its header and its body in the transfer encoding of the header. */
 export function part({ type, name, encoding, body, header }: PartSpec): Buffer {
   const lines: string[] = [];
   if (type !== undefined) lines.push(`Content-Type: ${type}`);
@@ -160,9 +160,9 @@ export interface ZipSpec {
   readonly method?: number;
   readonly flags?: number;
   readonly crc?: number;
-  /** The declared size, when it lies. */
+  /** The declared size, if it is to be wrong. */
   readonly declared?: number;
-  /** Where the directory says that the entry is, when it lies. */
+  /** The offset in the directory, if it is to be wrong. */
   readonly offset?: number;
 }
 

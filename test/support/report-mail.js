@@ -1,4 +1,4 @@
-/** Makes report mails for tests and benchmarks, in the shape that large reporters send. Plain JavaScript. */
+/** Generates report mails for tests and benchmarks, in the format of large reporters. Plain JavaScript. */
 import { gzipSync } from "node:zlib";
 
 /** A DMARC report as XML. @param {{id: string, org?: string, domain?: string, records?: number, begin?: number}} options */

@@ -1,4 +1,4 @@
-/** Mails as reporters send them, signed by our signer or by nodemailer's, and the zones that vouch for them. */
+/** Mails as reporters send them, with DKIM signatures, and the zone lines of their keys. */
 import { createHash, createPrivateKey, sign } from "node:crypto";
 import {
   dkimRecord,
@@ -30,7 +30,7 @@ function partsOf(raw: Buffer): Parts {
   return { header: text.slice(0, end + 2), body: text.slice(end + 4) };
 }
 
-/** Puts our signatures before a mail of CRLF lines. */
+/** Adds our signatures to a mail of CRLF lines. */
 export function signed(raw: Buffer, ...keys: SigningKey[]): Buffer {
   const { header, body } = partsOf(raw);
   const fields = header

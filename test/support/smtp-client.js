@@ -1,5 +1,5 @@
 /**
- * A small SMTP client on node:net for tests and benchmarks: one connection, many mails, every reply kept.
+ * A small SMTP client on node:net for tests and benchmarks: one connection, many mails, all replies.
  * Plain JavaScript, because the benchmarks run it without a build.
  */
 import { connect } from "node:net";
@@ -82,7 +82,7 @@ export class SmtpClient {
     await end;
   }
 
-  /** The raw socket, for dialogs that no client would hold. */
+  /** The raw socket, for dialogs that a correct client does not have. */
   get socket() {
     return this.#socket;
   }

@@ -8,6 +8,7 @@ export function testConfig(settings: Record<string, unknown> = {}): Config {
     ...raw,
     hostname: "mx.reporter.example",
     file: null,
+    runtime_directory: "/nonexistent",
     smtp: { ...raw.smtp, banner: "mx.reporter.example" },
     report: {
       ...raw.report,

@@ -50,7 +50,7 @@ describe("the configuration", () => {
     expect(example).toBe(exampleConfig());
     expect(() => load(example)).not.toThrow();
     const spelt = example.replace(/^# (\w+ = .+)$/gm, (line, pair: string) =>
-      /^(?:address|kinds|selector|key_file|generate|name|type|socket) /.test(pair) ? line : pair,
+      /^(?:address|kinds|selector|key_file|generate|name|type|socket|group|mode) /.test(pair) ? line : pair,
     );
     expect(spelt).toMatch(/^max_recipients = 100$/m);
     const config = load(spelt);
@@ -84,6 +84,7 @@ describe("the configuration", () => {
       const restart = keys.filter((key) => restartReason(key) !== undefined);
       expect(restart).toEqual([
         "state_directory",
+        "runtime_directory",
         "allow_root",
         "log.file",
         "smtp.listen",
@@ -94,6 +95,8 @@ describe("the configuration", () => {
         "feed.name",
         "feed.type",
         "feed.socket",
+        "feed.group",
+        "feed.mode",
       ]);
       // one sentence for each key, and one for the tables `control` and `feed` as a whole
       const singles = restart.filter((key) => !/^(?:control|feed)\./.test(key)).length;
