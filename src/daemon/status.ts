@@ -49,6 +49,7 @@ export async function statsOf(parts: Parts): Promise<Record<string, number>> {
     ...parts.need("ingest").stats(),
     ...parts.need("smtp").stats(),
     ...parts.need("verifier").stats(),
+    ...parts.need("scheduler").stats(),
     ...parts.need("delivery").stats(),
   };
 }

@@ -72,6 +72,10 @@ export class Scheduler {
     this.#cleanup.wake();
   }
 
+  stats(): Record<string, number> {
+    return { "outgoing.composing": this.#composition.composing.size };
+  }
+
   /** Resolves when nothing is being composed. */
   async idle(): Promise<void> {
     await Promise.allSettled([this.#running, this.#cleanup.idle(), this.#composition.idle()]);
