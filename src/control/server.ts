@@ -1,12 +1,11 @@
 /** The control socket: HTTP/1.1 over a Unix stream socket. Its mode and group decide who may connect. */
 import { lstatSync, unlinkSync } from "node:fs";
-import { connect } from "node:net";
 import { fastify } from "fastify";
 import { serializerCompiler, validatorCompiler } from "fastify-type-provider-zod";
 import type { Config } from "../config/schema.ts";
 import { errorText, MailreportError } from "../lib/errors.ts";
 import type { Log } from "../lib/log/log.ts";
-import { setSocketAccess } from "../lib/socket-access.ts";
+import { removeStaleSocket, setSocketAccess } from "../lib/unix-socket.ts";
 import { addBoundary } from "./boundary.ts";
 import { addRoutes } from "./routes/routes.ts";
 import type { Services } from "./services.ts";
@@ -47,7 +46,7 @@ export async function startControl(config: Config, services: Services, log: Log)
   });
   addBoundary(app, log);
   const endRequests = addRoutes(app, services);
-  await freePath(path);
+  await removeStaleSocket(path, { notSocket: "daemon.state_unusable", inUse: "daemon.already_running" });
   const umask = process.umask(0o177);
   try {
     await app.listen({ path });
@@ -70,22 +69,4 @@ export async function startControl(config: Config, services: Services, log: Log)
       if (ours && lstatSync(path, { throwIfNoEntry: false })?.ino === made) unlinkSync(path);
     },
   };
-}
-
-/** Removes a socket that no process listens on; never anything else. */
-async function freePath(path: string): Promise<void> {
-  const there = lstatSync(path, { throwIfNoEntry: false });
-  if (!there) return;
-  if (!there.isSocket())
-    throw new MailreportError("daemon.state_unusable", { detail: `${path} exists and is not a socket` });
-  const answered = await new Promise<boolean>((resolve) => {
-    const probe = connect(path);
-    probe.once("connect", () => {
-      probe.destroy();
-      resolve(true);
-    });
-    probe.once("error", () => resolve(false));
-  });
-  if (answered) throw new MailreportError("daemon.already_running", { detail: path });
-  unlinkSync(path);
 }

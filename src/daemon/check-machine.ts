@@ -14,7 +14,7 @@ import type { Config } from "../config/schema.ts";
 import { parseZone } from "../dns/zone.ts";
 import { loadSigningKey } from "../format/mail/dkim-sign.ts";
 import { errorText, MailreportError } from "../lib/errors.ts";
-import { groupId } from "../lib/socket-access.ts";
+import { groupId } from "../lib/unix-socket.ts";
 import { normalizeIp } from "../model/ip.ts";
 
 type Path = readonly PropertyKey[];

@@ -4,12 +4,11 @@
  * is answered with an error and the numbers of its first and last line; nothing of it was counted, and the connection
  * goes on.
  */
-import { lstatSync, unlinkSync } from "node:fs";
-import { connect, createServer, type Server, type Socket } from "node:net";
+import { createServer, type Server, type Socket } from "node:net";
 import { type ErrorCode, errorText, MailreportError } from "../lib/errors.ts";
 import type { Log } from "../lib/log/log.ts";
-import { setSocketAccess } from "../lib/socket-access.ts";
 import { failureOf, logFailure } from "../lib/supervised.ts";
+import { removeStaleSocket, setSocketAccess } from "../lib/unix-socket.ts";
 import { BATCH, type Feeder } from "./batch.ts";
 import { type Line, LineSplitter } from "./lines.ts";
 
@@ -39,7 +38,7 @@ export interface FeedSocket {
  */
 export async function startFeedSocket(options: FeedSocketOptions): Promise<FeedSocket> {
   const { name, path, log } = options;
-  await removeStale(path);
+  await removeStaleSocket(path, { notSocket: "daemon.state_unusable", inUse: "daemon.port_in_use" });
   const clients = new Set<Socket>();
   // half-open: a client that has sent all still gets its answers
   const server = createServer({ allowHalfOpen: true }, (socket) => {
@@ -63,23 +62,6 @@ export async function startFeedSocket(options: FeedSocketOptions): Promise<FeedS
       await new Promise((resolve) => server.close(resolve));
     },
   };
-}
-
-/** Removes a socket that no process listens on; anything else at the path stays. */
-async function removeStale(path: string): Promise<void> {
-  const there = lstatSync(path, { throwIfNoEntry: false });
-  if (!there) return;
-  if (!there.isSocket()) {
-    throw new MailreportError("daemon.state_unusable", { detail: `${path} is there and is no socket` });
-  }
-  const answered = await new Promise<boolean>((resolve) => {
-    const probe = connect(path, () => {
-      probe.destroy();
-      resolve(true);
-    }).once("error", () => resolve(false));
-  });
-  if (answered) throw new MailreportError("daemon.port_in_use", { detail: path });
-  unlinkSync(path);
 }
 
 async function listen(server: Server, path: string): Promise<void> {

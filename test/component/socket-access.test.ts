@@ -7,7 +7,7 @@ import { makeRuntimeDirectory } from "../../src/daemon/setup.ts";
 import type { Feeder } from "../../src/feed/batch.ts";
 import { startFeedSocket } from "../../src/feed/socket.ts";
 import { silentLog } from "../../src/lib/log/log.ts";
-import { groupId } from "../../src/lib/socket-access.ts";
+import { groupId } from "../../src/lib/unix-socket.ts";
 
 /** A group that this process may give a file to: any for root, else one of its own. */
 const GROUP = process.getuid?.() === 0 ? 12_345 : process.getgroups!()[0]!;

@@ -1,7 +1,7 @@
 /** Opens one listener: a TCP address, or a Unix socket. */
-import { lstatSync, unlinkSync } from "node:fs";
-import { connect, type Server } from "node:net";
+import type { Server } from "node:net";
 import { MailreportError } from "../../lib/errors.ts";
+import { removeStaleSocket } from "../../lib/unix-socket.ts";
 
 /** Sockets of mode 0660: the group of the process may connect. */
 const SOCKET_UMASK = 0o117;
@@ -17,7 +17,8 @@ export function isSocketPath(address: string): boolean {
  * Errors, with the address: `daemon.port_in_use`, `daemon.no_permission`, `daemon.cannot_listen`.
  */
 export async function openListener(server: Server, address: string): Promise<number | null> {
-  if (isSocketPath(address)) await removeStaleSocket(address);
+  if (isSocketPath(address))
+    await removeStaleSocket(address, { notSocket: "daemon.cannot_listen", inUse: "daemon.port_in_use" });
   const umask = isSocketPath(address) ? process.umask(SOCKET_UMASK) : undefined;
   const listening = new Promise<void>((resolve, reject) => {
     server.once("error", (error: NodeJS.ErrnoException) => reject(listenError(error, address)));
@@ -35,23 +36,6 @@ function targetOf(
   if (isSocketPath(address)) return { path: address };
   const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d+)$/.exec(address);
   return { host: match?.[1] ?? match?.[2] ?? "", port: Number(match?.[3] ?? 0) };
-}
-
-/** Removes the socket that a process has left behind; anything else at the path stays. */
-async function removeStaleSocket(path: string): Promise<void> {
-  const there = lstatSync(path, { throwIfNoEntry: false });
-  if (!there) return;
-  if (!there.isSocket()) {
-    throw new MailreportError("daemon.cannot_listen", { detail: `${path} exists and is not a socket` });
-  }
-  const answered = await new Promise<boolean>((resolve) => {
-    const probe = connect(path, () => {
-      probe.destroy();
-      resolve(true);
-    }).once("error", () => resolve(false));
-  });
-  if (answered) throw new MailreportError("daemon.port_in_use", { detail: path });
-  unlinkSync(path);
 }
 
 function listenError(error: NodeJS.ErrnoException, address: string): MailreportError {

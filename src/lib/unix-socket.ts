@@ -1,6 +1,7 @@
-/** Who may connect to a Unix socket: its group and mode. */
-import { chmodSync, chownSync, readFileSync } from "node:fs";
-import { errorText, MailreportError } from "./errors.ts";
+/** Unix sockets: what a process left behind, and who may connect (group and mode). */
+import { chmodSync, chownSync, lstatSync, readFileSync, unlinkSync } from "node:fs";
+import { connect } from "node:net";
+import { type ErrorCode, errorText, MailreportError } from "./errors.ts";
 
 /** The id of a group of /etc/group, or of a number; undefined when there is none. */
 export function groupId(name: string, groups = "/etc/group"): number | undefined {
@@ -32,4 +33,26 @@ export function setSocketAccess(path: string, group: string | undefined, mode: n
       cause,
     });
   }
+}
+
+/**
+ * Removes the socket at `path` that no process listens on; anything else at the path stays.
+ * Errors: `notSocket` when it is something else; `inUse` when a process listens on it.
+ */
+export async function removeStaleSocket(
+  path: string,
+  { notSocket, inUse }: { readonly notSocket: ErrorCode; readonly inUse: ErrorCode },
+): Promise<void> {
+  const there = lstatSync(path, { throwIfNoEntry: false });
+  if (!there) return;
+  if (!there.isSocket())
+    throw new MailreportError(notSocket, { detail: `${path} exists and is not a socket` });
+  const answered = await new Promise<boolean>((resolve) => {
+    const probe = connect(path, () => {
+      probe.destroy();
+      resolve(true);
+    }).once("error", () => resolve(false));
+  });
+  if (answered) throw new MailreportError(inUse, { detail: path });
+  unlinkSync(path);
 }
