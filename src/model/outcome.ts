@@ -34,7 +34,7 @@ export const REASONS = {
   "missing-policy": "no policy_published section",
   "missing-domain": "no policy domain",
   "bad-date-range": "the date range is missing or unreadable",
-  "bad-xml": "XML too damaged to read",
+  "bad-xml": "XML too damaged to parse",
   "bad-json": "JSON that does not parse or has the wrong shape",
   "bad-count": "a count that is no whole number from 0 to 2^53",
   "bad-feedback": "a feedback report without usable fields",
@@ -44,14 +44,14 @@ export const REASONS = {
   conflict: "the key of a stored report with other content",
   duplicate: "a copy of a stored report",
   unauthenticated: "the report mail is not authenticated and the policy says reject",
-  "wrong-kind": "a kind of report that the recipient address does not take",
-  timeout: "reading took too long",
-  oom: "reading took too much memory",
-  internal: "reading failed by an error of ours",
+  "wrong-kind": "a kind of report that the recipient address does not accept",
+  timeout: "parsing took too long",
+  oom: "parsing took too much memory",
+  internal: "parsing failed by an error of ours",
 } as const;
 export type Reason = keyof typeof REASONS;
 
-/** Repairs and oddities of a report that was read. One code a tolerance rule. */
+/** Parse warnings: what was repaired or is unusual in a report that was parsed. One code per tolerance rule. */
 export const WARNINGS = {
   // containers
   "mislabeled-content": "the label says another type than the content",
@@ -69,7 +69,7 @@ export const WARNINGS = {
   "encoding-repaired": "the declared encoding is wrong, unknown or missing; another was used",
   "control-characters": "control characters were dropped",
   "xml-repaired": "XML that is not well-formed was repaired",
-  "xml-truncated": "the XML ends early; whole records were kept",
+  "xml-truncated": "the XML ends early; complete records were kept",
   "unknown-namespace": "a namespace that no known schema has",
   "tag-case": "element names in another case",
   "unknown-element": "an element that no known schema has was skipped",
@@ -131,7 +131,7 @@ export const WARNINGS = {
   "dates-conflict": "Received-Date and Arrival-Date both present",
   "feedback-encoded": "the feedback part is encoded or in another container",
   // DSN
-  "bounce-unstructured": "a bounce without machine-readable part; best guess",
+  "bounce-unstructured": "a bounce without machine-readable part; its fields are a best guess",
   "status-missing": "Status missing; taken from Diagnostic-Code",
   "dsn-repaired": "delivery-status fields repaired",
 } as const;
