@@ -37,7 +37,7 @@ describe("logrotate", () => {
     const path = join(d.dir, "logrotate.conf");
     const text = readFileSync(join(ROOT, "etc/logrotate.d/mailreportd"), "utf8")
       .replaceAll("/var/log/mailreportd/", `${logs}/`)
-      .replace("/run/systemd/system", "/nonexistent")
+      .replace("/run/systemd/system", join(d.dir, "no-systemd"))
       .replace("-u _mailreportd", `-P ${process.pid}`);
     expect(text).toMatch(/pkill -USR1 -x -P \d+ mailreportd /);
     writeFileSync(path, text);

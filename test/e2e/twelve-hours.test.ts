@@ -163,6 +163,8 @@ function settings(state: string, relay: string): Config {
   const config = testConfig({
     state_directory: state,
     allow_root: true,
+    // its clock may be moved while a mail is parsed
+    limits: { read_timeout: "24h" },
     smtp: { listen: ["127.0.0.1:0"], messages_per_minute: 100_000, connections_per_minute: 100_000 },
     recipient: [{ address: "dmarc@example.org" }],
     receive: { verify: false },
@@ -173,7 +175,12 @@ function settings(state: string, relay: string): Config {
     feed: [{ name: "mta", type: "ndjson", socket: "feed.sock" }],
   });
   const feeds = config.feed.map((each) => ({ ...each, socket: join(state, "feed.sock") }));
-  return { ...config, feed: feeds, control: { ...config.control, socket: join(state, "control.sock") } };
+  return {
+    ...config,
+    runtime_directory: state,
+    feed: feeds,
+    control: { ...config.control, socket: join(state, "control.sock") },
+  };
 }
 
 describe.skipIf(!canMount())("twelve hours", () => {
