@@ -137,7 +137,7 @@ async function send(port: number, raw: Buffer): Promise<boolean> {
 
 /** A report mail that fills some pages of the archive. */
 function largeMail(id: string): Buffer {
-  const padding = Array.from({ length: 2000 }, (_, i) => `X-Padding: ${id}-${i}-${"x".repeat(60)}\r\n`);
+  const padding = Array.from({ length: 200 }, (_, i) => `X-Padding: ${id}-${i}-${"x".repeat(800)}\r\n`);
   return Buffer.concat([Buffer.from(padding.join("")), dmarcMail({ id })]);
 }
 
