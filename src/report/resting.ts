@@ -17,12 +17,12 @@ export class Resting {
     return until;
   }
 
-  /** It was composed, deferred or dropped. */
+  /** It was composed, deferred or dropped, or its failure was noted in the store. */
   forget(id: string): void {
     this.#until.delete(id);
   }
 
-  /** The reports that rest at `now`. Those that rested long ago, and were not seen since, are forgotten. */
+  /** The reports that rest at `now`. How often each rested is remembered for two hours more. */
   at(now: number): string[] {
     const ids: string[] = [];
     for (const [id, { until }] of this.#until) {
@@ -32,10 +32,11 @@ export class Resting {
     return ids;
   }
 
-  /** When the next rest ends. */
-  next(): number | undefined {
+  /** When the next rest ends, later than `now`. A report that rests no more is due by the store alone, or not at all. */
+  next(now: number): number | undefined {
     let next: number | undefined;
-    for (const { until } of this.#until.values()) if (next === undefined || until < next) next = until;
+    for (const { until } of this.#until.values())
+      if (until > now && (next === undefined || until < next)) next = until;
     return next;
   }
 }

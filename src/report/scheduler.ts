@@ -98,8 +98,9 @@ export class Scheduler {
   #nextDue(): number | undefined {
     const { paused, store, clock } = this.#options;
     if (paused()) return undefined;
-    const next = store.nextOutgoingDue(this.#skipped(epochSeconds(clock)));
-    const rested = this.#resting.next();
+    const now = epochSeconds(clock);
+    const next = store.nextOutgoingDue(this.#skipped(now));
+    const rested = this.#resting.next(now);
     const seconds = Math.min(next ?? Number.POSITIVE_INFINITY, rested ?? Number.POSITIVE_INFINITY);
     return Number.isFinite(seconds) ? seconds * 1000 : undefined;
   }
@@ -146,6 +147,7 @@ export class Scheduler {
       if (storeFault) throw storeFault;
       const next = now + FAULT_WAITS[Math.min(report.failures, FAULT_WAITS.length - 1)]!;
       store.failOutgoing(report.id, next, errorText(error));
+      this.#resting.forget(report.id);
       log.error("outgoing.deferred", { id: report.id, reason: errorText(error), next });
       return undefined;
     } catch (thrown) {

@@ -156,6 +156,47 @@ describe("a store that fails for now", () => {
   });
 });
 
+describe("a report that had rested made the timer fire without a pause for two hours", () => {
+  const ways: readonly (readonly [string, () => unknown])[] = [
+    ["cancelled", () => run.scheduler.requests.cancel("d!one.example")],
+    ["sent by an operator", () => run.scheduler.requests.send("d!one.example")],
+    ["held", () => run.scheduler.requests.hold("d!one.example", true)],
+    [
+      "scheduled",
+      () => run.scheduler.requests.schedule("d!one.example", run.of("one.example").due + 864_000),
+    ],
+    [
+      "deferred by another error",
+      () => {
+        run.beforeComposing = () => {
+          throw new TypeError("bug");
+        };
+      },
+    ],
+  ];
+
+  it.each(ways)("when it is %s", async (_, leave) => {
+    run.feed(run.about("one.example"));
+    run.faults.closeOutgoing = full;
+    run.clock.jump(30 * HOUR);
+    run.scheduler.wake();
+    await run.clock.advance(1000);
+    await run.scheduler.idle();
+    expect(run.lines.filter(({ event }) => event === "outgoing.deferred")).toHaveLength(1);
+    run.faults = {};
+    await leave();
+    let asked = 0;
+    run.faults.dueOutgoing = (...selection) => {
+      // a timer that fires for ever is ended, so that the test fails instead of hanging
+      if (++asked > 100) run.faults.nextOutgoingDue = () => Number.MAX_SAFE_INTEGER / 1000;
+      if (asked > 100) throw new Error("the timer fires without a pause");
+      return run.store.dueOutgoing(...selection);
+    };
+    await run.clock.advance(5 * 60_000);
+    expect(asked).toBeLessThan(10);
+  });
+});
+
 describe("what stands around a composition", () => {
   it("a listener that throws ended the loop: the report is composed, the next one runs", async () => {
     run.onComposed = () => {
