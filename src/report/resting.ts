@@ -1,4 +1,19 @@
-/** Reports that wait though they are due, because the store cannot note anything about them now. In memory only. */
+/** Waits after a composition that failed: noted in the store; in memory only while the store cannot note anything. */
+import type { MailreportError } from "../lib/errors.ts";
+import type { OutgoingReport } from "../model/outgoing.ts";
+
+/** Waits after a composition that failed by an error of ours. Seconds; the last one repeats. */
+const FAULT_WAITS = [900, 3600, 7200, 14_400, 28_800];
+
+/** When a report is tried again after one more composition that failed by an error of ours. Epoch seconds. */
+export function nextTry({ failures }: OutgoingReport, now: number): number {
+  return now + FAULT_WAITS[Math.min(failures, FAULT_WAITS.length - 1)]!;
+}
+
+/** The store failed for now (full, busy): nothing is wrong with the report. */
+export function isStoreFault(error: MailreportError): boolean {
+  return error.temporary && error.code.startsWith("store.");
+}
 
 /**
  * Waits, seconds; the last one repeats. The first is longer than the minute after which a timer tries again, so that
@@ -6,6 +21,7 @@
  */
 const WAITS = [90, 180, 300, 600, 1800, 3600];
 
+/** Reports that wait though they are due, because the store cannot note anything about them now. */
 export class Resting {
   readonly #until = new Map<string, { readonly until: number; readonly times: number }>();
 

@@ -12,10 +12,8 @@ import { TallyCleanup } from "./cleanup.ts";
 import { Composition, type CompositionOptions, turn } from "./composition.ts";
 import { DNS_WAITS, destinationsOf } from "./destinations.ts";
 import { OutgoingRequests } from "./requests.ts";
-import { Resting } from "./resting.ts";
+import { isStoreFault, nextTry, Resting } from "./resting.ts";
 
-/** Waits after a composition that failed by an error of ours. Seconds; the last one repeats. */
-const FAULT_WAITS = [900, 3600, 7200, 14_400, 28_800];
 const AT_ONCE = 20;
 /** So many reports in a row that the store failed for: it is the store, and the timer tries again in a minute. */
 const STORE_FAULTS = 3;
@@ -145,7 +143,7 @@ export class Scheduler {
     const storeFault = isStoreFault(error) ? error : undefined;
     try {
       if (storeFault) throw storeFault;
-      const next = now + FAULT_WAITS[Math.min(report.failures, FAULT_WAITS.length - 1)]!;
+      const next = nextTry(report, now);
       store.failOutgoing(report.id, next, errorText(error));
       this.#resting.forget(report.id);
       log.error("outgoing.deferred", { id: report.id, reason: errorText(error), next });
@@ -184,9 +182,4 @@ export class Scheduler {
     log.info("outgoing.dropped", { id: report.id, reason, messages: report.messages });
     this.#cleanup.wake();
   }
-}
-
-/** The store failed for now (full, busy): nothing is wrong with the report. */
-function isStoreFault(error: MailreportError): boolean {
-  return error.temporary && error.code.startsWith("store.");
 }

@@ -136,6 +136,8 @@ export interface QueueStore {
   outgoingPolicy(id: string): OutgoingPolicy | undefined;
   /** Rows in a stable order (by canonical form). All are read at once: a large report takes long. */
   tallies(id: string): TallyRow[];
+  /** Some tallies of a report, at most `limit` with their failure details, and how many it has. */
+  someTallies(id: string, limit: number): { readonly rows: TallyRow[]; readonly total: number };
   /**
    * Closes a report: it counts no more. A period that is not over is cut at `end`; what comes later belongs to a
    * period that begins at end + 1.

@@ -6,7 +6,7 @@ import type { Sqlite } from "../open.ts";
 import { BEING_DELETED, GONE, KEPT, type OutgoingRow, reportOf, SELECT } from "./outgoing-row.ts";
 import { makeRestorer } from "./restore.ts";
 import { Conditions, pageOf } from "./select.ts";
-import { makeTallyDelete, makeTallyRead } from "./tallies.ts";
+import { makeSomeTallies, makeTallyDelete, makeTallyRead } from "./tallies.ts";
 import type { QueueTransaction } from "./transaction.ts";
 
 /** Keys whose last closed end is remembered. */
@@ -25,6 +25,7 @@ export type OutgoingPart = Pick<
   | "listOutgoing"
   | "outgoingPolicy"
   | "tallies"
+  | "someTallies"
   | "closeOutgoing"
   | "reopenOutgoing"
   | "deferOutgoing"
@@ -55,6 +56,7 @@ export function makeOutgoing(
   const { counters } = transaction;
   const sql = prepare(database);
   const readTallies = makeTallyRead(database);
+  const someTallies = makeSomeTallies(database);
   const deleteTallies = makeTallyDelete(database);
   const closedEnds = new Map<string, number | undefined>();
   const restorer = makeRestorer(database, transaction, closes);
@@ -204,6 +206,10 @@ export function makeOutgoing(
     tallies(id) {
       const row = sql.one.get(id);
       return row ? [...readTallies(row.no, row.kind)] : [];
+    },
+    someTallies(id, limit) {
+      const row = sql.one.get(id);
+      return row ? someTallies(row.no, row.kind, limit) : { rows: [], total: 0 };
     },
     closeOutgoing: (id, end, due) => transaction.run(() => reportOf(cut(waiting(id), end, due))),
     reopenOutgoing: (id) =>
