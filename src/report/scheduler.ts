@@ -18,7 +18,7 @@ const AT_ONCE = 20;
 /** So many reports in a row that the store failed for: it is the store, and the timer tries again in a minute. */
 const STORE_FAULTS = 3;
 
-export interface SchedulerOptions extends CompositionOptions {
+export interface SchedulerOptions extends Omit<CompositionOptions, "onStaged"> {
   readonly resolver: Resolver;
   /** Composing is stopped (`pause scheduler`). */
   readonly paused: () => boolean;
@@ -41,8 +41,12 @@ export class Scheduler {
     const { clock, log } = options;
     const onError = (error: unknown): void =>
       log.error("store.problem", { what: "composing", error: errorText(error) });
-    this.#composition = new Composition({ ...options, onComposed: () => this.#composed() });
-    this.#cleanup = new TallyCleanup({ ...options, onError });
+    this.#composition = new Composition({
+      ...options,
+      onComposed: () => this.#composed(),
+      onStaged: () => this.#cleanup.staged(),
+    });
+    this.#cleanup = new TallyCleanup({ ...options, onError, staging: () => this.#composition.staging });
     this.requests = new OutgoingRequests({
       ...options,
       composition: this.#composition,

@@ -181,8 +181,13 @@ export interface QueueStore {
    * earlier try left.
    */
   stageRaw(messageId: string, part: number, slice: Uint8Array): void;
-  /** Deletes slices of messages that were never composed; returns how many. Not while something is composed. */
-  dropStagedRaw(): number;
+  /** Deletes the slices of a message, unless it was composed; returns how many. */
+  unstageRaw(messageId: string): number;
+  /**
+   * Deletes the slices of one message that was never composed; returns how many, 0: none is left.
+   * @param staging messages that are being composed
+   */
+  dropStagedRaw(staging?: ReadonlySet<string>): number;
   /** Epoch seconds at which tallies can be deleted next. @param keep seconds that those of dropped reports are kept */
   nextTallyPurge(keep: number): number | undefined;
   /** Deletes up to `limit` tallies of composed reports, and of those dropped `keep` seconds ago; 0: nothing is left. */

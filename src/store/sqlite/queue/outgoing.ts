@@ -37,6 +37,7 @@ export type OutgoingPart = Pick<
   | "planUndelete"
   | "compose"
   | "stageRaw"
+  | "unstageRaw"
   | "dropStagedRaw"
   | "nextTallyPurge"
   | "purgeTallies"
@@ -260,11 +261,10 @@ export function makeOutgoing(
         if (part === 0) sql.unstage.run(messageId);
         sql.stage.run(messageId, part, slice);
       }),
-    dropStagedRaw() {
-      const left = sql.staged.all();
-      return left.length === 0
-        ? 0
-        : transaction.run(() => left.reduce((n, id) => n + sql.unstage.run(id).changes, 0));
+    unstageRaw: (messageId) => transaction.run(() => sql.unstageUncomposed.run({ id: messageId }).changes),
+    dropStagedRaw(staging) {
+      const left = sql.staged.get(JSON.stringify([...(staging ?? [])]));
+      return left === undefined ? 0 : transaction.run(() => sql.unstage.run(left).changes);
     },
     nextTallyPurge(keep) {
       const kept = sql.oldestKept.get();
@@ -333,10 +333,14 @@ function prepare(database: Sqlite) {
     oldestKept: database.prepare<[], Settled>(`${kept} = ${KEPT} ORDER BY settled_at LIMIT 1`),
     setKept: database.prepare("UPDATE outgoing SET tallies_kept = ? WHERE no = ?"),
     unstage: database.prepare("DELETE FROM raw_slice WHERE message = ?"),
+    unstageUncomposed: database.prepare(
+      "DELETE FROM raw_slice WHERE message = @id AND NOT EXISTS (SELECT 1 FROM message WHERE id = @id)",
+    ),
     stage: database.prepare("INSERT INTO raw_slice (message, part, body) VALUES (?, ?, ?)"),
     staged: database
-      .prepare<[], string>(
-        "SELECT message FROM raw_slice WHERE part = 0 AND message NOT IN (SELECT id FROM message)",
+      .prepare<[string], string>(
+        `SELECT message FROM raw_slice WHERE part = 0 AND message NOT IN (SELECT id FROM message)
+         AND message NOT IN (SELECT value FROM json_each(?)) LIMIT 1`,
       )
       .pluck(),
     settledBefore: database
