@@ -254,8 +254,8 @@ export interface QueueStore {
   lastSuppression(target: string): Suppression | undefined;
   /** Adds or replaces an entry. An automatic one does not replace an operator's that applies; then false. */
   suppress(entry: Suppression): boolean;
-  /** Deletes an entry of any author. */
-  unsuppress(target: string): boolean;
+  /** Deletes entries of any author; returns how many. */
+  unsuppress(targets: readonly string[]): number;
   audit(entry: {
     readonly at: number;
     readonly who: string;
