@@ -65,6 +65,7 @@ export interface EnvelopeOperations {
   suppressions(all: boolean): Suppression[];
   /** Errors: `suppression.bad_target`, `request.invalid` for a time that is over. */
   suppress(request: SuppressRequest): SuppressResult;
+  /** All in one transaction. */
   unsuppress(targets: readonly string[], dryRun: boolean, reason?: string): UnsuppressResult;
   /** Whether reports are sent to an address or URI, or about a domain. Errors: `suppression.bad_target`. */
   lookup(target: string): LookupResult;
@@ -100,8 +101,8 @@ export function makeEnvelopeOperations(options: OperationsOptions): EnvelopeOper
     change(action, selection, how) {
       const result = apply(action, selection, how);
       if (how.dryRun) return result;
-      audit(action, { select: selection, changed: result.changed, reason: how.reason });
       wake();
+      audit(action, { select: selection, changed: result.changed, reason: how.reason });
       return result;
     },
     suppressions: (all) => store.suppressions().filter((entry) => all || isActive(entry, now())),
@@ -125,21 +126,20 @@ export function makeEnvelopeOperations(options: OperationsOptions): EnvelopeOper
       return { entry, replaced: before ?? null, waiting: store.countEnvelopes(waitingFor(target)) };
     },
     unsuppress(targets, dryRun, reason) {
-      const removed: Suppression[] = [];
+      const removed = new Map<string, Suppression>();
       const skipped: { id: string; code: string }[] = [];
       for (const typed of new Set(targets)) {
         // an entry is found as it is written in the list, too
         const target = canonicalTarget(typed) ?? typed.toLowerCase();
         const entry = store.lastSuppression(target);
         if (!entry) skipped.push({ id: typed, code: "suppression.none" });
-        else {
-          if (!dryRun) store.unsuppress(target);
-          removed.push(entry);
-        }
+        else removed.set(entry.target, entry);
       }
-      if (!dryRun && removed.length > 0)
-        audit("suppress remove", { targets: removed.map(({ target }) => target), reason });
-      return { removed, skipped };
+      if (!dryRun && removed.size > 0) {
+        store.unsuppress([...removed.keys()]);
+        audit("suppress remove", { targets: [...removed.keys()], reason });
+      }
+      return { removed: [...removed.values()], skipped };
     },
     lookup(typed) {
       const target = suppressionTarget(typed);

@@ -1,4 +1,7 @@
-/** Deletes the tallies of composed reports, and those of dropped ones after a time, in slices. */
+/**
+ * Deletes in slices what is not needed any more: tallies of composed reports, those of dropped ones after a time, and
+ * parts of large messages that were stored for a composition which failed.
+ */
 import type { Config } from "../config/schema.ts";
 import { type Clock, DueTimer, epochSeconds } from "../lib/clock.ts";
 import type { Log } from "../lib/log/log.ts";
@@ -19,11 +22,15 @@ export interface CleanupOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly onError: (error: unknown) => void;
+  /** Ids of the messages that are being stored and composed now. */
+  readonly staging: () => ReadonlySet<string>;
 }
 
 export class TallyCleanup {
   readonly #options: CleanupOptions;
   readonly #timer: DueTimer;
+  /** Parts of messages may be left: those that the last run did not finish, at first. */
+  #staged = true;
   #stopping = false;
   #running: Promise<void> = Promise.resolve();
 
@@ -41,10 +48,13 @@ export class TallyCleanup {
   }
 
   start(): void {
-    const { store, log } = this.#options;
-    // what was staged for a composition that the last run did not finish
-    void supervised({ log, unit: "clean-up" }, () => store.dropStagedRaw());
     this.#timer.start();
+  }
+
+  /** Says that parts of a message could not be deleted when its composition failed. */
+  staged(): void {
+    this.#staged = true;
+    this.wake();
   }
 
   wake(): void {
@@ -66,16 +76,41 @@ export class TallyCleanup {
   }
 
   #nextDue(): number | undefined {
+    if (this.#staged) return this.#options.clock.now();
     const seconds = this.#options.store.nextTallyPurge(this.#keep());
     return seconds === undefined ? undefined : seconds * 1000;
   }
 
   async #run(): Promise<void> {
+    try {
+      await this.#dropStaged();
+    } finally {
+      await this.#purge();
+    }
+  }
+
+  async #purge(): Promise<void> {
     const { store, clock, composer, log } = this.#options;
     for (let slices = 1; !this.#stopping; slices++) {
       if (store.purgeTallies(epochSeconds(clock), this.#keep(), SLICE) === 0) return;
       if (slices % CHECKPOINT_SLICES === 0)
         await supervised({ log, unit: "checkpoint" }, () => composer.checkpoint());
+      await turn();
+    }
+  }
+
+  /** One message in one transaction. */
+  async #dropStaged(): Promise<void> {
+    const { store, staging } = this.#options;
+    while (this.#staged && !this.#stopping) {
+      // before the transaction: what is left meanwhile is told again
+      this.#staged = false;
+      try {
+        this.#staged = store.dropStagedRaw(staging()) > 0;
+      } catch (error) {
+        this.#staged = true;
+        throw error;
+      }
       await turn();
     }
   }

@@ -22,13 +22,15 @@ export interface CompositionOptions {
   readonly version: string;
   /** New envelopes are in the queue. */
   readonly onComposed: () => void;
+  /** Parts of a message are in the store and could not be deleted when its composition failed. */
+  readonly onStaged: () => void;
 }
 
 export type SendResult =
   | { readonly sent: true; readonly id: string; readonly messageIds: readonly string[] }
   | { readonly sent: false; readonly id: string; readonly why: string };
 
-/** A larger message is stored in slices of this size before the commit: each takes a millisecond. */
+/** Bytes of messages that one commit stores. What is more is stored before it in slices: each takes a millisecond. */
 const SLICE = 262_144;
 const LARGE = 4 * SLICE;
 
@@ -38,6 +40,7 @@ const TAKEN_AWAY = new Set<MailreportError["code"]>(["outgoing.not_open", "outgo
 export class Composition {
   readonly #options: CompositionOptions;
   readonly #composing = new Map<string, Promise<unknown>>();
+  readonly #staging = new Set<string>();
 
   constructor(options: CompositionOptions) {
     this.#options = options;
@@ -46,6 +49,11 @@ export class Composition {
   /** Ids of the reports that are being composed. */
   get composing(): ReadonlySet<string> {
     return new Set(this.#composing.keys());
+  }
+
+  /** Ids of the messages of which parts are in the store before their commit. */
+  get staging(): ReadonlySet<string> {
+    return this.#staging;
   }
 
   /** Resolves when nothing is being composed. */
@@ -96,35 +104,58 @@ export class Composition {
     const outbox = this.#outbox();
     const composed = await composer.compose(composeJobOf(report, policy, uris, note, now, outbox));
     const messages = makeMessages(report, composed, uris, now, outbox);
-    const staged = await this.#stage(messages);
     try {
+      const staged = await this.#stage(messages);
       store.compose(report.id, staged, now, note, composed.seen);
     } catch (error) {
+      await this.#unstage(messages);
       if (!(error instanceof MailreportError) || !TAKEN_AWAY.has(error.code)) throw error;
       return { sent: false, id: report.id, why: error.message };
+    } finally {
+      for (const { message } of messages) this.#staging.delete(message.id);
     }
-    await this.#tell(report, staged);
+    await this.#tell(report, messages);
     return { sent: true, id: report.id, messageIds: messages.map(({ message }) => message.id) };
   }
 
-  /** Stores large messages in slices, between which others have their turn. */
+  /** Stores what is too much for one commit in slices, between which other work of the event loop runs. */
   async #stage(messages: readonly (NewMessage & { readonly raw: Uint8Array })[]): Promise<NewMessage[]> {
     const { store, composer, log } = this.#options;
     const staged: NewMessage[] = [];
+    let room = LARGE;
+    let written = 0;
     for (const each of messages) {
-      if (each.raw.byteLength <= LARGE) {
+      if (each.raw.byteLength <= room) {
+        room -= each.raw.byteLength;
         staged.push(each);
         continue;
       }
+      this.#staging.add(each.message.id);
       for (let part = 0; part * SLICE < each.raw.byteLength; part++) {
         store.stageRaw(each.message.id, part, each.raw.subarray(part * SLICE, (part + 1) * SLICE));
         await turn();
       }
       staged.push({ ...each, raw: null });
+      written += each.raw.byteLength;
+      if (written < LARGE) continue;
+      written = 0;
       // what was written is copied into the database by the other thread, not by a commit of this one
       await supervised({ log, unit: "checkpoint" }, () => composer.checkpoint());
     }
     return staged;
+  }
+
+  /** Deletes what `#stage` stored for a composition that failed. What prevents that is left to the clean-up. */
+  async #unstage(messages: readonly NewMessage[]): Promise<void> {
+    const { store, log, onStaged } = this.#options;
+    for (const { message } of messages) {
+      if (!this.#staging.has(message.id)) continue;
+      const fields = { message: message.id };
+      const done = await supervised({ log, unit: "clean-up", fields }, () => store.unstageRaw(message.id));
+      this.#staging.delete(message.id);
+      if (!done.ok) onStaged();
+      await turn();
+    }
   }
 
   /** The report is composed whatever becomes of this. */

@@ -3,15 +3,16 @@ import type { Config } from "../config/schema.ts";
 import type { Resolver } from "../dns/resolver.ts";
 import type { SigningKey } from "../format/mail/dkim-sign.ts";
 import { type Clock, epochSeconds } from "../lib/clock.ts";
-import { MailreportError } from "../lib/errors.ts";
+import { errorText, MailreportError } from "../lib/errors.ts";
 import type { Log } from "../lib/log/log.ts";
-import { supervised } from "../lib/supervised.ts";
+import { failureOf, supervised } from "../lib/supervised.ts";
 import { iso } from "../lib/units.ts";
 import { DROP_REASONS, type OutgoingReport, parseOutgoingId } from "../model/outgoing.ts";
 import type { QueueStore, RestoredReport } from "../store/queue.ts";
 import { type Check, localChecks } from "./checks.ts";
 import type { Composition, SendResult } from "./composition.ts";
 import { type Destinations, destinationsOf } from "./destinations.ts";
+import { isStoreFault, nextTry } from "./resting.ts";
 
 /** A report that is brought back after it was due is tried again then, unless it is sent before. Seconds. */
 const UNDELETE_WAIT = 3600;
@@ -76,7 +77,7 @@ export class OutgoingRequests {
 
   /**
    * Sends now. A period that is not over is cut at the current second; what comes later begins a new report. One that
-   * cannot be sent is left as it was, and the reason is told.
+   * cannot be sent is left as it was, and the reason is told; an error of composing is noted with the report.
    * Errors: `outgoing.not_open`, `outgoing.composing`, those of composing.
    */
   async send(typed: string): Promise<SendResult> {
@@ -88,7 +89,7 @@ export class OutgoingRequests {
       if (!result.sent) await this.#reopen(report);
       return result;
     } catch (error) {
-      await this.#reopen(report);
+      await this.#failed(report, failureOf(error).error);
       throw error;
     } finally {
       wake();
@@ -135,6 +136,19 @@ export class OutgoingRequests {
     );
   }
 
+  /** Leaves a report as it was, but for the error: a failure of ours is noted as the scheduler notes it. */
+  async #failed(report: OutgoingReport, error: MailreportError): Promise<void> {
+    const { store, clock, log } = this.#options;
+    if (error.code === "outgoing.composing") return;
+    await this.#reopen(report);
+    if (isStoreFault(error) || error.code === "daemon.stopping") return;
+    await supervised({ log, unit: "noting a failure", fields: { id: report.id } }, () => {
+      const now = epochSeconds(clock);
+      const { due } = store.outgoing(report.id) ?? report;
+      store.failOutgoing(report.id, due > now ? due : nextTry(report, now), errorText(error));
+    });
+  }
+
   /** The exact message that would go out now: to the first address as it is; nothing is stored. */
   async preview(typed: string): Promise<Uint8Array> {
     const { store, clock, composition } = this.#options;
@@ -167,7 +181,7 @@ export class OutgoingRequests {
     if (!isWaiting(report)) return { report, checks, verdict: this.#ended(report) };
     const found = await destinationsOf(report, this.#options, now, 0);
     const failed = local.find((each) => !each.ok);
-    const verdict = failed ? `will not be sent: ${DROP_REASONS[failed.drop]}` : verdictOf(found);
+    const verdict = failed ? `will not be sent: ${DROP_REASONS[failed.drop]}` : verdictOf(found, report);
     return { report, checks: [...checks, ...found.checks, ...composingCheck(report)], verdict };
   }
 
@@ -243,8 +257,13 @@ function whyNot(found: Exclude<Destinations, { result: "send" }>): string {
     : `${found.reason}: ${DROP_REASONS[found.reason]}`;
 }
 
-function verdictOf(found: Destinations): string {
-  if (found.result === "send") return `will be sent to ${found.uris.map(({ uri }) => uri).join(", ")}`;
+function verdictOf(found: Destinations, { failures, due }: OutgoingReport): string {
+  if (found.result === "send") {
+    const to = found.uris.map(({ uri }) => uri).join(", ");
+    return failures === 0
+      ? `will be sent to ${to}`
+      : `cannot be composed; tried again at ${iso(due)}, then sent to ${to}`;
+  }
   if (found.result === "wait") return `waits for DNS: ${found.detail}`;
   return `will not be sent: ${DROP_REASONS[found.reason]}`;
 }

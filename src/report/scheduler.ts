@@ -12,15 +12,13 @@ import { TallyCleanup } from "./cleanup.ts";
 import { Composition, type CompositionOptions, turn } from "./composition.ts";
 import { DNS_WAITS, destinationsOf } from "./destinations.ts";
 import { OutgoingRequests } from "./requests.ts";
-import { Resting } from "./resting.ts";
+import { isStoreFault, nextTry, Resting } from "./resting.ts";
 
-/** Waits after a composition that failed by an error of ours. Seconds; the last one repeats. */
-const FAULT_WAITS = [900, 3600, 7200, 14_400, 28_800];
 const AT_ONCE = 20;
 /** So many reports in a row that the store failed for: it is the store, and the timer tries again in a minute. */
 const STORE_FAULTS = 3;
 
-export interface SchedulerOptions extends CompositionOptions {
+export interface SchedulerOptions extends Omit<CompositionOptions, "onStaged"> {
   readonly resolver: Resolver;
   /** Composing is stopped (`pause scheduler`). */
   readonly paused: () => boolean;
@@ -43,8 +41,12 @@ export class Scheduler {
     const { clock, log } = options;
     const onError = (error: unknown): void =>
       log.error("store.problem", { what: "composing", error: errorText(error) });
-    this.#composition = new Composition({ ...options, onComposed: () => this.#composed() });
-    this.#cleanup = new TallyCleanup({ ...options, onError });
+    this.#composition = new Composition({
+      ...options,
+      onComposed: () => this.#composed(),
+      onStaged: () => this.#cleanup.staged(),
+    });
+    this.#cleanup = new TallyCleanup({ ...options, onError, staging: () => this.#composition.staging });
     this.requests = new OutgoingRequests({
       ...options,
       composition: this.#composition,
@@ -98,8 +100,9 @@ export class Scheduler {
   #nextDue(): number | undefined {
     const { paused, store, clock } = this.#options;
     if (paused()) return undefined;
-    const next = store.nextOutgoingDue(this.#skipped(epochSeconds(clock)));
-    const rested = this.#resting.next();
+    const now = epochSeconds(clock);
+    const next = store.nextOutgoingDue(this.#skipped(now));
+    const rested = this.#resting.next(now);
     const seconds = Math.min(next ?? Number.POSITIVE_INFINITY, rested ?? Number.POSITIVE_INFINITY);
     return Number.isFinite(seconds) ? seconds * 1000 : undefined;
   }
@@ -144,8 +147,9 @@ export class Scheduler {
     const storeFault = isStoreFault(error) ? error : undefined;
     try {
       if (storeFault) throw storeFault;
-      const next = now + FAULT_WAITS[Math.min(report.failures, FAULT_WAITS.length - 1)]!;
+      const next = nextTry(report, now);
       store.failOutgoing(report.id, next, errorText(error));
+      this.#resting.forget(report.id);
       log.error("outgoing.deferred", { id: report.id, reason: errorText(error), next });
       return undefined;
     } catch (thrown) {
@@ -182,9 +186,4 @@ export class Scheduler {
     log.info("outgoing.dropped", { id: report.id, reason, messages: report.messages });
     this.#cleanup.wake();
   }
-}
-
-/** The store failed for now (full, busy): nothing is wrong with the report. */
-function isStoreFault(error: MailreportError): boolean {
-  return error.temporary && error.code.startsWith("store.");
 }

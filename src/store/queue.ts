@@ -136,6 +136,8 @@ export interface QueueStore {
   outgoingPolicy(id: string): OutgoingPolicy | undefined;
   /** Rows in a stable order (by canonical form). All are read at once: a large report takes long. */
   tallies(id: string): TallyRow[];
+  /** Some tallies of a report, at most `limit` with their failure details, and how many it has. */
+  someTallies(id: string, limit: number): { readonly rows: TallyRow[]; readonly total: number };
   /**
    * Closes a report: it counts no more. A period that is not over is cut at `end`; what comes later belongs to a
    * period that begins at end + 1.
@@ -179,8 +181,13 @@ export interface QueueStore {
    * earlier try left.
    */
   stageRaw(messageId: string, part: number, slice: Uint8Array): void;
-  /** Deletes slices of messages that were never composed; returns how many. Not while something is composed. */
-  dropStagedRaw(): number;
+  /** Deletes the slices of a message, unless it was composed; returns how many. */
+  unstageRaw(messageId: string): number;
+  /**
+   * Deletes the slices of one message that was never composed; returns how many, 0: none is left.
+   * @param staging messages that are being composed
+   */
+  dropStagedRaw(staging?: ReadonlySet<string>): number;
   /** Epoch seconds at which tallies can be deleted next. @param keep seconds that those of dropped reports are kept */
   nextTallyPurge(keep: number): number | undefined;
   /** Deletes up to `limit` tallies of composed reports, and of those dropped `keep` seconds ago; 0: nothing is left. */
@@ -247,8 +254,8 @@ export interface QueueStore {
   lastSuppression(target: string): Suppression | undefined;
   /** Adds or replaces an entry. An automatic one does not replace an operator's that applies; then false. */
   suppress(entry: Suppression): boolean;
-  /** Deletes an entry of any author. */
-  unsuppress(target: string): boolean;
+  /** Deletes entries of any author; returns how many. */
+  unsuppress(targets: readonly string[]): number;
   audit(entry: {
     readonly at: number;
     readonly who: string;

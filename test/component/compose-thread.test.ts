@@ -1,5 +1,5 @@
 /** The thread that composes reports, as built, over a real queue.db. */
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -148,6 +148,41 @@ describe("a thread that dies", () => {
     await clock.advance(15 * 60_000);
     await bad;
     expect((await good).mails).toHaveLength(3);
+  });
+
+  it("an answer that came at the time limit gave its neighbours the wrong reports", async () => {
+    const thread = threadOf(PROBE);
+    const domains = ["one.example", "two.example", "three.example"];
+    const results = Promise.allSettled(domains.map((domain) => thread.compose(jobFor(domain))));
+    const answered = join(dir, "answered");
+    const patience = new Int32Array(new SharedArrayBuffer(4));
+    // the answer waits for this thread while the limit comes
+    for (let i = 0; i < 6000 && !existsSync(answered); i++) Atomics.wait(patience, 0, 0, 10);
+    await clock.advance(15 * 60_000);
+    const [first, ...others] = await results;
+    expect(first).toMatchObject({ status: "rejected", reason: { code: "compose.died" } });
+    const files = others.map((each) => (each.status === "fulfilled" ? each.value.mails[0]!.fileName : each));
+    expect(files).toEqual(
+      ["two", "three"].map((name) => expect.stringContaining(`!${name}.example!`) as string),
+    );
+  });
+
+  it("an answer to another request or about another report is no answer to this one", async () => {
+    const program = join(dir, "wrong.mjs");
+    writeFileSync(
+      program,
+      `import { parentPort } from "node:worker_threads";
+      parentPort.on("message", ({ no, job }) => {
+        const composed = { outgoingId: job.outgoingId, seen: { rows: 1, messages: 1 }, mails: [] };
+        parentPort.postMessage({ no: no - 1, ok: true, composed: { ...composed, mails: ["wrong"] } });
+        const wrong = job.policyDomain === "two.example" && { outgoingId: "another" };
+        parentPort.postMessage({ no, ok: true, composed: { ...composed, ...wrong } });
+      });`,
+    );
+    const thread = threadOf(pathToFileURL(program));
+    const [one, two] = ["one.example", "two.example"].map((domain) => thread.compose(jobFor(domain)));
+    expect((await one!).mails).toEqual([]);
+    await expect(two).rejects.toMatchObject({ code: "daemon.bug" });
   });
 
   it("a job that cannot be sent to it fails alone", async () => {

@@ -1,6 +1,8 @@
 /** Faults in composing: each settles its report, and the next one is composed. */
+import { randomBytes } from "node:crypto";
 import Database from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { parseZone, zoneResolver } from "../../src/dns/zone.ts";
 import { MailreportError } from "../../src/lib/errors.ts";
 import { HOUR, ReportRun } from "../support/report-run.ts";
 
@@ -153,6 +155,109 @@ describe("a store that fails for now", () => {
     run.beforeComposing = () => {};
     await run.pass(3);
     expect(run.states()["one.example"]).toBe("composed");
+  });
+});
+
+describe("a report that had rested made the timer fire without a pause for two hours", () => {
+  const ways: readonly (readonly [string, () => unknown])[] = [
+    ["cancelled", () => run.scheduler.requests.cancel("d!one.example")],
+    ["sent by an operator", () => run.scheduler.requests.send("d!one.example")],
+    ["held", () => run.scheduler.requests.hold("d!one.example", true)],
+    [
+      "scheduled",
+      () => run.scheduler.requests.schedule("d!one.example", run.of("one.example").due + 864_000),
+    ],
+    [
+      "deferred by another error",
+      () => {
+        run.beforeComposing = () => {
+          throw new TypeError("bug");
+        };
+      },
+    ],
+  ];
+
+  it.each(ways)("when it is %s", async (_, leave) => {
+    run.feed(run.about("one.example"));
+    run.faults.closeOutgoing = full;
+    run.clock.jump(30 * HOUR);
+    run.scheduler.wake();
+    await run.clock.advance(1000);
+    await run.scheduler.idle();
+    expect(run.lines.filter(({ event }) => event === "outgoing.deferred")).toHaveLength(1);
+    run.faults = {};
+    await leave();
+    let asked = 0;
+    run.faults.dueOutgoing = (...selection) => {
+      // a timer that fires for ever is ended, so that the test fails instead of hanging
+      if (++asked > 100) run.faults.nextOutgoingDue = () => Number.MAX_SAFE_INTEGER / 1000;
+      if (asked > 100) throw new Error("the timer fires without a pause");
+      return run.store.dueOutgoing(...selection);
+    };
+    await run.clock.advance(5 * 60_000);
+    expect(asked).toBeLessThan(10);
+  });
+});
+
+describe("a report of many large messages", () => {
+  const slices = () =>
+    run.beside((database) => database.prepare("SELECT count(*) FROM raw_slice").pluck().get()) as number;
+  /** Some 200 KB of message for each of ten addresses: each is small, together they are not. */
+  const feedLarge = () => {
+    const addresses = Array.from({ length: 10 }, (_, i) => `mailto:r${i}@one.example`);
+    run.resolver = zoneResolver(
+      parseZone(`_dmarc.one.example TXT "v=DMARC1; p=none; rua=${addresses.join(",")}"`),
+    );
+    const label = () => randomBytes(30).toString("hex");
+    for (let n = 0; n < 3000; n += 500)
+      run.feed(
+        ...Array.from({ length: 500 }, () =>
+          run.about("one.example", { row: { headerFrom: `${label()}.one.example` } }),
+        ),
+      );
+  };
+
+  it("stored all of them in one commit: what is above 1 MiB together is stored before", async () => {
+    feedLarge();
+    const committed: number[] = [];
+    run.faults.compose = (id, messages, ...rest) => {
+      committed.push(messages.reduce((sum, { raw }) => sum + (raw?.byteLength ?? 0), 0));
+      run.store.compose(id, messages, ...rest);
+    };
+    await run.scheduler.requests.send("d!one.example");
+    const { messageIds } = run.of("one.example");
+    expect(messageIds).toHaveLength(10);
+    expect(committed[0]).toBeGreaterThan(0);
+    expect(committed[0]).toBeLessThanOrEqual(1 << 20);
+    for (const id of messageIds) expect(run.countIn(id)).toBe(3000);
+  });
+
+  it.each(["compose", "stageRaw"] as const)(
+    "that failed in %s left its parts in the database until the next start",
+    async (method) => {
+      feedLarge();
+      let calls = 0;
+      run.faults[method] = (...given: never[]): never => {
+        if (method === "compose" || ++calls > 3) return full();
+        return (run.store[method] as (...all: never[]) => never)(...given);
+      };
+      await expect(run.scheduler.requests.send("d!one.example")).rejects.toMatchObject({
+        code: "store.full",
+      });
+      expect(slices()).toBe(0);
+      expect(run.of("one.example").state).toBe("open");
+    },
+  );
+
+  it("whose parts cannot be deleted at once is cleaned up when the disk has room again", async () => {
+    await run.scheduler.idle();
+    feedLarge();
+    run.faults = { compose: full, unstageRaw: full, dropStagedRaw: full };
+    await expect(run.scheduler.requests.send("d!one.example")).rejects.toMatchObject({ code: "store.full" });
+    expect(slices()).toBeGreaterThan(0);
+    run.faults = {};
+    await run.pass(0.25);
+    expect(slices()).toBe(0);
   });
 });
 

@@ -18,6 +18,7 @@ let clock: FakeClock;
 let operations: EnvelopeOperations;
 let audited: string[];
 let woken: number;
+let auditFault: Error | undefined;
 const config = testConfig({ deliver: { expire: "6h" } });
 
 beforeEach(() => {
@@ -26,11 +27,15 @@ beforeEach(() => {
   clock = new FakeClock("2026-11-20T04:00:00Z");
   audited = [];
   woken = 0;
+  auditFault = undefined;
   operations = makeEnvelopeOperations({
     config: () => config,
     store,
     clock,
-    audit: (command) => void audited.push(command),
+    audit: (command) => {
+      if (auditFault) throw auditFault;
+      audited.push(command);
+    },
     wake: () => {
       woken++;
     },
@@ -72,6 +77,13 @@ describe("actions on envelopes", () => {
     expect(operations.change("requeue", { ids: [id] }, { dryRun: false })).toMatchObject({ changed: 1 });
     expect(store.envelope(id)?.expiresAt).toBe(now + 6 * 3600);
   });
+});
+
+it("delivery is told of a change that could not be audited", () => {
+  const id = queue("0a0a0a0a", "a@one.example");
+  auditFault = new Error("disk full");
+  expect(() => operations.change("hold", { ids: [id] }, { dryRun: false })).toThrow("disk full");
+  expect(woken).toBe(1);
 });
 
 describe("the suppression list", () => {
@@ -135,6 +147,21 @@ describe("the suppression list", () => {
     expect(operations.unsuppress(targets, false)).toEqual(would);
     expect(store.suppressions()).toEqual([]);
     expect(audited).toEqual(["suppress add", "suppress remove"]);
+  });
+
+  it("removed each target in a commit of its own: thousands are one, and all or none", () => {
+    const targets = Array.from({ length: 3000 }, (_, n) => `a${n}@one.example`);
+    for (const target of targets.slice(0, 2)) add(target);
+    const commits: (readonly string[])[] = [];
+    const { unsuppress } = store;
+    store.unsuppress = (given) => {
+      commits.push(given);
+      return unsuppress(given);
+    };
+    const { removed, skipped } = operations.unsuppress([...targets, "A0@one.example"], false);
+    expect(commits).toEqual([targets.slice(0, 2)]);
+    expect([removed.length, skipped.length]).toEqual([2, 2998]);
+    expect(store.suppressions()).toEqual([]);
   });
 
   it("lists what applies now, and with all what is over", () => {

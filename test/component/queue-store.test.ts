@@ -672,6 +672,7 @@ describe("large messages", () => {
     stage();
     stage(); // a second try replaces the first
     store.compose(OUTGOING, [large!], NOW, null);
+    expect(store.unstageRaw("0a0a0a0a")).toBe(0);
     expect(Buffer.compare(Buffer.from(store.rawMessage("0a0a0a0a")!), raw)).toBe(0);
     expect(store.dropStagedRaw()).toBe(0);
     store.removeEnvelopes({}, NOW);
@@ -686,9 +687,15 @@ describe("large messages", () => {
     expect(store.outgoing(OUTGOING)?.state).toBe("open");
   });
 
-  it("that were never composed leave nothing", () => {
+  it("that were never composed leave nothing, but those that are being composed stay", () => {
     stage();
-    expect(store.dropStagedRaw()).toBe(3);
+    store.stageRaw("0b0b0b0b", 0, raw);
+    store.stageRaw("0c0c0c0c", 0, raw);
+    expect(store.dropStagedRaw(new Set(["0b0b0b0b", "0c0c0c0c"]))).toBe(3);
+    expect(store.dropStagedRaw(new Set(["0b0b0b0b", "0c0c0c0c"]))).toBe(0);
+    expect(store.unstageRaw("0b0b0b0b")).toBe(1);
+    expect(store.dropStagedRaw()).toBe(1);
+    expect(store.dropStagedRaw()).toBe(0);
     expect(store.rawMessage("0a0a0a0a")).toBeUndefined();
   });
 });
@@ -762,7 +769,7 @@ describe("steering", () => {
     expect(store.pauses()).toEqual([pause]);
     expect(store.suppression("a@example.com", NOW)).toEqual({ ...entry, target: "a@example.com" });
     expect(store.suppression("a@example.com", NOW + 10)).toBeUndefined();
-    expect(store.unsuppress("A@example.com")).toBe(true);
+    expect(store.unsuppress(["A@example.com", "nobody@example.com"])).toBe(1);
     expect(store.instanceSecret(() => Buffer.alloc(32, 8))).toEqual(secret);
     store.audit({ at: NOW, who: "op", command: "remove", detail: "{}" });
   });

@@ -2,8 +2,9 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { zoneResolver } from "../../src/dns/zone.ts";
 import { epochSeconds } from "../../src/lib/clock.ts";
+import { MailreportError } from "../../src/lib/errors.ts";
 import { DAY, POLICY, sessions } from "../support/events.ts";
-import { ReportRun } from "../support/report-run.ts";
+import { HOUR, ReportRun } from "../support/report-run.ts";
 
 let run: ReportRun;
 beforeEach(() => {
@@ -55,6 +56,42 @@ describe("report send of a report that cannot be sent closed its period and drop
     expect(run.of(domain).messages).toBe(4);
   });
 
+  it("by an error of ours the failure was not noted: it is, and the report is not promised to be sent", async () => {
+    run.feed(run.about("one.example"));
+    const { due } = run.of("one.example");
+    run.beforeComposing = () => {
+      throw new TypeError("bug");
+    };
+    await expect(requests().send("d!one.example")).rejects.toThrow("bug");
+    expect(run.of("one.example")).toMatchObject({
+      due,
+      failures: 1,
+      lastError: expect.stringMatching(/bug$/),
+    });
+    const { checks, verdict } = await requests().explain("d!one.example");
+    expect(checks.at(-1)).toMatchObject({ check: "composing", ok: false });
+    expect(verdict).toMatch(/^cannot be composed; tried again at .*, then sent to mailto:r@one.example$/);
+  });
+
+  it("a full disk, which says nothing about the report, is not noted with it", async () => {
+    run.feed(run.about("one.example"));
+    run.faults.compose = () => {
+      throw new MailreportError("store.full");
+    };
+    await expect(requests().send("d!one.example")).rejects.toMatchObject({ code: "store.full" });
+    expect(run.of("one.example")).toMatchObject({ failures: 0, lastError: null, closed: false });
+  });
+
+  it("after it was due, the next try of the schedule waits as after a failure of its own", async () => {
+    run.feed(run.about("one.example"));
+    run.clock.jump(30 * HOUR);
+    run.beforeComposing = () => {
+      throw new TypeError("bug");
+    };
+    await expect(requests().send("d!one.example")).rejects.toThrow("bug");
+    expect(run.of("one.example")).toMatchObject({ due: now() + 900, failures: 1 });
+  });
+
   it("by an error of ours it is opened again, with what was counted meanwhile", async () => {
     run.feed(run.about("one.example", { count: 3 }));
     const before = run.of("one.example");
@@ -73,6 +110,8 @@ describe("report send of a report that cannot be sent closed its period and drop
       reportable: 8,
       wanted: 8,
       rows: 2,
+      failures: 1,
+      lastError: "an unexpected error; this is a bug: bug",
     });
     expect(run.tallied()).toEqual({ rows: 2, count: 8 });
     expect(run.store.stats()).toMatchObject({

@@ -4,8 +4,13 @@
  */
 import "./compose-faults.js";
 import "../../dist/report/compose/worker.js";
-import { writeFileSync } from "node:fs";
+import { renameSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { parentPort, threadId, workerData } from "node:worker_threads";
 
-parentPort.on("message", () => writeFileSync(join(dirname(workerData.path), "answered"), String(threadId)));
+const answered = join(dirname(workerData.path), "answered");
+parentPort.on("message", () => {
+  // who sees the file sees its content
+  writeFileSync(`${answered}.new`, String(threadId));
+  renameSync(`${answered}.new`, answered);
+});

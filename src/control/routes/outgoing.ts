@@ -2,13 +2,17 @@
 import type { FastifyInstance } from "fastify";
 import type { ZodTypeProvider } from "fastify-type-provider-zod";
 import { z } from "zod";
-import { MailreportError } from "../../lib/errors.ts";
+import { errorText, MailreportError } from "../../lib/errors.ts";
+import { failureOf, logFailure } from "../../lib/supervised.ts";
 import { iso } from "../../lib/units.ts";
 import { OUTGOING_STATES } from "../../model/outgoing.ts";
 import type { Services } from "../services.ts";
 import { sendList } from "../stream.ts";
 import { outgoingView } from "../views.ts";
 import { AFTER as after, given, LIMIT as limit, TEXT as text, TIME as time } from "./schemas.ts";
+
+/** Tallies of one report that are shown: what is read, decoded and written in some milliseconds. */
+const SHOWN_TALLIES = 1000;
 
 export function addOutgoingRoutes(fastify: FastifyInstance, services: Services): void {
   const app = fastify.withTypeProvider<ZodTypeProvider>();
@@ -40,7 +44,7 @@ export function addOutgoingRoutes(fastify: FastifyInstance, services: Services):
     return {
       ...outgoingView(report),
       policy: queue.outgoingPolicy(report.id),
-      tallies: queue.tallies(report.id),
+      ...talliesOf(report.id, services),
     };
   });
   app.get("/v1/outgoing/:id/preview", { schema: outgoingId }, async (request, reply) =>
@@ -105,6 +109,18 @@ export function addOutgoingRoutes(fastify: FastifyInstance, services: Services):
       return { changed, dry_run };
     },
   );
+}
+
+/** The first tallies of a report, and how many it has. When they cannot be read, the report is shown without them. */
+function talliesOf(id: string, { queue, log }: Services) {
+  try {
+    const { rows, total } = queue.someTallies(id, SHOWN_TALLIES);
+    return { tallies: rows, tallies_total: total, tallies_error: null };
+  } catch (error) {
+    const failure = failureOf(error);
+    logFailure({ log, unit: "reading tallies", fields: { id } }, failure);
+    return { tallies: [], tallies_total: null, tallies_error: errorText(failure.error) };
+  }
 }
 
 function cannotSend({ id, why }: { readonly id: string; readonly why: string }): MailreportError {

@@ -41,6 +41,8 @@ export interface ComposedMail {
 }
 
 export interface Composed {
+  /** The outgoing report that it was composed from. */
+  readonly outgoingId: string;
   /** The sums of the tallies that it was composed from. */
   readonly seen: TallySums;
   readonly mails: readonly ComposedMail[];
@@ -64,7 +66,7 @@ export function composeJob(job: ComposeJob, tallies: TallyReader): Composed {
       return { recipient, messageId, reportId: id, fileName, raw: form === "mail" ? raw : body };
     }),
   );
-  return { seen: found.seen, mails };
+  return { outgoingId, seen: found.seen, mails };
 }
 
 /** What composes reports. */

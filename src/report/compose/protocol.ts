@@ -2,10 +2,15 @@
 import type { ErrorCode } from "../../lib/errors.ts";
 import type { Composed, ComposeJob } from "./job.ts";
 
-export type Request = { readonly ask: "compose"; readonly job: ComposeJob } | { readonly ask: "checkpoint" };
+export type Task = { readonly ask: "compose"; readonly job: ComposeJob } | { readonly ask: "checkpoint" };
 
-/** The answer to the one request that the thread was given. */
-export type Answer =
+/** A task with its number, which the answer repeats. */
+export type Request = Task & { readonly no: number };
+
+/** The answer to the request of this number. */
+export type Answer = { readonly no: number } & Result;
+
+export type Result =
   | { readonly ok: true; readonly composed: Composed | null }
   | {
       readonly ok: false;

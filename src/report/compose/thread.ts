@@ -1,13 +1,14 @@
 /**
  * Composes reports in a thread of its own, so that a report of 100,000 rows keeps nobody waiting. The thread is
  * started with the first job and ended when there was none for a while. When it dies, the job that it had fails and
- * the next job gets a new thread.
+ * the next job gets a new thread. An answer belongs to a job when it has its number and comes from its thread: reports
+ * of one domain must never reach the addresses of another.
  */
 import { Worker } from "node:worker_threads";
 import type { Clock, Timer } from "../../lib/clock.ts";
 import { errorText, MailreportError } from "../../lib/errors.ts";
 import type { Composed, ComposeJob, Composer } from "./job.ts";
-import type { Answer, Request } from "./protocol.ts";
+import type { Answer, Request, Task } from "./protocol.ts";
 
 /** A thread without work is ended after this. */
 const IDLE_MS = 30_000;
@@ -34,9 +35,12 @@ export class ComposeThread implements Composer {
   readonly #options: ComposeThreadOptions;
   readonly #waiting: Job[] = [];
   #current: Job | undefined;
+  #requests = 0;
   #worker: Worker | undefined;
   /** Ends a thread that is idle, or that works on one job for too long. */
   #watch: Timer | undefined;
+  /** Resolves when the threads that were told to end have ended. */
+  #ended: Promise<unknown> = Promise.resolve();
   #stopping = false;
 
   constructor(options: ComposeThreadOptions) {
@@ -50,8 +54,9 @@ export class ComposeThread implements Composer {
 
   async compose(job: ComposeJob): Promise<Composed> {
     const composed = await this.#ask({ ask: "compose", job });
-    if (!composed) throw new MailreportError("daemon.bug", { detail: "no answer to a composition" });
-    return composed;
+    if (composed?.outgoingId === job.outgoingId) return composed;
+    const detail = `${job.outgoingId} was answered with ${composed?.outgoingId ?? "nothing"}`;
+    throw new MailreportError("daemon.bug", { detail });
   }
 
   async checkpoint(): Promise<void> {
@@ -64,8 +69,9 @@ export class ComposeThread implements Composer {
     await this.#end(new MailreportError("daemon.stopping"));
   }
 
-  #ask(request: Request): Promise<Composed | null> {
+  #ask(task: Task): Promise<Composed | null> {
     if (this.#stopping) return Promise.reject(new MailreportError("daemon.stopping"));
+    const request = { ...task, no: ++this.#requests };
     return new Promise((resolve, reject) => {
       this.#waiting.push({ request, resolve, reject });
       this.#next();
@@ -90,8 +96,8 @@ export class ComposeThread implements Composer {
         new MailreportError("compose.died", { detail: "a report took too long" }),
       );
     } catch (error) {
-      this.#settle((failed) =>
-        failed.reject(new MailreportError("compose.died", { detail: errorText(error), cause: error })),
+      this.#settle(job, ({ reject }) =>
+        reject(new MailreportError("compose.died", { detail: errorText(error), cause: error })),
       );
     }
   }
@@ -107,7 +113,7 @@ export class ComposeThread implements Composer {
       resourceLimits: { maxOldGenerationSizeMb: HEAP_MIB },
     });
     let cause: unknown;
-    worker.on("message", (answer: Answer) => this.#answered(answer));
+    worker.on("message", (answer: Answer) => this.#answered(worker, answer));
     worker.on("messageerror", (error) => {
       cause = error;
       void worker.terminate();
@@ -119,34 +125,41 @@ export class ComposeThread implements Composer {
       if (this.#worker !== worker) return;
       this.#worker = undefined;
       const detail = cause === undefined ? `exit ${code}` : errorText(cause);
-      this.#settle(({ reject }) => reject(new MailreportError("compose.died", { detail, cause })));
+      this.#settle(this.#current, ({ reject }) =>
+        reject(new MailreportError("compose.died", { detail, cause })),
+      );
     });
     return worker;
   }
 
-  #answered(answer: Answer): void {
-    this.#settle(({ resolve, reject }) => {
+  /** An answer of a thread that is being ended, or to another request, is ignored. */
+  #answered(worker: Worker, answer: Answer): void {
+    const job = this.#current;
+    if (worker !== this.#worker || answer.no !== job?.request.no) return;
+    this.#settle(job, ({ resolve, reject }) => {
       if (answer.ok) resolve(answer.composed);
       else reject(errorOf(answer));
     });
   }
 
-  /** The job is done, one way or the other; the next one begins. */
-  #settle(tell: (job: Job) => void): void {
-    const job = this.#current;
+  /** The current job is done, one way or the other; the next one begins. A job that is not current any more is done. */
+  #settle(job: Job | undefined, tell: (job: Job) => void): void {
+    if (job !== this.#current) return;
     this.#current = undefined;
     if (job) tell(job);
     this.#next();
   }
 
-  /** Ends the thread; the job that it has fails with `error`. */
+  /** Ends the thread; the job that it has fails with `error`, no other one. */
   async #end(error: MailreportError | undefined): Promise<void> {
     const worker = this.#worker;
+    const job = this.#current;
     this.#worker = undefined;
     this.#watch?.cancel();
     this.#watch = undefined;
-    await worker?.terminate();
-    if (error) this.#settle(({ reject }) => reject(error));
+    this.#ended = Promise.all([this.#ended, worker?.terminate()]);
+    await this.#ended;
+    if (error && job) this.#settle(job, ({ reject }) => reject(error));
     else this.#next();
   }
 }

@@ -3,17 +3,18 @@ import { parentPort, workerData } from "node:worker_threads";
 import { errorText, MailreportError } from "../../lib/errors.ts";
 import { openTallyReader, type TallyReader } from "../../store/sqlite/queue/tally-reader.ts";
 import { type Composed, composeJob } from "./job.ts";
-import type { Answer, Request } from "./protocol.ts";
+import type { Answer, Request, Result } from "./protocol.ts";
 
 const { path } = workerData as { readonly path: string };
 let tallies: TallyReader | undefined;
 
 parentPort?.on("message", (request: Request) => {
-  const answer = answerTo(request);
-  parentPort?.postMessage(answer, answer.ok && answer.composed ? buffersOf(answer.composed) : []);
+  const result = resultOf(request);
+  const buffers = result.ok && result.composed ? buffersOf(result.composed) : [];
+  parentPort?.postMessage({ no: request.no, ...result } satisfies Answer, buffers);
 });
 
-function answerTo(request: Request): Answer {
+function resultOf(request: Request): Result {
   try {
     tallies ??= openTallyReader(path);
     if (request.ask === "compose") return { ok: true, composed: owned(composeJob(request.job, tallies)) };
@@ -28,9 +29,9 @@ function answerTo(request: Request): Answer {
 }
 
 /** Each message in memory of its own, which can be handed over instead of copied. */
-function owned({ seen, mails }: Composed): Composed {
+function owned({ mails, ...rest }: Composed): Composed {
   return {
-    seen,
+    ...rest,
     mails: mails.map((mail) => ({
       ...mail,
       raw: mail.raw.byteLength === mail.raw.buffer.byteLength ? mail.raw : new Uint8Array(mail.raw),

@@ -72,6 +72,27 @@ export function guarded<T>(work: () => T, what: string): T {
   }
 }
 
+/**
+ * `store` with all of its methods guarded, also those that give a promise: a full disk is `store.full` whether a write,
+ * a read or a checkpoint meets it.
+ */
+export function guardedMethods<T extends object>(store: T, what: string): T {
+  const entries = Object.entries(store) as [string, (...given: readonly unknown[]) => unknown][];
+  const methods = entries.map(([name, method]) => [
+    name,
+    (...given: readonly unknown[]): unknown =>
+      guarded(() => {
+        const result: unknown = method(...given);
+        return result instanceof Promise ? result.catch((error: unknown) => raise(error, what)) : result;
+      }, what),
+  ]);
+  return Object.fromEntries(methods) as T;
+}
+
+function raise(error: unknown, what: string): never {
+  throw storeError(error, what);
+}
+
 /** A MailreportError for what SQLite threw; any other error as it is. */
 export function storeError(error: unknown, what: string): unknown {
   if (!(error instanceof Database.SqliteError)) return error;

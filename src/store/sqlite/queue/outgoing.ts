@@ -6,7 +6,7 @@ import type { Sqlite } from "../open.ts";
 import { BEING_DELETED, GONE, KEPT, type OutgoingRow, reportOf, SELECT } from "./outgoing-row.ts";
 import { makeRestorer } from "./restore.ts";
 import { Conditions, pageOf } from "./select.ts";
-import { makeTallyDelete, makeTallyRead } from "./tallies.ts";
+import { makeSomeTallies, makeTallyDelete, makeTallyRead } from "./tallies.ts";
 import type { QueueTransaction } from "./transaction.ts";
 
 /** Keys whose last closed end is remembered. */
@@ -25,6 +25,7 @@ export type OutgoingPart = Pick<
   | "listOutgoing"
   | "outgoingPolicy"
   | "tallies"
+  | "someTallies"
   | "closeOutgoing"
   | "reopenOutgoing"
   | "deferOutgoing"
@@ -36,6 +37,7 @@ export type OutgoingPart = Pick<
   | "planUndelete"
   | "compose"
   | "stageRaw"
+  | "unstageRaw"
   | "dropStagedRaw"
   | "nextTallyPurge"
   | "purgeTallies"
@@ -55,6 +57,7 @@ export function makeOutgoing(
   const { counters } = transaction;
   const sql = prepare(database);
   const readTallies = makeTallyRead(database);
+  const someTallies = makeSomeTallies(database);
   const deleteTallies = makeTallyDelete(database);
   const closedEnds = new Map<string, number | undefined>();
   const restorer = makeRestorer(database, transaction, closes);
@@ -205,6 +208,10 @@ export function makeOutgoing(
       const row = sql.one.get(id);
       return row ? [...readTallies(row.no, row.kind)] : [];
     },
+    someTallies(id, limit) {
+      const row = sql.one.get(id);
+      return row ? someTallies(row.no, row.kind, limit) : { rows: [], total: 0 };
+    },
     closeOutgoing: (id, end, due) => transaction.run(() => reportOf(cut(waiting(id), end, due))),
     reopenOutgoing: (id) =>
       transaction.run(() => {
@@ -254,11 +261,10 @@ export function makeOutgoing(
         if (part === 0) sql.unstage.run(messageId);
         sql.stage.run(messageId, part, slice);
       }),
-    dropStagedRaw() {
-      const left = sql.staged.all();
-      return left.length === 0
-        ? 0
-        : transaction.run(() => left.reduce((n, id) => n + sql.unstage.run(id).changes, 0));
+    unstageRaw: (messageId) => transaction.run(() => sql.unstageUncomposed.run({ id: messageId }).changes),
+    dropStagedRaw(staging) {
+      const left = sql.staged.get(JSON.stringify([...(staging ?? [])]));
+      return left === undefined ? 0 : transaction.run(() => sql.unstage.run(left).changes);
     },
     nextTallyPurge(keep) {
       const kept = sql.oldestKept.get();
@@ -327,10 +333,14 @@ function prepare(database: Sqlite) {
     oldestKept: database.prepare<[], Settled>(`${kept} = ${KEPT} ORDER BY settled_at LIMIT 1`),
     setKept: database.prepare("UPDATE outgoing SET tallies_kept = ? WHERE no = ?"),
     unstage: database.prepare("DELETE FROM raw_slice WHERE message = ?"),
+    unstageUncomposed: database.prepare(
+      "DELETE FROM raw_slice WHERE message = @id AND NOT EXISTS (SELECT 1 FROM message WHERE id = @id)",
+    ),
     stage: database.prepare("INSERT INTO raw_slice (message, part, body) VALUES (?, ?, ?)"),
     staged: database
-      .prepare<[], string>(
-        "SELECT message FROM raw_slice WHERE part = 0 AND message NOT IN (SELECT id FROM message)",
+      .prepare<[string], string>(
+        `SELECT message FROM raw_slice WHERE part = 0 AND message NOT IN (SELECT id FROM message)
+         AND message NOT IN (SELECT value FROM json_each(?)) LIMIT 1`,
       )
       .pluck(),
     settledBefore: database

@@ -1,7 +1,7 @@
 /** queue.db: tallies, outgoing reports, messages, envelopes. Written by the main thread alone. */
 import type { QueueStore } from "../../queue.ts";
 import { migrate } from "../migrate.ts";
-import { guarded, openDatabase } from "../open.ts";
+import { guarded, guardedMethods, openDatabase } from "../open.ts";
 import { makeCounting } from "./count.ts";
 import { makeEnvelopes } from "./envelopes.ts";
 import { makeOutgoing } from "./outgoing.ts";
@@ -21,12 +21,12 @@ const CACHE_KIB = 65_536;
 
 /**
  * Opens the queue at `path`, made when it is not there.
- * Errors: those of `openDatabase`; `store.newer_schema`.
+ * Errors: those of `openDatabase`; `store.newer_schema`. Of all methods: those that `guarded` makes of SQLite's.
  */
 export function openQueueStore(path: string, options: QueueOptions = {}): QueueStore {
   const database = openDatabase(path, { cacheKiB: CACHE_KIB });
   try {
-    return build(database, options);
+    return guarded(() => guardedMethods(build(database, options), "queue"), "queue");
   } catch (error) {
     database.close();
     throw error;
@@ -34,7 +34,7 @@ export function openQueueStore(path: string, options: QueueOptions = {}): QueueS
 }
 
 function build(database: ReturnType<typeof openDatabase>, options: QueueOptions): QueueStore {
-  guarded(() => migrate(database, QUEUE_MIGRATIONS), "queue");
+  migrate(database, QUEUE_MIGRATIONS);
   const transaction = makeQueueTransaction(database);
   const counting = makeCounting(database, transaction, options.maxRows ?? (() => MAX_ROWS));
   const suppressionWrites = makeSuppressionWrites(database);
@@ -51,12 +51,11 @@ function build(database: ReturnType<typeof openDatabase>, options: QueueOptions)
       const { totalPages } = await database.backup(path);
       return { bytes: totalPages * Number(database.pragma("page_size", { simple: true })) };
     },
-    vacuum: (pages) =>
-      guarded(() => {
-        database.pragma(`incremental_vacuum(${Math.floor(pages)})`);
-        database.pragma("wal_checkpoint(PASSIVE)");
-        return Number(database.pragma("freelist_count", { simple: true }));
-      }, "queue"),
+    vacuum(pages) {
+      database.pragma(`incremental_vacuum(${Math.floor(pages)})`);
+      database.pragma("wal_checkpoint(PASSIVE)");
+      return Number(database.pragma("freelist_count", { simple: true }));
+    },
     checkpoint: () => void database.pragma("wal_checkpoint(PASSIVE)"),
     close: () => void database.close(),
   };

@@ -50,6 +50,7 @@ export function makeSuppressions(
     suppression: (target, now) => active.get(target.toLowerCase(), now),
     lastSuppression: (target) => one.get(target.toLowerCase()),
     suppress: (entry) => transaction.run(() => writes.add(entry)),
-    unsuppress: (target) => transaction.run(() => remove.run(target.toLowerCase()).changes === 1),
+    unsuppress: (targets) =>
+      transaction.run(() => targets.reduce((n, each) => n + remove.run(each.toLowerCase()).changes, 0)),
   };
 }

@@ -1,4 +1,5 @@
 /** The tallies of one report: read in their stable order, merged into another report, deleted in slices. */
+import { errorText, MailreportError } from "../../../lib/errors.ts";
 import { dmarcRowOf, tlsDetailOf, tlsPolicyOf } from "../../../model/canonical.ts";
 import type { OutgoingKind, TallyRow, TallyRows } from "../../../model/outgoing.ts";
 import type { Sqlite } from "../open.ts";
@@ -25,7 +26,16 @@ class DmarcRows implements TallyRows<DmarcTally> {
 
   *[Symbol.iterator](): Iterator<DmarcTally> {
     for (const [i, text] of this.#texts.entries())
-      yield { kind: "dmarc", row: dmarcRowOf(text), count: this.#counts[i]! };
+      yield { kind: "dmarc", row: decoded(dmarcRowOf, text), count: this.#counts[i]! };
+  }
+}
+
+/** What a stored text says. Errors: `store.corrupt` when `decode` cannot read it. */
+function decoded<T>(decode: (text: string) => T, text: string): T {
+  try {
+    return decode(text);
+  } catch (cause) {
+    throw new MailreportError("store.corrupt", { detail: `queue: a tally: ${errorText(cause)}`, cause });
   }
 }
 
@@ -54,12 +64,61 @@ export function makeTallyRead(database: Sqlite): (no: number, kind: OutgoingKind
     }
     return tls.all(no).map(({ key, row, success, failure }) => ({
       kind: "tls" as const,
-      policy: tlsPolicyOf(row),
+      policy: decoded(tlsPolicyOf, row),
       success,
       failure,
-      details: details.all(no, key).map((each) => ({ detail: tlsDetailOf(each.row), count: each.count })),
+      details: details
+        .all(no, key)
+        .map((each) => ({ detail: decoded(tlsDetailOf, each.row), count: each.count })),
     }));
   };
+}
+
+/**
+ * Reads some tallies of report number `no` without sorting all of them: those with the lowest keys, ordered by canonical
+ * text. A tally and a failure detail count one each towards `limit`; `total` is the number of tallies.
+ */
+export function makeSomeTallies(
+  database: Sqlite,
+): (no: number, kind: OutgoingKind, limit: number) => { readonly rows: TallyRow[]; readonly total: number } {
+  const total = {
+    dmarc: database.prepare<[number], number>("SELECT count(*) FROM tally WHERE outgoing = ?").pluck(),
+    tls: database.prepare<[number], number>("SELECT count(*) FROM tls_tally WHERE outgoing = ?").pluck(),
+  };
+  const dmarc = database.prepare<[number, number], { row: string; count: number }>(
+    `SELECT row, count FROM (SELECT no, row FROM tally WHERE outgoing = ? ORDER BY key LIMIT ?)
+     JOIN tally_count ON tally = no ORDER BY row`,
+  );
+  const tls = database.prepare<
+    [number, number],
+    { key: Buffer; row: string; success: number; failure: number }
+  >(
+    `SELECT * FROM (SELECT key, row, success, failure FROM tls_tally WHERE outgoing = ? ORDER BY key LIMIT ?)
+     ORDER BY row`,
+  );
+  const details = database.prepare<[number, Buffer, number], { row: string; count: number }>(
+    `SELECT * FROM (SELECT row, count FROM tls_detail WHERE outgoing = ? AND policy = ? ORDER BY key LIMIT ?)
+     ORDER BY row`,
+  );
+
+  function sessions(no: number, limit: number): TallyRow[] {
+    const found = tls.all(no, limit);
+    let left = limit - found.length;
+    return found.map(({ key, row, success, failure }) => {
+      const own = details.all(no, key, left);
+      left -= own.length;
+      const rows = own.map((each) => ({ detail: decoded(tlsDetailOf, each.row), count: each.count }));
+      return { kind: "tls", policy: decoded(tlsPolicyOf, row), success, failure, details: rows };
+    });
+  }
+
+  return (no, kind, limit) => ({
+    rows:
+      kind === "dmarc"
+        ? dmarc.all(no, limit).map(({ row, count }) => ({ kind, row: decoded(dmarcRowOf, row), count }))
+        : sessions(no, limit),
+    total: total[kind].get(no)!,
+  });
 }
 
 /** Moves all tallies of report `from` to report `into`; equal ones are added up. Within a transaction. */

@@ -3,7 +3,7 @@
  * counts, and reading one costs nothing.
  */
 import { type EnvelopeState, isFinal } from "../../../model/queue.ts";
-import { guarded, type Sqlite } from "../open.ts";
+import type { Sqlite } from "../open.ts";
 
 export interface Counters {
   /** Inside a transaction: changes a counter by `n`. */
@@ -81,18 +81,16 @@ export function makeQueueTransaction(database: Sqlite): QueueTransaction {
       add(counterOf(to), n);
     },
     run<T>(work: () => T): T {
-      return guarded(() => {
-        try {
-          const result = begin(work) as T;
-          for (const [name, change] of changes) committed.set(name, (committed.get(name) ?? 0) + change);
-          changes.clear();
-          return result;
-        } catch (error) {
-          changes.clear();
-          for (const forget of forgetters) forget();
-          throw error;
-        }
-      }, "queue");
+      try {
+        const result = begin(work) as T;
+        for (const [name, change] of changes) committed.set(name, (committed.get(name) ?? 0) + change);
+        changes.clear();
+        return result;
+      } catch (error) {
+        changes.clear();
+        for (const forget of forgetters) forget();
+        throw error;
+      }
     },
     onRollback: (forget) => void forgetters.push(forget),
   };
