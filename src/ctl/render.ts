@@ -161,17 +161,44 @@ export function titleLine(titles: readonly string[], form: "csv" | "tsv"): strin
   return form === "csv" ? `${titles.map(csvCell).join(",")}\r\n` : `${titles.join("\t")}\n`;
 }
 
-/** `key: value` lines, nested objects indented. */
+const isItem = (value: unknown): value is Item =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** `key: value` lines; objects and lists of objects are indented below their key. */
 export function details(item: Item, indent = ""): string {
   let out = "";
   for (const [key, value] of Object.entries(item)) {
     const name = `${indent}${clean(key)}`;
-    if (Array.isArray(value) && value.some((v) => typeof v === "object" && v !== null)) {
-      out += `${name}:\n`;
-      for (const entry of value) out += `${indent}  - ${clean(JSON.stringify(entry))}\n`;
-    } else if (typeof value === "object" && value !== null && !Array.isArray(value)) {
-      out += `${name}:\n${details(value as Item, `${indent}  `)}`;
-    } else out += `${name}: ${clean(Array.isArray(value) ? value.join(", ") : str(value))}\n`;
+    if (Array.isArray(value) && value.some(isItem)) {
+      const entry = key === "history" ? attempt : entryLines;
+      out += `${name}:\n${value.map((each) => entry(each, `${indent}  `)).join("")}`;
+    } else if (isItem(value)) out += `${name}:\n${details(value, `${indent}  `)}`;
+    else out += `${name}: ${clean(Array.isArray(value) ? value.map(flat).join(", ") : str(value))}\n`;
   }
   return out;
+}
+
+/** A value inside a list: lists in lists are put in brackets. */
+const flat = (value: unknown): string =>
+  Array.isArray(value) ? `[${value.map(flat).join(", ")}]` : str(value);
+
+/** Entries of a list with no more members than these, none of them an object, are one line. */
+const SHORT_ENTRY = 4;
+
+/** One entry of a list, after a `- `. */
+function entryLines(value: unknown, indent: string): string {
+  if (!isItem(value)) return `${indent}- ${clean(flat(value))}\n`;
+  const members = Object.entries(value);
+  const isShort =
+    members.length <= SHORT_ENTRY &&
+    members.every(([, inner]) => typeof inner !== "object" || inner === null);
+  if (isShort)
+    return `${indent}- ${members.map(([key, inner]) => `${clean(key)}: ${clean(str(inner))}`).join(", ")}\n`;
+  return `${indent}- ${details(value, `${indent}  `).slice(indent.length + 2)}`;
+}
+
+/** One attempt of a delivery: time, host, result, reply. */
+function attempt(value: unknown, indent: string): string {
+  const { at, mx, ip, result, text } = value as Item;
+  return `${indent}${[at, mx ?? ip ?? "-", result, text].map((each) => clean(str(each))).join("  ")}\n`;
 }

@@ -83,6 +83,15 @@ relay = "127.0.0.1:${sink.port}"
       attempts: 1,
       history: [{ result: "permanent" }, { result: "delivered" }],
     });
+    // the stored objects were shown as JSON on one line, with other names and with epoch seconds
+    const shown = await ok("show", "envelope", id);
+    expect(shown).toMatch(/\nhistory:\n {2}\d{4}-\d\d-\d\dT\S+Z {2}\S+ {2}permanent {2}.*no such user\n/);
+    const message = await ok("show", "envelope", id.slice(0, 8));
+    expect(message).toMatch(
+      /^id: [0-9a-f]{8}\nreport_id: d!sender\.example!\S+\n(?:.+\n)*created_at: \d{4}-\S+Z\n/,
+    );
+    expect(message).toMatch(/\nenvelopes:\n {2}- id: [0-9a-f]{16}\n {4}message_id: /);
+    expect(message).not.toMatch(/\{|[a-z][A-Z][a-z]+:/);
     expect(await ok("show", "suppressions")).toBe("");
     expect((await run("requeue", "d!sender.example!0123456789abcdef!1")).code).toBe(64);
   });

@@ -12,6 +12,7 @@ import {
   type Column,
   csvCell,
   csvLine,
+  details,
   plainLine,
   relative,
   Table,
@@ -213,5 +214,41 @@ describe("figures for people", () => {
     expect(relative("1995-04-30T10:00:00Z", now)).toBe("1995-04-30");
     expect(relative("2026-11-19T12:00:00Z", now)).toBe("2d ago");
     expect(relative("2027-03-01T00:00:00Z", now)).toBe("2027-03-01");
+  });
+});
+
+describe("details", () => {
+  it("were lines of JSON: members of lists are indented lines, attempts are time, host, result and reply", () => {
+    const last = { code: 450, text: "450 4.2.1 full" };
+    const history = [
+      {
+        at: "2026-11-21T10:00:00Z",
+        result: "temporary",
+        code: 450,
+        text: "450 4.2.1 full\u001b[2J",
+        mx: "mx.example",
+        ip: "192.0.2.1",
+      },
+      { at: "2026-11-21T11:00:00Z", result: "temporary", text: "no route", mx: null, ip: null },
+    ];
+    const envelopes = [{ id: "a1", rcpt: "a@b.example", flags: ["hold"], attempts: 1, last }];
+    const lists = { checks: [{ check: "policy", ok: true }], hosts: [["a", "b"], "c"], none: [] };
+    expect(details({ id: "x", envelopes, history, ...lists })).toBe(`id: x
+envelopes:
+  - id: a1
+    rcpt: a@b.example
+    flags: hold
+    attempts: 1
+    last:
+      code: 450
+      text: 450 4.2.1 full
+history:
+  2026-11-21T10:00:00Z  mx.example  temporary  450 4.2.1 full\\u{1b}[2J
+  2026-11-21T11:00:00Z  -  temporary  no route
+checks:
+  - check: policy, ok: true
+hosts: [a, b], c
+none:${" "}
+`);
   });
 });
