@@ -164,6 +164,21 @@ relay = "127.0.0.1:${sink.port}"
     expect((await envelope()).state).toBe("pending");
   });
 
+  it("a schedule moved the end of an envelope, or into the past: both are refused and change nothing", async () => {
+    const before = await envelope();
+    const late = await run("schedule", "-t", "+99d", id);
+    expect([late.code, late.stdout]).toEqual([1, "0 envelopes scheduled\n"]);
+    expect(late.stderr).toContain(`${id} is expired by that time; a schedule does not extend its life`);
+    const past = await run("schedule", "-t", "-7d", id);
+    expect([past.code, past.stderr]).toEqual([64, expect.stringContaining("the time is in the past")]);
+    expect(await envelope()).toEqual(before);
+    expect(await ok("schedule", "-t", "+1h", id)).toBe("1 envelope scheduled\n");
+    const after = await envelope();
+    expect(after.expires_at).toBe(before.expires_at);
+    expect(after.next_at).not.toBe(before.next_at);
+    expect(await ok("schedule", "-t", "now", id)).toBe("1 envelope scheduled\n");
+  });
+
   it("a dry run of schedule, hold, release and remove acted: it changes nothing", async () => {
     await ok("hold", id);
     const before = await envelope();

@@ -9,7 +9,15 @@ import { ENVELOPE_STATES, type EnvelopeSelection, SUBSYSTEMS } from "../../model
 import type { Services } from "../services.ts";
 import { sendList } from "../stream.ts";
 import { attemptView, envelopeView, messageView } from "../views.ts";
-import { AFTER as after, TIME as epoch, given, LIMIT as limit, sendRaw, TEXT as text } from "./schemas.ts";
+import {
+  AFTER as after,
+  TIME as epoch,
+  given,
+  LIMIT as limit,
+  scheduledTime,
+  sendRaw,
+  TEXT as text,
+} from "./schemas.ts";
 import { addSuppressionRoutes } from "./suppressions.ts";
 
 const envelopeFilter = {
@@ -102,7 +110,8 @@ export function addQueueRoutes(fastify: FastifyInstance, services: Services): vo
       const { select, at, dry_run, reason } = request.body;
       const selection: EnvelopeSelection =
         "ids" in select ? { ids: select.ids } : "filter" in select ? selectionOf(select.filter) : {};
-      return { ...envelopes.change(action, selection, { at, dryRun: dry_run, reason }), dry_run };
+      const time = at === undefined ? undefined : scheduledTime(at, services.now());
+      return { ...envelopes.change(action, selection, { at: time, dryRun: dry_run, reason }), dry_run };
     });
   }
   const steer = z.strictObject({
