@@ -73,7 +73,9 @@ relay = "127.0.0.1:${sink.port}"
     await ok("resume", "mta");
     await becomes("failed");
     expect(await ok("suppress", "list")).toMatch(/^dmarc@sender\.example\|\d+\|automatic\|.*no such user/);
-    expect(await ok("suppress", "lookup", RCPT)).toMatch(/is suppressed until \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ/);
+    expect(await ok("suppress", "lookup", RCPT)).toMatch(
+      /is suppressed until \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ/,
+    );
     sink.refuse.clear();
     expect(await ok("requeue", "-n", "all")).toBe("1 envelope would be requeued\n");
     expect((await envelope()).state).toBe("failed");
