@@ -47,9 +47,19 @@ function wrapped(text: string, prefix: string): string[] {
   return [...lines, line.trimEnd()];
 }
 
+/** The words that a key takes, or that a list of words may hold; "" for any other key. */
+function wordsOf(schema: Described): string {
+  const inner = unwrap(schema) as { options?: readonly unknown[]; element?: unknown };
+  const element = inner.element === undefined ? undefined : (unwrap(inner.element) as typeof inner);
+  const options = (element ?? inner).options?.filter((each) => typeof each === "string") ?? [];
+  if (options.length < 2) return "";
+  return `${element ? "Any of" : "One of"} ${options.map((each) => JSON.stringify(each)).join(", ")}.`;
+}
+
 function descriptionOf(schema: Described): string {
   const text = schema.description ?? schema.def?.innerType?.description ?? schema.def?.in?.description ?? "";
-  return restartReasonOf(schema) === undefined ? text : `${text} A change needs a restart.`;
+  const restart = restartReasonOf(schema) === undefined ? "" : "A change needs a restart.";
+  return [text, wordsOf(schema), restart].filter(Boolean).join(" ");
 }
 
 /** The default as written; undefined when there is none. */

@@ -1,5 +1,8 @@
 /** Checks that need more than one value; nothing outside the configuration is looked at. */
+import { isIP } from "node:net";
+import { resolve } from "node:path";
 import { isWithin, parseAddress } from "../model/domain-name.ts";
+import { normalizeIp } from "../model/ip.ts";
 import type { Config } from "./schema.ts";
 
 /** Reports a mistake at a key. */
@@ -18,12 +21,10 @@ export function checkMeaning(config: Config, report: Report): void {
   pair(config.smtp, "smtp", "tls_certificate", "tls_key", report);
   pair(config.deliver, "deliver", "relay_user", "relay_password_file", report);
   listeners(config, report);
+  sockets(config, report);
   authentication(config, report);
   reporter(config, report);
-  socketPath(["control", "socket"], config.control.socket, report);
-  for (const [i, feed] of config.feed.entries()) socketPath(["feed", i, "socket"], feed.socket, report);
   unique(config.feed, "feed", "name", report);
-  unique(config.feed, "feed", "socket", report);
   unique(config.recipient, "recipient", "address", report);
 }
 
@@ -39,15 +40,82 @@ function pair<T extends object>(
   report([name, table[one] === undefined ? other : one], `${one} and ${other} belong together`);
 }
 
-/** One address cannot be listened on twice; port 0 is another port each time. */
-function listeners({ smtp, lmtp }: Config, report: Report): void {
-  const seen = new Set<string>();
-  for (const [table, { listen }] of [["smtp", smtp] as const, ["lmtp", lmtp] as const]) {
-    for (const [i, address] of listen.entries()) {
-      if (isSocketPath(address)) socketPath([table, "listen", i], address, report);
-      if (seen.has(address)) report([table, "listen", i], `"${address}" is there twice`);
-      if (!address.endsWith(":0")) seen.add(address);
+type Listening = readonly [path: readonly PropertyKey[], address: string];
+
+function listenersOf(config: Config): Listening[] {
+  return (["smtp", "lmtp"] as const).flatMap((table) =>
+    config[table].listen.map((address, i): Listening => [[table, "listen", i], address]),
+  );
+}
+
+/** One port of an address cannot be listened on twice, nor with a wildcard beside it; port 0 is another one each time. */
+function listeners(config: Config, report: Report): void {
+  const seen: Endpoint[] = [];
+  for (const [path, text] of listenersOf(config)) {
+    if (isSocketPath(text)) continue;
+    const endpoint = endpointOf(text);
+    if (endpoint.port === 0) continue;
+    const other = seen.find((each) => overlap(each, endpoint));
+    if (other) {
+      const isSame = other.host === endpoint.host;
+      report(
+        path,
+        isSame
+          ? `"${text}" is there twice`
+          : `"${text}" and "${other.text}" exclude each other: a wildcard takes the port of all addresses`,
+      );
     }
+    seen.push(endpoint);
+  }
+}
+
+interface Endpoint {
+  readonly text: string;
+  /** An address in canonical form, or a name in lower case. */
+  readonly host: string;
+  readonly port: number;
+}
+
+function endpointOf(text: string): Endpoint {
+  const colon = text.lastIndexOf(":");
+  const host = text
+    .slice(0, colon)
+    .replace(/^\[|\]$/g, "")
+    .toLowerCase();
+  return {
+    text,
+    host: host === "" ? "::" : (normalizeIp(host) ?? host),
+    port: Number(text.slice(colon + 1)),
+  };
+}
+
+/** "::" takes the port of IPv4 addresses too; what a name means is known at start only. */
+function overlap(one: Endpoint, other: Endpoint): boolean {
+  if (one.port !== other.port) return false;
+  const hosts = [one.host, other.host];
+  return (
+    one.host === other.host ||
+    hosts.includes("::") ||
+    (hosts.includes("0.0.0.0") && hosts.every((h) => isIP(h) === 4))
+  );
+}
+
+/** The control socket, those of feeds, and those of listeners are different files. */
+function sockets(config: Config, report: Report): void {
+  const seen = new Map<string, string>([[config.control.socket, "control.socket"]]);
+  socketPath(["control", "socket"], config.control.socket, report);
+  const more: Listening[] = [
+    ...listenersOf(config).filter(([, address]) => isSocketPath(address)),
+    ...config.feed.map(({ socket }, i): Listening => [["feed", i, "socket"], socket]),
+  ];
+  for (const [path, text] of more) {
+    socketPath(path, text, report);
+    const file = resolve(text);
+    const other = seen.get(file);
+    const [table, second, third] = path.map(String);
+    const name = table === "feed" ? `${table}[${second}].${third}` : `${table}.${second}[${third}]`;
+    if (other === undefined) seen.set(file, name);
+    else report(path, `"${text}" is the socket of ${other}, too`);
   }
 }
 

@@ -160,7 +160,7 @@ const recipient = z.strictObject({
     .min(1)
     .max(6)
     .default(["any"])
-    .describe("Kinds of reports accepted there: dmarc, tls, failure, arf, dsn, any."),
+    .describe("Kinds of reports accepted there."),
 });
 
 const limits = z.strictObject({

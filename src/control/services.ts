@@ -1,6 +1,7 @@
 /** What the routes need of the daemon; made in daemon.ts, faked in tests. */
 
 import type { EnvelopeOperations } from "../deliver/operations.ts";
+import type { ErrorCode } from "../lib/errors.ts";
 import type { Log, LogLevel } from "../lib/log/log.ts";
 import type { OutgoingReport } from "../model/outgoing.ts";
 import type { Subsystem } from "../model/queue.ts";
@@ -47,6 +48,8 @@ export interface OutgoingService {
 
 export interface ReloadAnswer {
   readonly ok: boolean;
+  /** Why it was refused. */
+  readonly code?: ErrorCode;
   readonly applied: readonly string[];
   readonly needsRestart: readonly string[];
   readonly problems: readonly string[];

@@ -2,7 +2,7 @@
 import type { MailreportError } from "../lib/errors.ts";
 import { iso } from "../lib/units.ts";
 import type { OutgoingReport } from "../model/outgoing.ts";
-import type { Envelope, Suppression } from "../model/queue.ts";
+import type { Envelope, QueueMessage, Suppression } from "../model/queue.ts";
 import { wireReports } from "../model/wire-report.ts";
 import type {
   DayFigures,
@@ -17,6 +17,7 @@ import type {
   StoredRecord,
   TlsRow,
 } from "../store/archive.ts";
+import type { AttemptRecord } from "../store/queue.ts";
 import type { WireItem } from "./wire.ts";
 
 const time = (seconds: number | null): string | null => (seconds === null ? null : iso(seconds));
@@ -50,6 +51,33 @@ export const envelopeView = (e: Envelope) => ({
           tls: e.last.tls,
         },
   size: e.size,
+});
+
+/** A queued message, in the vocabulary of its envelopes: `report_id` is the id of the outgoing report. */
+export const messageView = (m: QueueMessage) => ({
+  id: m.id,
+  report_id: m.outgoingId,
+  kind: m.kind,
+  domain: m.policyDomain,
+  sender: m.sender,
+  created_at: iso(m.createdAt),
+  size: m.size,
+  mail_message_id: m.messageId,
+  mail_report_id: m.reportId,
+  file_name: m.fileName,
+});
+
+/** One attempt to deliver an envelope. */
+export const attemptView = (a: AttemptRecord) => ({
+  at: iso(a.at),
+  result: a.result,
+  code: a.code,
+  enhanced: a.enhanced,
+  text: a.text,
+  mx: a.host,
+  ip: a.ip,
+  tls: a.tls,
+  duration_ms: a.durationMs,
 });
 
 export const suppressionView = (s: Suppression) => ({

@@ -76,8 +76,8 @@ export function exitOf(code: unknown): number {
 
 /** An answer that is an error. */
 function refusal(text: string, status: number): ClientError {
-  const body = fromJson(text) as (Partial<WireError> & { problems?: string[] }) | undefined;
-  if (body?.problems) return new ClientError(body.problems.join("\n"), EXIT.CONFIG);
+  const body = fromJson(text) as (Partial<WireError> & { problems?: string[]; code?: string }) | undefined;
+  if (body?.problems) return new ClientError(body.problems.join("\n"), exitOf(body.code ?? "config.invalid"));
   if (body?.error === undefined) return new ClientError(`the daemon answered ${status}`, EXIT.SOFTWARE);
   return new ClientError(body.error.message, exitOf(body.error.code));
 }

@@ -10,6 +10,10 @@ export interface Column {
   readonly text: (item: Item) => string;
   readonly plain?: (item: Item) => string;
   readonly right?: boolean;
+  /** Longer texts may be cut at their end, to no fewer characters than these. Without it (ids, addresses, codes): never. */
+  readonly cut?: number;
+  /** Columns with this may be left out of a table that is too wide, those with the greatest number first. */
+  readonly drop?: number;
 }
 
 export type Item = Readonly<Record<string, unknown>>;
@@ -20,10 +24,14 @@ export const str = (value: unknown): string => (value === null || value === unde
 export const epoch = (value: unknown): string =>
   typeof value === "string" ? String(Math.floor(Date.parse(value) / 1000)) : "";
 
-/** "in 5m", "3h ago". */
+/** Times farther away are shown as a date. Milliseconds. */
+const FAR = 30 * 86_400_000;
+
+/** "in 5m", "3h ago"; the date when it is more than 30 days away. */
 export function relative(value: unknown, now: number): string {
   if (typeof value !== "string") return "-";
   const ms = Date.parse(value) - now;
+  if (Math.abs(ms) > FAR) return day(value);
   const text = formatDuration(Math.abs(ms)).replace(/^(\d+[dhm])\d+[hms]$/, "$1");
   return ms >= 0 ? `in ${text}` : `${text} ago`;
 }
@@ -35,13 +43,16 @@ export const thousands = (value: unknown): string => str(value).replace(/\B(?=(\
 /** Rows that decide the widths of a table; later ones are cut to them. */
 const FITTED_ROWS = 500;
 
-/** A table fitted to the terminal: the widest columns are cut in the middle. However long, little of it is held. */
+/**
+ * A table fitted to the terminal: long texts are cut at their end, and columns of little weight are left out. What
+ * still does not fit is printed in full. However long the table, few of its rows are held.
+ */
 export class Table {
   readonly #columns: readonly Column[];
   readonly #width: number;
   readonly #write: (text: string) => void;
   #waiting: string[][] = [];
-  #widths: readonly number[] | undefined;
+  #widths: readonly (number | null)[] | undefined;
 
   constructor(columns: readonly Column[], width: number, write: (text: string) => void) {
     this.#columns = columns;
@@ -62,40 +73,60 @@ export class Table {
 
   #begin(): void {
     const titles = this.#columns.map((c) => c.title);
-    const widths = fitted(titles, this.#waiting, this.#width);
+    const widths = fitted(this.#columns, this.#waiting, this.#width);
     this.#widths = widths;
     this.#write([titles, ...this.#waiting].map((row) => this.#line(row, widths)).join(""));
     this.#waiting = [];
   }
 
-  #line(row: readonly string[], widths: readonly number[]): string {
-    const cells = row.map((text, i) => {
-      const cut = shorten(text, widths[i]!);
-      return this.#columns[i]!.right ? cut.padStart(widths[i]!) : cut.padEnd(widths[i]!);
+  #line(row: readonly string[], widths: readonly (number | null)[]): string {
+    const cells = row.flatMap((text, i) => {
+      const [column, width] = [this.#columns[i]!, widths[i] ?? null];
+      if (width === null) return [];
+      const cell = column.cut === undefined ? text : shorten(text, width);
+      return [column.right ? cell.padStart(width) : cell.padEnd(width)];
     });
     return `${cells.join("  ").trimEnd()}\n`;
   }
 }
 
-/** Widths of columns that together fit into `width`, if they can. */
-function fitted(titles: readonly string[], rows: readonly (readonly string[])[], width: number): number[] {
-  const widths = titles.map((title, i) => rows.reduce((w, row) => Math.max(w, row[i]!.length), title.length));
-  let over = widths.reduce((sum, w) => sum + w + 2, -2) - width;
-  while (over > 0) {
-    const widest = widths.indexOf(Math.max(...widths));
-    if (widths[widest]! <= 12) break;
-    const step = Math.max(1, Math.min(over, widths[widest]! - 12, 4));
-    widths[widest]! -= step;
-    over -= step;
+/** Widths of the columns, null for those that are left out; together they fit into `width`, if they can. */
+function fitted(
+  columns: readonly Column[],
+  rows: readonly (readonly string[])[],
+  width: number,
+): (number | null)[] {
+  const full = columns.map(({ title }, i) =>
+    rows.reduce((most, row) => Math.max(most, row[i]!.length), title.length),
+  );
+  const least = columns.map(({ title, cut = Infinity }, i) =>
+    Math.min(full[i]!, Math.max(cut, title.length)),
+  );
+  const shown = new Set(columns.keys());
+  const sum = (widths: readonly number[]): number => [...shown].reduce((all, i) => all + widths[i]! + 2, -2);
+  const droppable = [...shown]
+    .filter((i) => columns[i]!.drop !== undefined)
+    .sort((a, b) => columns[b]!.drop! - columns[a]!.drop!);
+  for (const i of droppable) {
+    if (sum(least) <= width) break;
+    shown.delete(i);
   }
-  return widths;
+  const widths = [...full];
+  for (let over = sum(full) - width; over > 0; over--) {
+    const longest = [...shown].reduce<number | undefined>(
+      (best, i) => (widths[i]! > least[i]! && (best === undefined || widths[i]! > widths[best]!) ? i : best),
+      undefined,
+    );
+    if (longest === undefined) break;
+    widths[longest]!--;
+  }
+  return widths.map((w, i) => (shown.has(i) ? w : null));
 }
 
-/** Cuts in the middle. */
+/** Cuts at the end, never inside a character. */
 function shorten(text: string, width: number): string {
   if (text.length <= width) return text;
-  const left = Math.ceil((width - 1) / 2);
-  return `${text.slice(0, left)}…${text.slice(text.length - (width - 1 - left))}`;
+  return `${text.slice(0, width - 1).replace(/[\ud800-\udbff]$/, "")}…`;
 }
 
 /** smtpctl's `|` fields. A `|` or line end inside a field is escaped. */
@@ -130,17 +161,44 @@ export function titleLine(titles: readonly string[], form: "csv" | "tsv"): strin
   return form === "csv" ? `${titles.map(csvCell).join(",")}\r\n` : `${titles.join("\t")}\n`;
 }
 
-/** `key: value` lines, nested objects indented. */
+const isItem = (value: unknown): value is Item =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** `key: value` lines; objects and lists of objects are indented below their key. */
 export function details(item: Item, indent = ""): string {
   let out = "";
   for (const [key, value] of Object.entries(item)) {
     const name = `${indent}${clean(key)}`;
-    if (Array.isArray(value) && value.some((v) => typeof v === "object" && v !== null)) {
-      out += `${name}:\n`;
-      for (const entry of value) out += `${indent}  - ${clean(JSON.stringify(entry))}\n`;
-    } else if (typeof value === "object" && value !== null && !Array.isArray(value)) {
-      out += `${name}:\n${details(value as Item, `${indent}  `)}`;
-    } else out += `${name}: ${clean(Array.isArray(value) ? value.join(", ") : str(value))}\n`;
+    if (Array.isArray(value) && value.some(isItem)) {
+      const entry = key === "history" ? attempt : entryLines;
+      out += `${name}:\n${value.map((each) => entry(each, `${indent}  `)).join("")}`;
+    } else if (isItem(value)) out += `${name}:\n${details(value, `${indent}  `)}`;
+    else out += `${name}: ${clean(Array.isArray(value) ? value.map(flat).join(", ") : str(value))}\n`;
   }
   return out;
+}
+
+/** A value inside a list: lists in lists are put in brackets. */
+const flat = (value: unknown): string =>
+  Array.isArray(value) ? `[${value.map(flat).join(", ")}]` : str(value);
+
+/** Entries of a list with no more members than these, none of them an object, are one line. */
+const SHORT_ENTRY = 4;
+
+/** One entry of a list, after a `- `. */
+function entryLines(value: unknown, indent: string): string {
+  if (!isItem(value)) return `${indent}- ${clean(flat(value))}\n`;
+  const members = Object.entries(value);
+  const isShort =
+    members.length <= SHORT_ENTRY &&
+    members.every(([, inner]) => typeof inner !== "object" || inner === null);
+  if (isShort)
+    return `${indent}- ${members.map(([key, inner]) => `${clean(key)}: ${clean(str(inner))}`).join(", ")}\n`;
+  return `${indent}- ${details(value, `${indent}  `).slice(indent.length + 2)}`;
+}
+
+/** One attempt of a delivery: time, host, result, reply. */
+function attempt(value: unknown, indent: string): string {
+  const { at, mx, ip, result, text } = value as Item;
+  return `${indent}${[at, mx ?? ip ?? "-", result, text].map((each) => clean(str(each))).join("  ")}\n`;
 }

@@ -1,6 +1,7 @@
 /** The state of the daemon: its counters, and a line about each subsystem. */
 import type { StatusAnswer } from "../control/services.ts";
 import { errorText, MailreportError } from "../lib/errors.ts";
+import { iso } from "../lib/units.ts";
 import { SUBSYSTEMS, type Subsystem } from "../model/queue.ts";
 import type { ArchiveReader } from "../store/archive.ts";
 import type { QueueStore } from "../store/queue.ts";
@@ -67,7 +68,7 @@ function dueText(queue: QueueStore): string {
   try {
     const due = queue.nextOutgoingDue();
     if (due === undefined) return "no outgoing report is open";
-    return `next report due ${new Date(due * 1000).toISOString()}`;
+    return `next report due ${iso(due)}`;
   } catch (error) {
     return `cannot tell when a report is due: ${errorText(error)}`;
   }

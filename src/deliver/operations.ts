@@ -82,7 +82,7 @@ export function makeEnvelopeOperations(options: OperationsOptions): EnvelopeOper
   ): ChangeResult {
     switch (action) {
       case "schedule":
-        return store.scheduleEnvelopes(selection, at ?? now(), dryRun);
+        return store.scheduleEnvelopes(selection, at ?? now(), now(), dryRun);
       case "hold":
       case "release":
         return store.holdEnvelopes(selection, action === "hold", dryRun);

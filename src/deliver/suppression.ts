@@ -1,4 +1,5 @@
 /** Which envelopes the suppression list stops, and the entries that replies and bounces add to it. */
+import { iso } from "../lib/units.ts";
 import { type Envelope, isActive, type Suppression, suppressionTargets } from "../model/queue.ts";
 import type { QueueStore } from "../store/queue.ts";
 import { SUPPRESSION_LADDER } from "./retry.ts";
@@ -20,7 +21,7 @@ export function suppressionOf(
 
 /** One line for people: by whom, until when, why. */
 export function suppressionText({ target, until, reason, author }: Suppression): string {
-  const end = until === null ? "" : ` until ${new Date(until * 1000).toISOString()}`;
+  const end = until === null ? "" : ` until ${iso(until)}`;
   return `${target} is suppressed (${author})${end}: ${reason}`;
 }
 

@@ -224,7 +224,8 @@ export interface QueueStore {
   listEnvelopes(selection: EnvelopeSelection, page: Page): Paged<Envelope>;
   countEnvelopes(selection: EnvelopeSelection): number;
   // With `dryRun` the following five answer what they would do, and change nothing.
-  scheduleEnvelopes(selection: EnvelopeSelection, at: number, dryRun?: boolean): ChangeResult;
+  /** The life of an envelope is not extended: with `at` after `now`, one that expires before is skipped as `expires_before`. */
+  scheduleEnvelopes(selection: EnvelopeSelection, at: number, now: number, dryRun?: boolean): ChangeResult;
   holdEnvelopes(selection: EnvelopeSelection, held: boolean, dryRun?: boolean): ChangeResult;
   removeEnvelopes(selection: EnvelopeSelection, now: number, dryRun?: boolean): ChangeResult;
   /** `removed` → the state before (pending or held), with the lifetime that was left when it was removed. */

@@ -70,6 +70,26 @@ describe("a daemon that fails", () => {
     });
   });
 
+  it("a reload that changes nothing ended in a colon, and any refusal was 78", async () => {
+    const told = { ok: true, applied: [] as string[], needsRestart: [], problems: [] as string[] };
+    let answer: object = told;
+    let status = 200;
+    await daemon((_request, response) => {
+      response.writeHead(status, { "content-type": "application/json" });
+      response.end(JSON.stringify(answer));
+    });
+    expect((await ctl(["reload", "-n"])).stdout).toBe("the configuration is ok; nothing would change\n");
+    expect((await ctl(["reload"])).stdout).toBe("reloaded; nothing has changed\n");
+    answer = { ...told, applied: ["a: 1 -> 2"] };
+    expect((await ctl(["reload"])).stdout).toBe("reloaded\n  a: 1 -> 2\n");
+    answer = { ...told, ok: false, code: "store.full", problems: ["no space left for the database"] };
+    status = 503;
+    expect(await ctl(["reload"])).toMatchObject({ code: 74, stderr: oneLine(/no space left.*/) });
+    answer = { ...told, ok: false, problems: ["x"] };
+    status = 422;
+    expect((await ctl(["reload"])).code).toBe(78);
+  });
+
   it("one that died in its answer printed a stack: it is one line and 74", async () => {
     await daemon((_request, response) => {
       response.writeHead(200, { "content-length": 1000 });

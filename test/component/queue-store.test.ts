@@ -409,7 +409,7 @@ describe("envelopes", () => {
     expect(held).toEqual({ matched: 3, changed: 2, skipped: [{ id: leased!.id, code: "inflight" }] });
     expect(store.stats()).toMatchObject({ "queue.envelope.held": 2, "queue.envelope.pending": 0 });
     expect(store.holdEnvelopes({ ids: ["0b0b0b0b"] }, false)).toMatchObject({ matched: 1, changed: 1 });
-    expect(store.scheduleEnvelopes({ ids: ["0b0b0b0b"] }, NOW + 5)).toMatchObject({ changed: 1 });
+    expect(store.scheduleEnvelopes({ ids: ["0b0b0b0b"] }, NOW + 5, NOW)).toMatchObject({ changed: 1 });
     expect(store.envelope("0b0b0b0b00000001")).toMatchObject({ nextAt: NOW + 5, state: "pending" });
     expect(store.removeEnvelopes({}, NOW)).toMatchObject({ matched: 3, changed: 2 });
     const again = store.removeEnvelopes({ ids: ["0b0b0b0b00000001"] }, NOW);
@@ -420,6 +420,19 @@ describe("envelopes", () => {
       "queue.envelope.pending": 0,
       "queue.envelope.inflight": 1,
     });
+  });
+
+  it("a schedule extended the life of an envelope: it does not, and one that is over may be tried now", () => {
+    queue("0a0a0a0a", ["a@one.example"], NOW);
+    const { id, expiresAt } = store.listEnvelopes({}, { limit: 1 }).items[0]!;
+    const skipped = [{ id, code: "expires_before" }];
+    expect(store.scheduleEnvelopes({}, expiresAt + 1, NOW)).toEqual({ matched: 1, changed: 0, skipped });
+    expect(store.envelope(id)).toMatchObject({ nextAt: NOW, expiresAt });
+    expect(store.scheduleEnvelopes({}, expiresAt, NOW)).toMatchObject({ changed: 1, skipped: [] });
+    expect(store.envelope(id)).toMatchObject({ nextAt: expiresAt, expiresAt });
+    const late = expiresAt + 100;
+    expect(store.scheduleEnvelopes({}, late, late)).toMatchObject({ changed: 1 });
+    expect(store.envelope(id)).toMatchObject({ nextAt: late, expiresAt });
   });
 
   it("are deleted with their messages some time after they are settled", () => {
@@ -580,7 +593,7 @@ describe("what was removed, failed or expired", () => {
     });
     const before = look();
     const actions = [
-      (dry: boolean) => store.scheduleEnvelopes({}, NOW + 9, dry),
+      (dry: boolean) => store.scheduleEnvelopes({}, NOW + 9, NOW, dry),
       (dry: boolean) => store.holdEnvelopes({}, true, dry),
       (dry: boolean) => store.holdEnvelopes({}, false, dry),
       (dry: boolean) => store.removeEnvelopes({}, NOW, dry),

@@ -1,6 +1,6 @@
 /** Reload: all parts are built before one is replaced. */
 import { generateKeyPairSync } from "node:crypto";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -16,6 +16,7 @@ import type { LogSink } from "../../src/lib/log/pino.ts";
 import type { Ingest } from "../../src/receive/ingest/supervisor.ts";
 import type { SmtpListeners } from "../../src/receive/smtp/server.ts";
 import { ROOT } from "../support/build.ts";
+import { makeCertificate } from "../support/cert.ts";
 import { FakeClock } from "../support/fake-clock.ts";
 import { type KeptLine, keptLog } from "../support/log-lines.ts";
 
@@ -55,7 +56,6 @@ function running(text = TEXT) {
   const level: string[] = [];
   const sink = { log, setLevel: (name: string) => level.push(name) } as unknown as LogSink;
   parts.made.names = makeNames(found.config, new FakeClock());
-  parts.keys = loadSigningKeys(found.config, log, "generate");
   parts.made.smtp = {
     prepare: (config: Config) => {
       if (fault.error !== undefined) throw fault.error;
@@ -64,6 +64,7 @@ function running(text = TEXT) {
   } as unknown as SmtpListeners;
   parts.made.ingest = { reload: () => applied.push("ingest") } as unknown as Ingest;
   const reloader = new Reloader({ parts, sink, find });
+  parts.keys = loadSigningKeys(found.config, log, "generate");
   const txt = async () => {
     const answer = await parts.need("names").resolver.txt("x.example");
     return answer.ok ? answer.records : answer.code;
@@ -94,7 +95,12 @@ describe("reload", () => {
     const answer = await reloader.reload("test", false);
     expect(answer).toEqual({
       ok: true,
-      applied: ['log.level: "info" -> "debug"', "smtp.max_recipients: 100 -> 7"],
+      applied: [
+        'log.level: "info" -> "debug"',
+        "smtp.max_recipients: 100 -> 7",
+        `dns.zone_file: the content of ${join(dir, "zone")} has changed`,
+        `dkim[0].key_file: the content of ${join(dir, "dkim.pem")} has changed`,
+      ],
       needsRestart: [],
       problems: [],
     });
@@ -169,6 +175,39 @@ describe("reload", () => {
       expect(await state()).toMatchObject({ recipients: 7, txt: ["two"] });
     });
   }
+
+  it("a renewed certificate was in force without a word: it is named, once, and a dry run names it too", async () => {
+    const { key, cert } = makeCertificate(dir, "mx.example.org");
+    const text = `${withKey()}[smtp]\ntls_certificate = "${cert}"\ntls_key = "${key}"\n`;
+    const { reloader } = running(text);
+    expect(await reloader.reload("test", true)).toMatchObject({ ok: true, applied: [] });
+    appendFileSync(cert, "\n");
+    const applied = [`smtp.tls_certificate: the content of ${cert} has changed`];
+    expect(await reloader.reload("test", true)).toMatchObject({ applied });
+    expect(await reloader.reload("test", false)).toMatchObject({ applied });
+    expect(await reloader.reload("test", false)).toMatchObject({ applied: [] });
+  });
+
+  it("a key generated at start was told as changed by the first reload: it is not", async () => {
+    const text = TEXT.replace('"dkim.pem"', `"${join(dir, "made.pem")}"\ngenerate = "ed25519"`);
+    const { reloader } = running(text);
+    expect(await reloader.reload("test", false)).toMatchObject({ ok: true, applied: [] });
+  });
+
+  it("a full disk while a key is generated was a mistake of the configuration: it is store.full", async () => {
+    const { reloader, state, fault } = running(withKey());
+    const before = await state();
+    fault.error = Object.assign(new Error("ENOSPC: no space left on device, write"), {
+      code: "ENOSPC",
+      syscall: "write",
+    });
+    const answer = await reloader.reload("test", false);
+    expect(answer).toMatchObject({ ok: false, code: "store.full" });
+    expect(answer.problems[0]).toContain("no space left");
+    expect(await state()).toEqual(before);
+    write("mailreportd.conf", "nonsense = 1\n");
+    expect(await reloader.reload("test", false)).toMatchObject({ ok: false, code: "config.invalid" });
+  });
 
   it("a dry run changed everything: it tells the same and changes nothing, and generates no key", async () => {
     const text = withKey();

@@ -73,7 +73,9 @@ relay = "127.0.0.1:${sink.port}"
     await ok("resume", "mta");
     await becomes("failed");
     expect(await ok("suppress", "list")).toMatch(/^dmarc@sender\.example\|\d+\|automatic\|.*no such user/);
-    expect(await ok("suppress", "lookup", RCPT)).toContain("is suppressed until");
+    expect(await ok("suppress", "lookup", RCPT)).toMatch(
+      /is suppressed until \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ/,
+    );
     sink.refuse.clear();
     expect(await ok("requeue", "-n", "all")).toBe("1 envelope would be requeued\n");
     expect((await envelope()).state).toBe("failed");
@@ -83,6 +85,15 @@ relay = "127.0.0.1:${sink.port}"
       attempts: 1,
       history: [{ result: "permanent" }, { result: "delivered" }],
     });
+    // the stored objects were shown as JSON on one line, with other names and with epoch seconds
+    const shown = await ok("show", "envelope", id);
+    expect(shown).toMatch(/\nhistory:\n {2}\d{4}-\d\d-\d\dT\S+Z {2}\S+ {2}permanent {2}.*no such user\n/);
+    const message = await ok("show", "envelope", id.slice(0, 8));
+    expect(message).toMatch(
+      /^id: [0-9a-f]{8}\nreport_id: d!sender\.example!\S+\n(?:.+\n)*created_at: \d{4}-\S+Z\n/,
+    );
+    expect(message).toMatch(/\nenvelopes:\n {2}- id: [0-9a-f]{16}\n {4}message_id: /);
+    expect(message).not.toMatch(/\{|[a-z][A-Z][a-z]+:/);
     expect(await ok("show", "suppressions")).toBe("");
     expect((await run("requeue", "d!sender.example!0123456789abcdef!1")).code).toBe(64);
   });
@@ -153,6 +164,21 @@ relay = "127.0.0.1:${sink.port}"
     expect(await ok("show", "status")).toBe(before);
     expect(await ok("show", "mta", "paused")).toBe("");
     expect((await envelope()).state).toBe("pending");
+  });
+
+  it("a schedule moved the end of an envelope, or into the past: both are refused and change nothing", async () => {
+    const before = await envelope();
+    const late = await run("schedule", "-t", "+99d", id);
+    expect([late.code, late.stdout]).toEqual([1, "0 envelopes scheduled\n"]);
+    expect(late.stderr).toContain(`${id} is expired by that time; a schedule does not extend its life`);
+    const past = await run("schedule", "-t", "-7d", id);
+    expect([past.code, past.stderr]).toEqual([64, expect.stringContaining("the time is in the past")]);
+    expect(await envelope()).toEqual(before);
+    expect(await ok("schedule", "-t", "+1h", id)).toBe("1 envelope scheduled\n");
+    const after = await envelope();
+    expect(after.expires_at).toBe(before.expires_at);
+    expect(after.next_at).not.toBe(before.next_at);
+    expect(await ok("schedule", "-t", "now", id)).toBe("1 envelope scheduled\n");
   });
 
   it("a dry run of schedule, hold, release and remove acted: it changes nothing", async () => {

@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { exampleConfig } from "../../src/config/example.ts";
+import { describedKeys, exampleConfig } from "../../src/config/example.ts";
 import { findConfig } from "../../src/config/find.ts";
 import { formatProblem, loadConfig } from "../../src/config/load.ts";
 import { diffConfig, inForce } from "../../src/config/reload.ts";
@@ -55,6 +55,28 @@ describe("the configuration", () => {
     expect(spelt).toMatch(/^max_recipients = 100$/m);
     const config = load(spelt);
     expect(diffConfig(config, load(""))).toEqual({ applied: [], needsRestart: [] });
+  });
+
+  it("the words that keys take were found in the source only: the example and the manual list them", () => {
+    const texts = new Map(
+      describedKeys().flatMap(({ table, keys }) =>
+        keys.map(({ key, text }) => [`${table}.${key}`, text] as const),
+      ),
+    );
+    for (const [key, words] of [
+      ["log.level", 'One of "debug", "info", "warn", "error".'],
+      ["report.profile", 'One of "both", "rfc9990".'],
+      ["report.interval", 'One of "1h", "2h", "3h", "4h", "6h", "8h", "12h", "24h".'],
+      ["deliver.tls", 'One of "none", "opportunistic", "required".'],
+      ["deliver.relay_tls", 'One of "none", "opportunistic", "required", "implicit".'],
+      ["deliver.ip_family", 'One of "4", "6", "any".'],
+      ["dkim.generate", 'One of "no", "rsa", "ed25519".'],
+      ["feed.mode", 'One of "0600", "0660", "0666".'],
+      ["recipient.kinds", 'Any of "dmarc", "tls", "failure", "arf", "dsn", "any".'],
+    ] as const) {
+      expect(texts.get(key), key).toContain(words);
+      expect(exampleConfig().replace(/\s*\n#\s*/g, " ")).toContain(words);
+    }
   });
 
   it("falls back to the host name", () => {

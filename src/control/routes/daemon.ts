@@ -2,6 +2,7 @@
 import type { FastifyInstance } from "fastify";
 import type { ZodTypeProvider } from "fastify-type-provider-zod";
 import { z } from "zod";
+import { ERROR_CODES } from "../../lib/errors.ts";
 import type { Services } from "../services.ts";
 import { API_VERSION } from "../wire.ts";
 import { WAIT } from "./schemas.ts";
@@ -22,7 +23,7 @@ export function addDaemonRoutes(fastify: FastifyInstance, services: Services): v
   const reload = { schema: { body: z.strictObject({ dry_run: z.boolean().default(false) }).prefault({}) } };
   app.post("/v1/reload", reload, async (request, reply) => {
     const answer = await services.reload(request.body.dry_run);
-    return reply.code(answer.ok ? 200 : 422).send(answer);
+    return reply.code(answer.ok ? 200 : ERROR_CODES[answer.code ?? "config.invalid"].http).send(answer);
   });
   app.post("/v1/stop", async () => {
     setImmediate(() => services.stop());

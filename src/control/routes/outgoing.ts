@@ -9,7 +9,14 @@ import { OUTGOING_STATES } from "../../model/outgoing.ts";
 import type { Services } from "../services.ts";
 import { sendList } from "../stream.ts";
 import { outgoingView } from "../views.ts";
-import { AFTER as after, given, LIMIT as limit, TEXT as text, TIME as time } from "./schemas.ts";
+import {
+  AFTER as after,
+  given,
+  LIMIT as limit,
+  scheduledTime,
+  TEXT as text,
+  TIME as time,
+} from "./schemas.ts";
 
 /** Tallies of one report that are shown: what is read, decoded and written in some milliseconds. */
 const SHOWN_TALLIES = 1000;
@@ -103,7 +110,8 @@ export function addOutgoingRoutes(fastify: FastifyInstance, services: Services):
     "/v1/outgoing/:id/schedule",
     { schema: { ...outgoingId, body: scheduleBody } },
     async (request) => {
-      const { at, dry_run, reason } = request.body;
+      const { dry_run, reason } = request.body;
+      const at = scheduledTime(request.body.at, services.now());
       const changed = outgoing.schedule(request.params.id, at, dry_run);
       if (!dry_run) services.audit("report schedule", { id: request.params.id, at, changed, reason });
       return { changed, dry_run };

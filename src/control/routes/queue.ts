@@ -8,8 +8,16 @@ import { MailreportError } from "../../lib/errors.ts";
 import { ENVELOPE_STATES, type EnvelopeSelection, SUBSYSTEMS } from "../../model/queue.ts";
 import type { Services } from "../services.ts";
 import { sendList } from "../stream.ts";
-import { envelopeView } from "../views.ts";
-import { AFTER as after, TIME as epoch, given, LIMIT as limit, sendRaw, TEXT as text } from "./schemas.ts";
+import { attemptView, envelopeView, messageView } from "../views.ts";
+import {
+  AFTER as after,
+  TIME as epoch,
+  given,
+  LIMIT as limit,
+  scheduledTime,
+  sendRaw,
+  TEXT as text,
+} from "./schemas.ts";
 import { addSuppressionRoutes } from "./suppressions.ts";
 
 const envelopeFilter = {
@@ -76,7 +84,7 @@ export function addQueueRoutes(fastify: FastifyInstance, services: Services): vo
     return {
       ...envelopeView(envelope),
       ...(entry ? { suppressed: suppressionText(entry) } : {}),
-      history: queue.attempts(envelope.id),
+      history: queue.attempts(envelope.id).map(attemptView),
     };
   });
   app.get(
@@ -94,7 +102,7 @@ export function addQueueRoutes(fastify: FastifyInstance, services: Services): vo
     const id = request.params.id.slice(0, 8);
     const message = queue.message(id);
     if (!message) throw new MailreportError("queue.no_such_message", { detail: id });
-    return { ...message, envelopes: queue.envelopesOf(id).map(envelopeView) };
+    return { ...messageView(message), envelopes: queue.envelopesOf(id).map(envelopeView) };
   });
 
   for (const action of ENVELOPE_ACTIONS) {
@@ -102,7 +110,8 @@ export function addQueueRoutes(fastify: FastifyInstance, services: Services): vo
       const { select, at, dry_run, reason } = request.body;
       const selection: EnvelopeSelection =
         "ids" in select ? { ids: select.ids } : "filter" in select ? selectionOf(select.filter) : {};
-      return { ...envelopes.change(action, selection, { at, dryRun: dry_run, reason }), dry_run };
+      const time = at === undefined ? undefined : scheduledTime(at, services.now());
+      return { ...envelopes.change(action, selection, { at: time, dryRun: dry_run, reason }), dry_run };
     });
   }
   const steer = z.strictObject({

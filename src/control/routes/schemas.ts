@@ -35,3 +35,13 @@ export function sendRaw(
   if (!bytes) throw new MailreportError(code, { detail: id });
   return reply.type("message/rfc822").send(Buffer.from(bytes));
 }
+
+/** Seconds by which a time may be in the past and is still meant as now. */
+const NOW_ROOM = 60;
+
+/** The time for which something is to be scheduled, at least now. Errors: `request.invalid` for one in the past. */
+export function scheduledTime(at: number, now: number): number {
+  if (at < now - NOW_ROOM)
+    throw new MailreportError("request.invalid", { detail: "the time is in the past" });
+  return Math.max(at, now);
+}

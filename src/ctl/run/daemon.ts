@@ -96,7 +96,11 @@ export const DAEMON_HANDLERS: Readonly<Record<string, Handler>> = {
     });
     if (form === "json") around.out(`${JSON.stringify({ ...answer, dry_run: dryRun })}\n`);
     else {
-      around.out(dryRun ? "the configuration is ok; a reload would apply:\n" : "reloaded\n");
+      const isSame = answer.applied.length + answer.needsRestart.length === 0;
+      const would = isSame ? "nothing would change" : "a reload would apply:";
+      around.out(
+        dryRun ? `the configuration is ok; ${would}\n` : `reloaded${isSame ? "; nothing has changed" : ""}\n`,
+      );
       for (const line of answer.applied) around.out(`  ${clean(line)}\n`);
       for (const line of answer.needsRestart) around.out(`  needs a restart: ${clean(line)}\n`);
     }

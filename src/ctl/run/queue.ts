@@ -108,6 +108,7 @@ function selectionOf(
 
 const SKIPPED: Readonly<Record<string, string>> = {
   suppressed: "suppressed by an operator; see: mailreportctl suppress list",
+  expires_before: "expired by that time; a schedule does not extend its life",
 };
 
 /** Says which envelopes were skipped and why, and which ids there are none of. */

@@ -14,9 +14,9 @@ const columns = (now: number): readonly Column[] => [
     text: (s) => (s.until === null ? "no end" : relative(s.until, now)),
     plain: (s) => epoch(s.until),
   },
-  { title: "AUTHOR", text: (s) => str(s.author) },
-  { title: "REASON", text: (s) => str(s.reason) },
-  { title: "SINCE", text: (s) => relative(s.created_at, now), plain: (s) => epoch(s.created_at) },
+  { title: "AUTHOR", drop: 1, text: (s) => str(s.author) },
+  { title: "REASON", cut: 20, text: (s) => str(s.reason) },
+  { title: "SINCE", drop: 2, text: (s) => relative(s.created_at, now), plain: (s) => epoch(s.created_at) },
 ];
 
 /** Epoch seconds of --until or --for; null when neither is given. Throws UsageError. */

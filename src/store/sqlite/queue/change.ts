@@ -12,7 +12,7 @@ import type { QueueTransaction } from "./transaction.ts";
 
 /** Skipped envelopes that are named one by one. */
 const NAMED = 100;
-/** Seconds that an attempt may take, and more. */
+/** Seconds that an envelope brought back has left at least: more than an attempt takes. */
 const ATTEMPT_ROOM = 3600;
 
 /**
@@ -125,11 +125,15 @@ export function changeEnvelopes(
   }
 
   return {
-    scheduleEnvelopes(selection, at, dryRun = false) {
-      // an envelope near its end gets the time for this attempt
-      const set = ", next_at = ?, expires_at = max(expires_at, ?)";
-      const values = [at, at + ATTEMPT_ROOM];
-      const change: Change = { from: ["pending", "held"], to: "'pending'", set, values };
+    scheduleEnvelopes(selection, at, now, dryRun = false) {
+      const change: Change = {
+        from: ["pending", "held"],
+        to: "'pending'",
+        set: ", next_at = ?",
+        values: [at],
+        // one of which the life is over may be tried now, once
+        except: { condition: "(expires_at < ? AND ? > ?)", values: [at, at, now], code: "expires_before" },
+      };
       return apply(selection, change, dryRun);
     },
     holdEnvelopes(selection, held, dryRun = false) {
