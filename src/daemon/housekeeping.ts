@@ -32,6 +32,15 @@ export interface HousekeepingOptions {
   readonly log: Log;
 }
 
+/** Counts of both databases, by what an operator calls the things. */
+function finishedCounts(
+  archive: Readonly<Record<string, number>>,
+  envelopes: number,
+  reports: number,
+): Record<string, number> {
+  return { ...archive, finished_envelopes: envelopes, closed_outgoing_reports: reports };
+}
+
 export class Housekeeping {
   readonly #options: HousekeepingOptions;
   #timer: Timer | undefined;
@@ -58,15 +67,19 @@ export class Housekeeping {
   }
 
   /**
-   * Deletes what has expired, in small slices; returns how much that is. One job at a time: a second caller gets the
-   * result of the first.
-   * @param dryRun only count
+   * Deletes what has expired in both databases, in small slices; returns how much that is. One job at a time: a second
+   * caller gets the result of the first.
+   * @param dryRun only count: the same things under the same names
    */
   async prune(dryRun: boolean): Promise<Record<string, number>> {
     const { archive, clock } = this.#options;
     const now = epochSeconds(clock);
     const policy = this.#policy();
-    if (dryRun) return archive.expirable(now, policy);
+    if (dryRun) {
+      const { before, closed } = this.#finishedBefore(now);
+      const { envelopes, reports } = this.#options.queue.countFinished(before, closed);
+      return finishedCounts(await archive.expirable(now, policy), envelopes, reports);
+    }
     this.#running ??= this.#expire(now, policy).finally(() => {
       this.#running = undefined;
     });
@@ -90,11 +103,11 @@ export class Housekeeping {
       this.#expireQueue(now),
     ]);
     const rows = archived.status === "fulfilled" ? archived.value.rows : 0;
-    const settled = queued.status === "fulfilled" ? queued.value : 0;
+    const settled = queued.status === "fulfilled" ? queued.value.envelopes + queued.value.reports : 0;
     if (rows + settled > 0) this.#options.log.info("retention.done", { rows, settled });
     if (archived.status === "rejected") throw archived.reason;
     if (queued.status === "rejected") throw queued.reason;
-    return { ...archived.value.counted, settled };
+    return finishedCounts(archived.value.counted, queued.value.envelopes, queued.value.reports);
   }
 
   async #expireArchive(now: number, policy: RetentionPolicy) {
@@ -109,20 +122,27 @@ export class Housekeeping {
     return { counted, rows };
   }
 
-  async #expireQueue(now: number): Promise<number> {
-    const { queue, config } = this.#options;
-    const before = now - config().deliver.keep_settled / 1000;
+  /** Epoch seconds before which envelopes and outgoing reports must be finished to be deleted. */
+  #finishedBefore(now: number): { readonly before: number; readonly closed: number } {
+    const { deliver, report } = this.#options.config();
+    const before = now - deliver.keep_settled / 1000;
     // as long as events of its period may come, a report must be known to be closed
-    const closed = Math.min(before, now - config().report.max_age / 1000 - DAY);
-    let settled = 0;
+    return { before, closed: Math.min(before, now - report.max_age / 1000 - DAY) };
+  }
+
+  async #expireQueue(now: number) {
+    const { queue } = this.#options;
+    const { before, closed } = this.#finishedBefore(now);
+    let [envelopes, reports] = [0, 0];
     while (!this.#stopping) {
-      const deleted = queue.prune(before, SLICE_ROWS) + queue.pruneOutgoing(closed, SLICE_ROWS);
-      if (deleted === 0) break;
-      settled += deleted;
+      const [some, more] = [queue.prune(before, SLICE_ROWS), queue.pruneOutgoing(closed, SLICE_ROWS)];
+      if (some + more === 0) break;
+      envelopes += some;
+      reports += more;
       await new Promise((resolve) => setImmediate(resolve));
     }
     queue.checkpoint();
-    return settled;
+    return { envelopes, reports };
   }
 
   /**

@@ -423,7 +423,27 @@ describe("a question", () => {
     expect(deleted).toHaveLength(2);
   });
 
-  async function prunable(deleted: string[]): Promise<void> {
+  it("db prune deleted finished envelopes without asking when nothing of the archive had expired", async () => {
+    const deleted: string[] = [];
+    await prunable(deleted, '{"raw_mails":0,"finished_envelopes":4}');
+    expect(await inside(["db", "prune"])).toMatchObject({
+      code: 64,
+      err: "mailreportctl: 4 finished envelopes would be deleted; say --yes\n",
+    });
+    expect(deleted).toEqual([]);
+  });
+
+  it("db prune with nothing to confirm deleted what expired after the count: it deletes nothing", async () => {
+    const deleted: string[] = [];
+    await prunable(deleted, '{"raw_mails":0,"finished_envelopes":0}');
+    expect(await inside(["db", "prune"])).toMatchObject({
+      code: 0,
+      out: "0 raw mails deleted\n0 finished envelopes deleted\n",
+    });
+    expect(deleted).toEqual([]);
+  });
+
+  async function prunable(deleted: string[], counts = '{"raw_mails":3,"records":4}'): Promise<void> {
     await daemon((request, response) => {
       let body = "";
       request.on("data", (chunk: Buffer) => {
@@ -431,7 +451,7 @@ describe("a question", () => {
       });
       request.once("end", () => {
         if (!(JSON.parse(body) as { dry_run: boolean }).dry_run) deleted.push(body);
-        response.end('{"raw_mails":3,"records":4}');
+        response.end(counts);
       });
     });
   }

@@ -115,8 +115,33 @@ describe("housekeeping", () => {
 
   it("a dry run deletes nothing", async () => {
     const housekeeping = start();
-    expect(await housekeeping.prune(true)).toEqual(EXPIRABLE);
+    expect(await housekeeping.prune(true)).toMatchObject(EXPIRABLE);
     expect(expired).toBe(0);
+    await housekeeping.stop();
+  });
+
+  it("a dry run left out what is deleted from the queue: it counts the same things under the same names", async () => {
+    const left = { envelopes: 4, reports: 2 };
+    const housekeeping = start({
+      countFinished: (before, closed) => {
+        expect(closed).toBeLessThan(before);
+        return left;
+      },
+      prune: () => {
+        const deleted = left.envelopes;
+        left.envelopes = 0;
+        return deleted;
+      },
+      pruneOutgoing: () => {
+        const deleted = left.reports;
+        left.reports = 0;
+        return deleted;
+      },
+    });
+    const would = await housekeeping.prune(true);
+    expect(would).toEqual({ ...EXPIRABLE, finished_envelopes: 4, closed_outgoing_reports: 2 });
+    expect(await housekeeping.prune(false)).toEqual(would);
+    expect(await housekeeping.prune(true)).toMatchObject({ finished_envelopes: 0 });
     await housekeeping.stop();
   });
 

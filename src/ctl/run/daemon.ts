@@ -27,7 +27,7 @@ async function steer(call: Call, action: "pause" | "resume"): Promise<number> {
   return EXIT.OK;
 }
 
-/** `db prune`: counts what has expired, asks, and deletes it. */
+/** `db prune`: counts what has expired, asks whenever that is anything, and deletes it. */
 async function prune(call: Call): Promise<number> {
   const { parsed, client, around, form } = call;
   const ask = (dryRun: boolean) =>
@@ -36,9 +36,12 @@ async function prune(call: Call): Promise<number> {
   const expired = await ask(true);
   const total = Object.values(expired).reduce((sum, count) => sum + count, 0);
   let done = expired;
-  if (!dryRun) {
-    const what = Object.entries(expired).map(([name, count]) => `${count} ${named(name)}`);
-    if (total > 0 && !(await confirmed(call, `${what.join(", ")} would be deleted`, String(total))))
+  // with nothing to confirm nothing is deleted, not even what expires between the two requests
+  if (!dryRun && total > 0) {
+    const what = Object.entries(expired)
+      .filter(([, count]) => count > 0)
+      .map(([name, count]) => `${count} ${named(name)}`);
+    if (!(await confirmed(call, `${what.join(", ")} would be deleted`, String(total))))
       return EXIT.INTERRUPTED;
     done = await ask(false);
   }
