@@ -8,11 +8,12 @@ import type { Config } from "../config/schema.ts";
 import { type Clock, epochSeconds, type Timer } from "../lib/clock.ts";
 import { errorText, MailreportError } from "../lib/errors.ts";
 import type { Log } from "../lib/log/log.ts";
-import { supervised } from "../lib/supervised.ts";
+import { failureOf, supervised } from "../lib/supervised.ts";
 import type { IngestPort } from "../receive/port.ts";
 import type { ArchiveReader, RetentionPolicy } from "../store/archive.ts";
 import type { QueueStore } from "../store/queue.ts";
 import { checkDatabase, databaseSize } from "../store/sqlite/maintenance.ts";
+import { systemError } from "./system-error.ts";
 
 const EVERY_MS = 3_600_000;
 const DAY = 86_400;
@@ -141,8 +142,22 @@ export class Housekeeping {
       reports += more;
       await new Promise((resolve) => setImmediate(resolve));
     }
-    queue.checkpoint();
+    this.#checkpoint();
     return { envelopes, reports };
+  }
+
+  /** Copies the log of queue.db into it. What was deleted is committed already, so a full disk here is no failure. */
+  #checkpoint(): void {
+    try {
+      this.#options.queue.checkpoint();
+    } catch (error) {
+      const known = failureOf(systemError(error)).error;
+      this.#options.log.warn("store.problem", {
+        what: "checkpoint",
+        code: known.code,
+        error: errorText(known),
+      });
+    }
   }
 
   /**

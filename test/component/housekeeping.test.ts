@@ -113,6 +113,24 @@ describe("housekeeping", () => {
     await other.stop();
   });
 
+  it("a full disk in the checkpoint after the deletions made the job fail: what was deleted is its answer", async () => {
+    let left = 3;
+    const housekeeping = start({
+      prune: () => {
+        const deleted = left;
+        left = 0;
+        return deleted;
+      },
+      checkpoint: () => {
+        throw new MailreportError("store.full");
+      },
+    });
+    expect(await housekeeping.prune(false)).toMatchObject({ finished_envelopes: 3 });
+    expect(log.of("store.problem")).toMatchObject([{ what: "checkpoint", code: "store.full" }]);
+    expect(log.of("unit.failed")).toEqual([]);
+    await housekeeping.stop();
+  });
+
   it("a dry run deletes nothing", async () => {
     const housekeeping = start();
     expect(await housekeeping.prune(true)).toMatchObject(EXPIRABLE);
