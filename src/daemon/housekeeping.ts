@@ -2,11 +2,11 @@
  * Maintains the databases: deletes what has expired, makes copies, checks integrity. Each job is a unit of work: one that
  * fails is logged, and the next one runs.
  */
-import { existsSync, mkdirSync, rmSync } from "node:fs";
-import { isAbsolute, join } from "node:path";
+import { existsSync, mkdirSync, renameSync, rmdirSync, rmSync } from "node:fs";
+import { dirname, isAbsolute, join } from "node:path";
 import type { Config } from "../config/schema.ts";
 import { type Clock, epochSeconds, type Timer } from "../lib/clock.ts";
-import { errorText, MailreportError } from "../lib/errors.ts";
+import { type ErrorCode, errorText, MailreportError } from "../lib/errors.ts";
 import type { Log } from "../lib/log/log.ts";
 import { failureOf, supervised } from "../lib/supervised.ts";
 import type { IngestPort } from "../receive/port.ts";
@@ -33,6 +33,46 @@ export interface HousekeepingOptions {
   readonly log: Log;
 }
 
+/** The name of a copy until all are complete. */
+const unfinished = (path: string): string => `${path}.new`;
+
+/** The directories of a path that are not there, the innermost first. */
+function missingFolders(folder: string): string[] {
+  const missing: string[] = [];
+  for (let at = folder; !existsSync(at) && dirname(at) !== at; at = dirname(at)) missing.push(at);
+  return missing;
+}
+
+/** Removes the files, and the directories that are empty then. What cannot be removed stays. */
+function removeMade(files: readonly string[], folders: readonly string[]): void {
+  try {
+    for (const path of files) for (const end of ["", "-journal"]) rmSync(`${path}${end}`, { force: true });
+    for (const folder of folders) if (existsSync(folder)) rmdirSync(folder);
+  } catch {
+    return; // the error of the backup is the answer
+  }
+}
+
+/** Errors of files, which a copy can meet as well as the database that is copied. */
+const ABOUT_FILES = new Set<ErrorCode>([
+  "store.full",
+  "store.io",
+  "store.busy",
+  "store.corrupt",
+  "daemon.no_permission",
+  "daemon.state_unusable",
+]);
+
+/** An error of a copy, with the directory that it was for; the errors of a process that ends stay as they are. */
+function backupError(folder: string, error: unknown): MailreportError {
+  const known = systemError(error);
+  const ours = known instanceof MailreportError;
+  if (ours && !ABOUT_FILES.has(known.code)) return known;
+  const code = ours && known.code !== "daemon.state_unusable" ? known.code : "store.io";
+  const why = (ours ? known.detail : undefined) ?? errorText(error);
+  return new MailreportError(code, { detail: `backup to ${folder}: ${why}`, cause: error });
+}
+
 /** Counts of both databases, by what an operator calls the things. */
 function finishedCounts(
   archive: Readonly<Record<string, number>>,
@@ -47,6 +87,8 @@ export class Housekeeping {
   #timer: Timer | undefined;
   #running: Promise<Record<string, number>> | undefined;
   #stopping = false;
+  /** The directory that a backup is being made in. */
+  #backingUp: string | undefined;
 
   constructor(options: HousekeepingOptions) {
     this.#options = options;
@@ -161,39 +203,55 @@ export class Housekeeping {
   }
 
   /**
-   * Copies both databases into the new directory `folder` while they are in use. A backup that fails leaves no copy.
-   * Errors: `request.invalid` for a path that is not absolute or has a copy already, `store.*`.
+   * Copies both databases into the directory `folder`, made when it is not there, while they are in use. One backup at a
+   * time. A copy gets its name when both are complete; a backup that fails removes what it made, and nothing else.
+   * Errors: `request.invalid` for a path that is not absolute or has a copy already, `backup.running`, `store.*` with
+   * the path.
    */
   async backup(folder: string): Promise<readonly { readonly path: string; readonly bytes: number }[]> {
     if (!isAbsolute(folder))
       throw new MailreportError("request.invalid", { detail: `not absolute: ${folder}` });
-    const files = { archive: join(folder, "archive.db"), queue: join(folder, "queue.db") };
-    const there = Object.values(files).find((path) => existsSync(path));
+    if (this.#backingUp !== undefined)
+      throw new MailreportError("backup.running", { detail: this.#backingUp });
+    const names = ["archive.db", "queue.db"].flatMap((name) => [name, unfinished(name)]);
+    const there = names.map((name) => join(folder, name)).find((path) => existsSync(path));
     if (there !== undefined)
       throw new MailreportError("request.invalid", { detail: `${there} is there already` });
-    const { log } = this.#options;
-    const done = await supervised({ log, unit: "backup", fields: { folder } }, () =>
-      this.#copy(folder, files),
-    );
-    if (done.ok) return done.value;
-    for (const path of Object.values(files)) rmSync(path, { force: true });
-    throw done.failure.error;
+    this.#backingUp = folder;
+    try {
+      const { log } = this.#options;
+      const done = await supervised({ log, unit: "backup", fields: { folder } }, () => this.#copy(folder));
+      if (done.ok) return done.value;
+      throw done.failure.error;
+    } finally {
+      this.#backingUp = undefined;
+    }
   }
 
-  async #copy(folder: string, files: { readonly archive: string; readonly queue: string }) {
+  async #copy(folder: string) {
     const { ingest, queue } = this.#options;
+    const archivePath = join(folder, "archive.db");
+    const queuePath = join(folder, "queue.db");
+    const folders = missingFolders(folder);
+    const files: string[] = [];
     try {
       mkdirSync(folder, { recursive: true, mode: 0o750 });
       // the queue first: a report that is sent in between is then sent twice at worst, never forgotten
-      const queued = await queue.backup(files.queue);
-      const archived = await ingest.backup(files.archive);
+      files.push(unfinished(queuePath));
+      const queued = await queue.backup(unfinished(queuePath));
+      files.push(unfinished(archivePath));
+      const archived = await ingest.backup(unfinished(archivePath));
+      for (const path of [queuePath, archivePath]) {
+        renameSync(unfinished(path), path);
+        files.push(path);
+      }
       return [
-        { path: files.archive, bytes: archived.bytes },
-        { path: files.queue, bytes: queued.bytes },
+        { path: archivePath, bytes: archived.bytes },
+        { path: queuePath, bytes: queued.bytes },
       ];
     } catch (error) {
-      if (error instanceof MailreportError) throw error;
-      throw new MailreportError("store.io", { detail: `${folder}: ${errorText(error)}`, cause: error });
+      removeMade(files, folders);
+      throw backupError(folder, error);
     }
   }
 
