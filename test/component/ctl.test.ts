@@ -209,6 +209,30 @@ describe("a daemon that fails", () => {
     );
   });
 
+  it("--wait was 0 while nothing parses: it is 75 and says why", async () => {
+    let parsing = "paused";
+    await daemon((request, response) => {
+      if (request.url?.startsWith("/v1/days"))
+        response.end(`{"end":{"count":0,"next":null,"unparsed":2,"parsing":"${parsing}"}}\n`);
+      else
+        response
+          .setHeader("mailreport-unparsed", "2")
+          .setHeader("mailreport-parsing", parsing)
+          .end('{"uptime":1}');
+    });
+    const note = (why: string) =>
+      `note: 2 accepted mails are not parsed yet; figures are incomplete; ${why}\n`;
+    for (const command of ["days", "stats"]) {
+      parsing = "paused";
+      const paused = note("parsing is paused (resume mda)");
+      expect(await inside(["show", command])).toMatchObject({ code: 0, err: paused });
+      expect(await inside(["show", command, "--wait"])).toMatchObject({ code: 75, err: paused });
+      parsing = "failing";
+      const failing = note("parsing fails (see the log)");
+      expect(await inside(["show", command, "--wait"])).toMatchObject({ code: 75, err: failing });
+    }
+  });
+
   it("--wait reaches every question about the archive", async () => {
     const urls: string[] = [];
     await daemon((request, response) => {

@@ -259,7 +259,8 @@ socket = "feed.sock"
     });
     expect(await client.send("r@reporter.example", "dmarc@example.org", mail)).toMatch(/^250 /);
     await client.quit();
-    const note = "note: 1 accepted mail is not parsed yet; figures are incomplete; use --wait\n";
+    const note =
+      "note: 1 accepted mail is not parsed yet; figures are incomplete; parsing is paused (resume mda)\n";
     for (const args of [
       ["show", "days", "--json"],
       ["show", "stats", "archive.mail"],
@@ -267,12 +268,13 @@ socket = "feed.sock"
     ])
       expect(await run(...args), args.join(" ")).toMatchObject({ code: 0, stderr: note });
     expect(ndjson(await ok("show", "days", "--json")).at(-1)).toMatchObject({
-      end: { count: 0, unparsed: 1 },
+      end: { count: 0, unparsed: 1, parsing: "paused" },
     });
     expect(JSON.parse(await ok("show", "status", "--json"))).toMatchObject({ unparsed: 1 });
     expect(await ok("show", "status")).toMatch(/^unparsed 1$/m);
-    // --wait does not wait for a parser that is paused
-    expect((await run("show", "days", "--wait")).stderr).toBe(note);
+    // --wait does not wait for a parser that is paused, and does not say that all is parsed
+    expect(await run("show", "days", "--wait")).toMatchObject({ code: 75, stderr: note });
+    expect(await run("show", "stats", "--wait")).toMatchObject({ code: 75, stderr: note });
     await ok("resume", "mda");
     const waited = await run("show", "domains", "--wait", "--json");
     expect([waited.code, waited.stderr]).toEqual([0, ""]);

@@ -29,7 +29,7 @@ export const HANDLERS: Readonly<Record<string, Handler>> = {
 
 /** Runs one command; returns the exit code. Never throws: errors are printed, one line each. */
 export async function run(around: Surroundings): Promise<number> {
-  let unparsed = 0;
+  let note = "";
   try {
     if (around.args[0] === "--version") {
       around.out(`mailreportctl ${around.version}\n`);
@@ -45,18 +45,34 @@ export async function run(around: Surroundings): Promise<number> {
       return EXIT.OK;
     }
     const socket = socketPath(str(parsed.options.socket) || undefined, around.environment);
-    const client = makeClient(socket, (mails) => {
-      unparsed = mails;
+    const waits = parsed.options.wait === true;
+    const client = makeClient(socket, (mails, parsing) => {
+      note = unparsedNote(mails, parsing, waits);
     });
-    return await HANDLERS[parsed.command.run]!({ parsed, client, form: formOf(parsed, around), around });
+    const exit = await HANDLERS[parsed.command.run]!({
+      parsed,
+      client,
+      form: formOf(parsed, around),
+      around,
+    });
+    return note !== "" && waits && exit <= EXIT.NOTHING ? EXIT.TEMPFAIL : exit;
   } catch (error) {
     return failed(error, around);
   } finally {
-    if (unparsed > 0)
-      around.err(
-        `note: ${plural(unparsed, "accepted mail")} ${unparsed === 1 ? "is" : "are"} not parsed yet; figures are incomplete; use --wait\n`,
-      );
+    if (note !== "") around.err(note);
   }
+}
+
+const NOT_PARSING: Readonly<Record<string, string>> = {
+  paused: "parsing is paused (resume mda)",
+  failing: "parsing fails (see the log)",
+};
+
+/** The line about accepted mails that the answer lacks. `waits`: --wait was given, and they are not parsed even so. */
+function unparsedNote(mails: number, parsing: unknown, waits: boolean): string {
+  const what = `${plural(mails, "accepted mail")} ${mails === 1 ? "is" : "are"} not parsed yet`;
+  const advice = NOT_PARSING[str(parsing)] ?? (waits ? "" : "use --wait");
+  return `note: ${what}; figures are incomplete${advice === "" ? "" : `; ${advice}`}\n`;
 }
 
 /** Prints why a command was not carried out; returns the exit code. */
