@@ -137,9 +137,10 @@ export async function list(
   if (form === "json") around.out(`${JSON.stringify({ end })}\n`);
   if (form === "table") {
     table.end();
-    around.err(`${end.count} found.\n`);
-  }
-  if (end.next !== null && form !== "json") around.err(`more: --after ${end.next}\n`);
+    around.err(
+      end.next === null ? `${end.count} found.\n` : `${end.count} shown; more: --after ${end.next}\n`,
+    );
+  } else if (end.next !== null && form !== "json") around.err(`more: --after ${end.next}\n`);
   return EXIT.OK;
 }
 

@@ -193,6 +193,42 @@ describe("a daemon that fails", () => {
     });
   });
 
+  it("on a terminal the number of a page was given as that of all", async () => {
+    let next = '"m371"';
+    await daemon((_request, response) => response.end(`{"end":{"count":12,"next":${next}}}\n`));
+    const terminal = { stdoutIsTTY: true };
+    expect((await inside(["show", "received"], terminal)).err).toBe("12 shown; more: --after m371\n");
+    next = "null";
+    expect((await inside(["show", "received"], terminal)).err).toBe("12 found.\n");
+  });
+
+  it("lines of an import were written over its progress: the line is erased first", async () => {
+    await daemon((request, response) => {
+      request.resume();
+      request.once("end", () =>
+        response.end(
+          '{"file":"a.xml","outcome":"imported","reason":null,"reports":[],"mail":"m1"}\n' +
+            '{"file":"b.xml","outcome":"invalid","reason":"xml","reports":[],"mail":"m2"}\n' +
+            '{"end":{"count":2,"next":null,"imported":1,"invalid":1}}\n',
+        ),
+      );
+    });
+    for (const name of ["a.xml", "b.xml"]) writeFileSync(join(dir, name), dmarcXml());
+    const { err, out } = await inside(["import", join(dir, "a.xml"), join(dir, "b.xml")], {
+      stdoutIsTTY: true,
+      files: async () => ({
+        check: () => expect.unreachable(),
+        split: async function* () {
+          yield { member: null, raw: Buffer.from("x"), form: "file" };
+        },
+      }),
+    });
+    expect(err).toBe(
+      "\r1 of 2 parsed\u001b[K\r2 of 2 parsed\u001b[K\r\u001b[Kb.xml: invalid: xml\n\r\u001b[K",
+    );
+    expect(out).toBe("imported 1, invalid 1\n");
+  });
+
   it("figures that lack mail were given silently: a line on stderr says so", async () => {
     await daemon((request, response) => {
       if (request.url?.startsWith("/v1/days"))

@@ -19,7 +19,7 @@ const REPORT_ROUTES: Readonly<Record<ReportAction, string>> = {
 
 const REPORT_VERBS: Readonly<Record<ReportAction, string>> = {
   schedule: "scheduled",
-  remove: "removed",
+  remove: "cancelled",
   hold: "held",
   release: "released",
   undelete: "undeleted",
