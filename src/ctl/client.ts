@@ -32,8 +32,8 @@ const TRY_OUT_SOCKET = join("var", CONTROL_SOCKET);
 export function socketPath(option: string | undefined, environment: NodeJS.ProcessEnv): string {
   return (
     option ??
-    environment.MAILREPORTCTL_SOCKET ??
-    (existsSync(TRY_OUT_SOCKET) ? TRY_OUT_SOCKET : join(RUNTIME_DIRECTORY, CONTROL_SOCKET))
+    (environment.MAILREPORTCTL_SOCKET || // set to nothing is not set
+      (existsSync(TRY_OUT_SOCKET) ? TRY_OUT_SOCKET : join(RUNTIME_DIRECTORY, CONTROL_SOCKET)))
   );
 }
 

@@ -6,6 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { socketPath } from "../../src/ctl/client.ts";
+import { COMMANDS } from "../../src/ctl/commands.ts";
 import { ask, Interrupted } from "../../src/ctl/prompt.ts";
 import { run } from "../../src/ctl/run/run.ts";
 import { ROOT } from "../support/build.ts";
@@ -304,6 +306,74 @@ describe("a daemon that fails", () => {
       await inside([...args, "--wait"]);
       expect(urls, args.join(" ")).toEqual([expect.stringMatching(/[?&]wait=true(?:&|$)/)]);
     }
+  });
+});
+
+describe("the texts of commands", () => {
+  it("suppress add replaced an entry without a word, and a missing reason left a bare colon", async () => {
+    const entry = { target: "@slow.example", until: null, author: "operator", reason: "" };
+    await daemon((request, response) => {
+      request.resume();
+      request.once("end", () =>
+        response.end(
+          JSON.stringify(
+            request.method === "GET"
+              ? { suppressed: true, waiting: 0, entries: [entry] }
+              : {
+                  entry,
+                  replaced: { ...entry, reason: "full", until: "2026-12-24T00:00:00Z" },
+                  waiting: 0,
+                },
+          ),
+        ),
+      );
+    });
+    const before = "@slow.example is suppressed until 2026-12-24T00:00:00Z (operator): full";
+    expect((await inside(["suppress", "add", "@slow.example"])).out).toBe(
+      `@slow.example suppressed\nreplaced: ${before}\n`,
+    );
+    expect((await inside(["suppress", "add", "-n", "@slow.example"])).out).toBe(
+      `@slow.example would be suppressed\nwould replace: ${before}\n`,
+    );
+    expect((await inside(["suppress", "lookup", "@slow.example"])).out).toBe(
+      "@slow.example is suppressed (operator)\n",
+    );
+  });
+
+  it("help of one command begins with its usage, and all options are in line", async () => {
+    for (const { words } of COMMANDS.filter(({ run }) => run !== "help")) {
+      const { out } = await inside(["help", ...words]);
+      const options = out.split("\n").filter((line) => /^ {2}(?:-\w, )?--/.test(line));
+      const starts = options.map((line) => /^ {2}\S.*? {2,}(?=\S)/.exec(line)?.[0].length);
+      expect(new Set(starts).size, out).toBe(1);
+    }
+    expect((await inside(["help", "show", "queue"])).out).toMatch(
+      /^usage: mailreportctl \[options\] show queue \[ID\]\n\nenvelopes in the queue\n/,
+    );
+    expect((await inside(["help"])).out).toMatch(/^usage: mailreportctl \[options\] command\n/);
+  });
+
+  it("show stats of a name that is none printed nothing", async () => {
+    await daemon((_request, response) => response.end('{"uptime":1}'));
+    expect(await inside(["show", "stats", "foo"])).toEqual({
+      code: 1,
+      out: "",
+      err: "mailreportctl: nothing matched: foo\n",
+    });
+  });
+
+  it("a number that is none was an error of the daemon's parser: it names the option", async () => {
+    for (const limit of ["x", "0", "1.5", "-3"])
+      expect(await inside(["show", "received", `--limit=${limit}`])).toEqual({
+        code: 64,
+        out: "",
+        err: `mailreportctl: --limit: not a number from 1 to 10000000: ${limit}\n`,
+      });
+  });
+
+  it("MAILREPORTCTL_SOCKET set to nothing was taken for a path", () => {
+    expect(socketPath(undefined, { MAILREPORTCTL_SOCKET: "" })).toBe(socketPath(undefined, {}));
+    expect(socketPath(undefined, { MAILREPORTCTL_SOCKET: "/x" })).toBe("/x");
   });
 });
 

@@ -69,7 +69,9 @@ export const DAEMON_HANDLERS: Readonly<Record<string, Handler>> = {
       .sort();
     if (form === "json") around.out(`${JSON.stringify(Object.fromEntries(keys.map((k) => [k, all[k]])))}\n`);
     else for (const key of keys) around.out(`${clean(key)}=${all[key]}\n`);
-    return keys.length > 0 ? EXIT.OK : EXIT.NOTHING;
+    if (keys.length > 0) return EXIT.OK;
+    around.err(`mailreportctl: nothing matched: ${clean(pattern ?? "")}\n`);
+    return EXIT.NOTHING;
   },
   async status(call) {
     const status = await call.client.json<{
