@@ -10,6 +10,7 @@ import { socketPath } from "../../src/ctl/client.ts";
 import { COMMANDS } from "../../src/ctl/commands.ts";
 import { ask, Interrupted } from "../../src/ctl/prompt.ts";
 import { run } from "../../src/ctl/run/run.ts";
+import { suppressionText } from "../../src/deliver/suppression.ts";
 import { ROOT } from "../support/build.ts";
 import { MAILREPORTCTL, ndjson, type Ran } from "../support/daemon.ts";
 import { dmarcXml, gz, tar } from "../support/reading.ts";
@@ -338,6 +339,20 @@ describe("the texts of commands", () => {
     expect((await inside(["suppress", "lookup", "@slow.example"])).out).toBe(
       "@slow.example is suppressed (operator)\n",
     );
+  });
+
+  it("a check without detail, and an entry without reason, ended in a bare colon", async () => {
+    await daemon((_request, response) =>
+      response.end(
+        '{"checks":[{"check":"suppression example.net","ok":false,"detail":""}],"verdict":"will not be sent"}',
+      ),
+    );
+    expect((await inside(["report", "explain", "d!example.net"])).out).toBe(
+      "FAIL  suppression example.net\nverdict: will not be sent\n",
+    );
+    const entry = { target: "a@b.example", until: null, author: "operator", createdAt: 0, step: 0 } as const;
+    expect(suppressionText({ ...entry, reason: "" })).toBe("a@b.example is suppressed (operator)");
+    expect(suppressionText({ ...entry, reason: "full" })).toBe("a@b.example is suppressed (operator): full");
   });
 
   it("help of one command begins with its usage, and all options are in line", async () => {

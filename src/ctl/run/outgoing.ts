@@ -104,7 +104,9 @@ export const OUTGOING_HANDLERS: Readonly<Record<string, Handler>> = {
     if (call.form === "json") show(call, answer);
     else {
       for (const { check, ok, detail } of answer.checks)
-        call.around.out(`${ok ? "ok  " : "FAIL"}  ${clean(check)}: ${clean(detail)}\n`);
+        call.around.out(
+          `${ok ? "ok  " : "FAIL"}  ${clean(check)}${detail === "" ? "" : `: ${clean(detail)}`}\n`,
+        );
       call.around.out(`verdict: ${clean(answer.verdict)}\n`);
     }
     return EXIT.OK;
