@@ -12,6 +12,7 @@ import { GLOBAL_OPTIONS, optionsOf } from "../dist/ctl/grammar.js";
 import { ERROR_CODES } from "../dist/lib/errors.js";
 import { LOG_EVENTS } from "../dist/lib/log/log.js";
 import { NOTES, OUTCOMES, REASONS, WARNINGS } from "../dist/model/outcome.js";
+import { SUBSYSTEMS } from "../dist/model/queue.js";
 
 /** Text with the special characters of mdoc escaped. */
 const plain = (text) =>
@@ -21,12 +22,26 @@ const plain = (text) =>
     .replace(/\*/g, "*")
     .replace(/…/g, "...");
 
+/** Words that are typed as they are. */
+const VALUES = new Set(
+  [...COMMANDS.flatMap((command) => optionsOf(command)), ...GLOBAL_OPTIONS].flatMap(
+    ({ values = [] }) => values,
+  ),
+);
+
+/** True for a text that begins with something typed as it is: `d=`, or a list of values. */
+function beginsLiterally(text) {
+  const [first, next = ""] = text.split(" ");
+  return (
+    first.includes("=") || (VALUES.has(first.replace(/,$/, "")) && (first.endsWith(",") || next[0] === "("))
+  );
+}
+
 /** The sentences of a text, each on a line of its own as mdoc needs it. */
 const sentence = (text) =>
-  plain(`${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`).replace(
-    /([.;:]) (?=[A-Z])/g,
-    "$1\n",
-  );
+  plain(
+    `${beginsLiterally(text) ? text[0] : text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`,
+  ).replace(/([.;:]) (?=[A-Z])/g, "$1\n");
 
 /** An argument of a macro, quoted so that words in it are not taken for macros. */
 const quoted = (text) => `"${plain(text).replace(/"/g, '""')}"`;
@@ -184,8 +199,9 @@ const daemon = () =>
     "the mail reporting daemon",
     `.Sh SYNOPSIS
 .Nm
-.Op Fl dFnv
+.Op Fl dFhnv
 .Op Fl f Ar file
+.Op Fl P Ar subsystem
 .Sh DESCRIPTION
 .Nm
 is the mail server for the addresses that DMARC, TLS, failure and abuse reports are sent to: it stores each mail durably before it answers 250,
@@ -197,16 +213,23 @@ The options are:
 .It Fl d
 Stay in the foreground and log for people.
 .It Fl F
-Stay in the foreground and log JSON lines on standard output.
+Stay in the foreground and log JSON lines on standard output; this is the default.
 .It Fl f Ar file
 Read the configuration from
 .Ar file .
+.It Fl h , -help
+Print a summary of the options and exit.
 .It Fl n
 Check the configuration, report every mistake with file, line and column, and exit.
+.It Fl P Ar subsystem
+Start with it paused:
+${SUBSYSTEMS.map((name) => `.Cm ${name}`).join(" ,\n")} .
+May be given several times.
 .It Fl v
+Log at level debug.
 With
 .Fl n ,
-print the configuration as it is understood.
+print the configuration in force, as a configuration.
 .It Fl -version
 Print the version and exit.
 .El

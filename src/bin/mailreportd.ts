@@ -39,7 +39,8 @@ const USAGE = `usage: mailreportd [-dFhnv] [-f file] [-P subsystem] [--version]
   -d            log for people to standard error
   -v            log debug lines too
   -n            check the configuration and exit
-  -nv           check it and print what is in force, secrets masked
+  -nv           check it and print what is in force
+  -h            print this text and exit
   -P subsystem  start with it paused: ${SUBSYSTEMS.join(", ")}
   --version     print the version and exit
 `;

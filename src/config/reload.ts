@@ -1,5 +1,6 @@
 /** What a reload changes: keys that a running daemon takes over, and keys that are read at start only. */
 import { deepFreeze } from "./freeze.ts";
+import { valueText } from "./print.ts";
 import type { Config } from "./schema.ts";
 import { restartReason } from "./shape.ts";
 
@@ -47,7 +48,7 @@ function flatten(config: Config): Map<string, string> {
   const walk = (value: unknown, path: string): void => {
     if (isTable(value)) {
       for (const [key, inner] of Object.entries(value)) walk(inner, path === "" ? key : `${path}.${key}`);
-    } else if (value !== undefined) flat.set(path, JSON.stringify(value));
+    } else if (value !== undefined) flat.set(path, valueText(path, value));
   };
   walk(config, "");
   return flat;

@@ -10,6 +10,9 @@ import { REPORT_KINDS, type ReportKind } from "../model/report.ts";
 /** Keys that are used at start only: a reload says that a restart is needed, and keeps the old value in force. */
 export const NEEDS_RESTART = z.registry<{ readonly why: string }>();
 
+/** The unit in which a number of the configuration is written. */
+export const UNITS = z.registry<{ readonly unit: "size" | "duration" }>();
+
 /** "25M" or a number of bytes → bytes. */
 const size = (fallback: string, min = 0) =>
   z
@@ -22,7 +25,8 @@ const size = (fallback: string, min = 0) =>
         return z.NEVER;
       }
       return bytes;
-    });
+    })
+    .register(UNITS, { unit: "size" });
 
 /** "90s", "1h30m", "0" → milliseconds. */
 const duration = (fallback: string, minMs = 0) =>
@@ -36,7 +40,8 @@ const duration = (fallback: string, minMs = 0) =>
         return z.NEVER;
       }
       return ms;
-    });
+    })
+    .register(UNITS, { unit: "duration" });
 
 const count = (fallback: number, min: number, max: number) => z.int().min(min).max(max).default(fallback);
 
@@ -374,6 +379,7 @@ const deliver = z.strictObject({
       }
       return result as number[];
     })
+    .register(UNITS, { unit: "duration" })
     .describe("Waits between attempts; the last one repeats until the report expires."),
   expire: duration("24h", 60_000).describe("Give up after this time (RFC 8460 5.5: 24 hours)."),
   connect_timeout: duration("30s", 1000).describe("Connecting to a host."),

@@ -1,5 +1,5 @@
 /** The schema as data: the keys at a path, and whether a running daemon takes over a changed value. */
-import { configSchema, NEEDS_RESTART } from "./schema.ts";
+import { configSchema, NEEDS_RESTART, UNITS } from "./schema.ts";
 
 type Shape = Readonly<Record<string, unknown>>;
 
@@ -49,6 +49,16 @@ export function restartReason(path: string): string | undefined {
     if (why !== undefined) return why;
   }
   return undefined;
+}
+
+/** The unit of a number at a dotted path, `smtp.max_message_size`; undefined for a plain number. */
+export function unitOf(path: string): "size" | "duration" | undefined {
+  let schema: unknown = configSchema;
+  for (const key of path.split(".")) {
+    schema = shapeOf(schema)?.[key];
+    if (schema === undefined) return undefined;
+  }
+  return UNITS.get(schema as Parameters<typeof UNITS.get>[0])?.unit;
 }
 
 /** Every key, dotted; those of lists of tables as `feed.name`. */

@@ -101,6 +101,8 @@ export interface Services {
    * while parsing is paused). Returns the number of those mails that are not parsed yet.
    */
   parsed(all: boolean): Promise<number>;
+  /** Whether accepted mail is parsed at present. */
+  parsing(): "running" | "paused" | "failing";
   /** Resolves after `ms` milliseconds. */
   wait(ms: number): Promise<void>;
   /** Names of all feeds: those of the configuration, and `control`. */

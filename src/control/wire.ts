@@ -5,6 +5,8 @@ export const API_VERSION = 1;
 export const API_HEADER = "mailreport-api";
 /** Header of answers that are no lists: the number of accepted mails that are missing because they are not parsed yet. */
 export const UNPARSED_HEADER = "mailreport-unparsed";
+/** Header beside it: `paused` or `failing`, when they are not being parsed. */
+export const PARSING_HEADER = "mailreport-parsing";
 
 export interface WireError {
   readonly error: {
@@ -23,6 +25,8 @@ export interface WireEnd {
     readonly next: string | null;
     /** Number of accepted mails that are missing in the list because they are not parsed yet; absent for none. */
     readonly unparsed?: number;
+    /** Why they are not being parsed; absent while they are. */
+    readonly parsing?: "paused" | "failing";
     /** Why an import ended before its end. */
     readonly error?: { readonly code: string; readonly message: string };
   } & Readonly<Record<string, unknown>>;

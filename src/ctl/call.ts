@@ -83,11 +83,19 @@ const PASSED = [
   "warning",
   "outcome",
   "reason",
-  "limit",
   "after",
 ];
 
 const FLAGS = ["all", "wait"];
+/** As the daemon has it. */
+const LARGEST_LIMIT = 10_000_000;
+
+/** The value of --limit. Throws UsageError. */
+function limitOf(text: string): string {
+  const limit = Number(text);
+  if (/^\d+$/.test(text) && limit >= 1 && limit <= LARGEST_LIMIT) return String(limit);
+  throw new UsageError(`--limit: not a number from 1 to ${LARGEST_LIMIT}: ${text}`);
+}
 
 /** Options as query parameters. */
 export function query(
@@ -103,7 +111,8 @@ export function query(
     else if (name in RENAMED) {
       const renamed = RENAMED[name]!(parsed.command);
       if (renamed !== "") params.set(renamed, value);
-    } else if (PASSED.includes(name)) params.set(name, value);
+    } else if (name === "limit") params.set(name, limitOf(value));
+    else if (PASSED.includes(name)) params.set(name, value);
   }
   for (const [name, value] of Object.entries(more)) if (value !== undefined) params.set(name, value);
   const [since, until] = [params.get("since"), params.get("until")];
@@ -137,9 +146,10 @@ export async function list(
   if (form === "json") around.out(`${JSON.stringify({ end })}\n`);
   if (form === "table") {
     table.end();
-    around.err(`${end.count} found.\n`);
-  }
-  if (end.next !== null && form !== "json") around.err(`more: --after ${end.next}\n`);
+    around.err(
+      end.next === null ? `${end.count} found.\n` : `${end.count} shown; more: --after ${end.next}\n`,
+    );
+  } else if (end.next !== null && form !== "json") around.err(`more: --after ${end.next}\n`);
   return EXIT.OK;
 }
 

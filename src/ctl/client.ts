@@ -2,7 +2,14 @@
 import { existsSync } from "node:fs";
 import { type ClientRequest, type IncomingMessage, type RequestOptions, request } from "node:http";
 import { join } from "node:path";
-import { API_HEADER, API_VERSION, UNPARSED_HEADER, type WireEnd, type WireError } from "../control/wire.ts";
+import {
+  API_HEADER,
+  API_VERSION,
+  PARSING_HEADER,
+  UNPARSED_HEADER,
+  type WireEnd,
+  type WireError,
+} from "../control/wire.ts";
 import { ERROR_CODES, type ErrorCode } from "../lib/errors.ts";
 import { EXIT } from "../lib/exit.ts";
 import { CONTROL_SOCKET, RUNTIME_DIRECTORY } from "../lib/paths.ts";
@@ -25,8 +32,8 @@ const TRY_OUT_SOCKET = join("var", CONTROL_SOCKET);
 export function socketPath(option: string | undefined, environment: NodeJS.ProcessEnv): string {
   return (
     option ??
-    environment.MAILREPORTCTL_SOCKET ??
-    (existsSync(TRY_OUT_SOCKET) ? TRY_OUT_SOCKET : join(RUNTIME_DIRECTORY, CONTROL_SOCKET))
+    (environment.MAILREPORTCTL_SOCKET || // set to nothing is not set
+      (existsSync(TRY_OUT_SOCKET) ? TRY_OUT_SOCKET : join(RUNTIME_DIRECTORY, CONTROL_SOCKET)))
   );
 }
 
@@ -108,9 +115,13 @@ function drained(req: ClientRequest): Promise<void> {
 
 /**
  * A client of the daemon at a socket.
- * @param onUnparsed called when an answer does not contain accepted mails because they are not parsed yet
+ * @param onUnparsed called when an answer does not contain accepted mails because they are not parsed yet; with
+ *   `paused` or `failing` when nothing parses them
  */
-export function makeClient(socket: string, onUnparsed: (mails: number) => void = () => {}): Client {
+export function makeClient(
+  socket: string,
+  onUnparsed: (mails: number, parsing?: unknown) => void = () => {},
+): Client {
   function open(
     method: string,
     path: string,
@@ -127,7 +138,7 @@ export function makeClient(socket: string, onUnparsed: (mails: number) => void =
         },
         (response) => {
           const unparsed = Number(response.headers[UNPARSED_HEADER] ?? 0);
-          if (unparsed > 0) onUnparsed(unparsed);
+          if (unparsed > 0) onUnparsed(unparsed, response.headers[PARSING_HEADER]);
           resolve(response);
         },
       );
@@ -170,7 +181,7 @@ export function makeClient(socket: string, onUnparsed: (mails: number) => void =
       for (const part of parts) await take(part);
     }
     if (!end) throw new ClientError("the list was cut off before its end", EXIT.IOERR);
-    if (end.unparsed !== undefined) onUnparsed(end.unparsed);
+    if (end.unparsed !== undefined) onUnparsed(end.unparsed, end.parsing);
     return end;
   }
 

@@ -335,7 +335,7 @@ export const COMMANDS: readonly Command[] = [
     operands: "ID",
     least: 1,
     most: 1,
-    help: "the exact message that would be sent",
+    help: "the message that would be sent, but for Report-ID and date",
   },
   {
     run: "reportExplain",

@@ -144,10 +144,8 @@ export function splitOptions(
     const spec = specs.find((s) => (arg.startsWith("--") ? s.name === name : s.short === name));
     if (!spec) {
       if (unknown === "pass") continue;
-      const near = nearest(
-        name,
-        specs.map((s) => s.name),
-      );
+      const names = arg.startsWith("--") ? specs.map((s) => s.name) : [];
+      const near = nearest(name, names); // every letter is near to another one
       throw new UsageError(
         `unknown option: ${arg.startsWith("--") ? "--" : "-"}${name}${near === undefined ? "" : `; did you mean "--${near}"?`}`,
         "possibilities are:",
@@ -191,6 +189,7 @@ export function parse<C extends CommandSpec>(commands: readonly C[], args: reado
   const whole = matching.filter((c) => c.words.length === used);
   const command = whole[0];
   if (!command) {
+    refuseUnknown(args, all);
     throw new UsageError("possibilities are:", ...[...new Set(matching.map((c) => usage(c)))]);
   }
   if (given["dry-run"] && !command.dryRun && !given.help)
@@ -205,6 +204,16 @@ export function parse<C extends CommandSpec>(commands: readonly C[], args: reado
       `usage: mailreportctl ${usage(command)}`,
     );
   return { command, operands, options };
+}
+
+/** Names an option that no command has. Throws UsageError. */
+function refuseUnknown(args: readonly string[], specs: readonly OptionSpec[]): void {
+  try {
+    splitOptions(args, specs);
+  } catch (error) {
+    if (error instanceof UsageError) throw new UsageError(error.lines[0]!, "see: mailreportctl help");
+    throw error;
+  }
 }
 
 /** One spec for each name; a short letter may differ between commands, so the first that takes a value wins. */

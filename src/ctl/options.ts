@@ -52,7 +52,7 @@ export const OUTCOME = option(
   "imported, partial, duplicate, invalid…; failed: all that went wrong; spooled: not parsed yet",
   { values: MAIL_STATES },
 );
-export const STATE = option("state", "OUTCOME", "the same as --outcome", { values: MAIL_STATES });
+export const STATE = option("state", "OUTCOME", "alias of --outcome", { values: MAIL_STATES });
 export const ALL: OptionSpec = { name: "all", help: "include reports that the figures leave out" };
 /** Filters of the lists of the archive. */
 export const reports: readonly OptionSpec[] = [KIND, DOMAIN, ORG, SINCE, UNTIL, WARNING];
@@ -74,7 +74,7 @@ export const mails: readonly OptionSpec[] = [
 ];
 export const outgoing: readonly OptionSpec[] = [
   option("kind", "dmarc|tls", "kind of report", { short: "f", values: OUTGOING_KINDS }),
-  option("format", "dmarc|tls", "the same, as in Stalwart's client", { values: OUTGOING_KINDS }),
+  option("format", "dmarc|tls", "alias of --kind", { values: OUTGOING_KINDS }),
   option("domain", "DOMAIN", "policy domain", { short: "d" }),
   option("state", "STATE", "waiting (open and held), open, held, composed, dropped, any", {
     values: ["waiting", ...OUTGOING_STATES, "any"],

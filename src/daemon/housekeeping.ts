@@ -2,17 +2,18 @@
  * Maintains the databases: deletes what has expired, makes copies, checks integrity. Each job is a unit of work: one that
  * fails is logged, and the next one runs.
  */
-import { existsSync, mkdirSync, rmSync } from "node:fs";
-import { isAbsolute, join } from "node:path";
+import { existsSync, mkdirSync, renameSync, rmdirSync, rmSync } from "node:fs";
+import { dirname, isAbsolute, join } from "node:path";
 import type { Config } from "../config/schema.ts";
 import { type Clock, epochSeconds, type Timer } from "../lib/clock.ts";
-import { errorText, MailreportError } from "../lib/errors.ts";
+import { type ErrorCode, errorText, MailreportError } from "../lib/errors.ts";
 import type { Log } from "../lib/log/log.ts";
-import { supervised } from "../lib/supervised.ts";
+import { failureOf, supervised } from "../lib/supervised.ts";
 import type { IngestPort } from "../receive/port.ts";
 import type { ArchiveReader, RetentionPolicy } from "../store/archive.ts";
 import type { QueueStore } from "../store/queue.ts";
 import { checkDatabase, databaseSize } from "../store/sqlite/maintenance.ts";
+import { systemError } from "./system-error.ts";
 
 const EVERY_MS = 3_600_000;
 const DAY = 86_400;
@@ -32,11 +33,62 @@ export interface HousekeepingOptions {
   readonly log: Log;
 }
 
+/** The name of a copy until all are complete. */
+const unfinished = (path: string): string => `${path}.new`;
+
+/** The directories of a path that are not there, the innermost first. */
+function missingFolders(folder: string): string[] {
+  const missing: string[] = [];
+  for (let at = folder; !existsSync(at) && dirname(at) !== at; at = dirname(at)) missing.push(at);
+  return missing;
+}
+
+/** Removes the files, and the directories that are empty then. What cannot be removed stays. */
+function removeMade(files: readonly string[], folders: readonly string[]): void {
+  try {
+    for (const path of files) for (const end of ["", "-journal"]) rmSync(`${path}${end}`, { force: true });
+    for (const folder of folders) if (existsSync(folder)) rmdirSync(folder);
+  } catch {
+    return; // the error of the backup is the answer
+  }
+}
+
+/** Errors of files, which a copy can meet as well as the database that is copied. */
+const ABOUT_FILES = new Set<ErrorCode>([
+  "store.full",
+  "store.io",
+  "store.busy",
+  "store.corrupt",
+  "daemon.no_permission",
+  "daemon.state_unusable",
+]);
+
+/** An error of a copy, with the directory that it was for; the errors of a process that ends stay as they are. */
+function backupError(folder: string, error: unknown): MailreportError {
+  const known = systemError(error);
+  const ours = known instanceof MailreportError;
+  if (ours && !ABOUT_FILES.has(known.code)) return known;
+  const code = ours && known.code !== "daemon.state_unusable" ? known.code : "store.io";
+  const why = (ours ? known.detail : undefined) ?? errorText(error);
+  return new MailreportError(code, { detail: `backup to ${folder}: ${why}`, cause: error });
+}
+
+/** Counts of both databases, by what an operator calls the things. */
+function finishedCounts(
+  archive: Readonly<Record<string, number>>,
+  envelopes: number,
+  reports: number,
+): Record<string, number> {
+  return { ...archive, finished_envelopes: envelopes, closed_outgoing_reports: reports };
+}
+
 export class Housekeeping {
   readonly #options: HousekeepingOptions;
   #timer: Timer | undefined;
   #running: Promise<Record<string, number>> | undefined;
   #stopping = false;
+  /** The directory that a backup is being made in. */
+  #backingUp: string | undefined;
 
   constructor(options: HousekeepingOptions) {
     this.#options = options;
@@ -58,15 +110,19 @@ export class Housekeeping {
   }
 
   /**
-   * Deletes what has expired, in small slices; returns how much that is. One job at a time: a second caller gets the
-   * result of the first.
-   * @param dryRun only count
+   * Deletes what has expired in both databases, in small slices; returns how much that is. One job at a time: a second
+   * caller gets the result of the first.
+   * @param dryRun only count: the same things under the same names
    */
   async prune(dryRun: boolean): Promise<Record<string, number>> {
     const { archive, clock } = this.#options;
     const now = epochSeconds(clock);
     const policy = this.#policy();
-    if (dryRun) return archive.expirable(now, policy);
+    if (dryRun) {
+      const { before, closed } = this.#finishedBefore(now);
+      const { envelopes, reports } = this.#options.queue.countFinished(before, closed);
+      return finishedCounts(await archive.expirable(now, policy), envelopes, reports);
+    }
     this.#running ??= this.#expire(now, policy).finally(() => {
       this.#running = undefined;
     });
@@ -90,11 +146,11 @@ export class Housekeeping {
       this.#expireQueue(now),
     ]);
     const rows = archived.status === "fulfilled" ? archived.value.rows : 0;
-    const settled = queued.status === "fulfilled" ? queued.value : 0;
+    const settled = queued.status === "fulfilled" ? queued.value.envelopes + queued.value.reports : 0;
     if (rows + settled > 0) this.#options.log.info("retention.done", { rows, settled });
     if (archived.status === "rejected") throw archived.reason;
     if (queued.status === "rejected") throw queued.reason;
-    return { ...archived.value.counted, settled };
+    return finishedCounts(archived.value.counted, queued.value.envelopes, queued.value.reports);
   }
 
   async #expireArchive(now: number, policy: RetentionPolicy) {
@@ -109,56 +165,93 @@ export class Housekeeping {
     return { counted, rows };
   }
 
-  async #expireQueue(now: number): Promise<number> {
-    const { queue, config } = this.#options;
-    const before = now - config().deliver.keep_settled / 1000;
+  /** Epoch seconds before which envelopes and outgoing reports must be finished to be deleted. */
+  #finishedBefore(now: number): { readonly before: number; readonly closed: number } {
+    const { deliver, report } = this.#options.config();
+    const before = now - deliver.keep_settled / 1000;
     // as long as events of its period may come, a report must be known to be closed
-    const closed = Math.min(before, now - config().report.max_age / 1000 - DAY);
-    let settled = 0;
+    return { before, closed: Math.min(before, now - report.max_age / 1000 - DAY) };
+  }
+
+  async #expireQueue(now: number) {
+    const { queue } = this.#options;
+    const { before, closed } = this.#finishedBefore(now);
+    let [envelopes, reports] = [0, 0];
     while (!this.#stopping) {
-      const deleted = queue.prune(before, SLICE_ROWS) + queue.pruneOutgoing(closed, SLICE_ROWS);
-      if (deleted === 0) break;
-      settled += deleted;
+      const [some, more] = [queue.prune(before, SLICE_ROWS), queue.pruneOutgoing(closed, SLICE_ROWS)];
+      if (some + more === 0) break;
+      envelopes += some;
+      reports += more;
       await new Promise((resolve) => setImmediate(resolve));
     }
-    queue.checkpoint();
-    return settled;
+    this.#checkpoint();
+    return { envelopes, reports };
+  }
+
+  /** Copies the log of queue.db into it. What was deleted is committed already, so a full disk here is no failure. */
+  #checkpoint(): void {
+    try {
+      this.#options.queue.checkpoint();
+    } catch (error) {
+      const known = failureOf(systemError(error)).error;
+      this.#options.log.warn("store.problem", {
+        what: "checkpoint",
+        code: known.code,
+        error: errorText(known),
+      });
+    }
   }
 
   /**
-   * Copies both databases into the new directory `folder` while they are in use. A backup that fails leaves no copy.
-   * Errors: `request.invalid` for a path that is not absolute or has a copy already, `store.*`.
+   * Copies both databases into the directory `folder`, made when it is not there, while they are in use. One backup at a
+   * time. A copy gets its name when both are complete; a backup that fails removes what it made, and nothing else.
+   * Errors: `request.invalid` for a path that is not absolute or has a copy already, `backup.running`, `store.*` with
+   * the path.
    */
   async backup(folder: string): Promise<readonly { readonly path: string; readonly bytes: number }[]> {
     if (!isAbsolute(folder))
       throw new MailreportError("request.invalid", { detail: `not absolute: ${folder}` });
-    const files = { archive: join(folder, "archive.db"), queue: join(folder, "queue.db") };
-    const there = Object.values(files).find((path) => existsSync(path));
+    if (this.#backingUp !== undefined)
+      throw new MailreportError("backup.running", { detail: this.#backingUp });
+    const names = ["archive.db", "queue.db"].flatMap((name) => [name, unfinished(name)]);
+    const there = names.map((name) => join(folder, name)).find((path) => existsSync(path));
     if (there !== undefined)
       throw new MailreportError("request.invalid", { detail: `${there} is there already` });
-    const { log } = this.#options;
-    const done = await supervised({ log, unit: "backup", fields: { folder } }, () =>
-      this.#copy(folder, files),
-    );
-    if (done.ok) return done.value;
-    for (const path of Object.values(files)) rmSync(path, { force: true });
-    throw done.failure.error;
+    this.#backingUp = folder;
+    try {
+      const { log } = this.#options;
+      const done = await supervised({ log, unit: "backup", fields: { folder } }, () => this.#copy(folder));
+      if (done.ok) return done.value;
+      throw done.failure.error;
+    } finally {
+      this.#backingUp = undefined;
+    }
   }
 
-  async #copy(folder: string, files: { readonly archive: string; readonly queue: string }) {
+  async #copy(folder: string) {
     const { ingest, queue } = this.#options;
+    const archivePath = join(folder, "archive.db");
+    const queuePath = join(folder, "queue.db");
+    const folders = missingFolders(folder);
+    const files: string[] = [];
     try {
       mkdirSync(folder, { recursive: true, mode: 0o750 });
       // the queue first: a report that is sent in between is then sent twice at worst, never forgotten
-      const queued = await queue.backup(files.queue);
-      const archived = await ingest.backup(files.archive);
+      files.push(unfinished(queuePath));
+      const queued = await queue.backup(unfinished(queuePath));
+      files.push(unfinished(archivePath));
+      const archived = await ingest.backup(unfinished(archivePath));
+      for (const path of [queuePath, archivePath]) {
+        renameSync(unfinished(path), path);
+        files.push(path);
+      }
       return [
-        { path: files.archive, bytes: archived.bytes },
-        { path: files.queue, bytes: queued.bytes },
+        { path: archivePath, bytes: archived.bytes },
+        { path: queuePath, bytes: queued.bytes },
       ];
     } catch (error) {
-      if (error instanceof MailreportError) throw error;
-      throw new MailreportError("store.io", { detail: `${folder}: ${errorText(error)}`, cause: error });
+      removeMade(files, folders);
+      throw backupError(folder, error);
     }
   }
 

@@ -61,6 +61,7 @@ export function makeServices({ parts, pauses, clock, sink, ...life }: ServiceOpt
       await ingest.allParsed(all ? WAIT_MS : CATCH_UP_MS);
       return ingest.unparsed;
     },
+    parsing: () => parts.need("ingest").parsing,
     wait: (ms) => new Promise((resolve) => clock.after(ms, resolve)),
     feeds: () => ["control", ...parts.config.feed.map(({ name }) => name)],
     feed: (name, texts, first, dryRun) => {

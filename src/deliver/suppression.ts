@@ -19,10 +19,10 @@ export function suppressionOf(
   return undefined;
 }
 
-/** One line for people: by whom, until when, why. */
+/** One line for people: by whom, until when, and why if a reason was given. */
 export function suppressionText({ target, until, reason, author }: Suppression): string {
   const end = until === null ? "" : ` until ${iso(until)}`;
-  return `${target} is suppressed (${author})${end}: ${reason}`;
+  return `${target} is suppressed (${author})${end}${reason === "" ? "" : `: ${reason}`}`;
 }
 
 /**

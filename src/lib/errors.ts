@@ -23,6 +23,7 @@ export const ERROR_CODES = {
   "store.io": { exit: 74, http: 503, text: "the database cannot be read or written" },
   "store.corrupt": { exit: 74, http: 503, text: "the database is damaged" },
   "store.newer_schema": { exit: 78, http: 503, text: "the database was written by a newer version" },
+  "backup.running": { exit: 75, http: 409, text: "another backup is being made" },
   "store.not_durable": { exit: 74, http: 503, text: "the database does not sync its commits to disk" },
   // ingest
   "ingest.unavailable": { exit: 75, http: 503, text: "the ingest process is not available" },

@@ -55,6 +55,30 @@ export function formatDuration(ms: number): string {
   return (ms < 0 ? "-" : "") + (parts.slice(0, 2).join("") || "0s");
 }
 
+/** Milliseconds → "1d2h30m", "250ms", "0": exactly what `parseDuration` takes for that number. */
+export function exactDuration(ms: number): string {
+  let left = ms;
+  let text = "";
+  for (const unit of ["d", "h", "m", "s", "ms"] as const) {
+    const n = Math.floor(left / MS[unit]!);
+    if (n > 0) text += `${n}${unit}`;
+    left -= n * MS[unit]!;
+  }
+  return text === "" ? "0" : text;
+}
+
+/** Bytes → "25M", "1000": exactly what `parseSize` takes for that number. */
+export function exactSize(bytes: number): string {
+  for (const [power, unit] of [
+    [4, "T"],
+    [3, "G"],
+    [2, "M"],
+    [1, "K"],
+  ] as const)
+    if (bytes > 0 && bytes % 1024 ** power === 0) return `${bytes / 1024 ** power}${unit}`;
+  return String(bytes);
+}
+
 /** Epoch seconds → RFC 3339 in UTC, whole seconds. */
 export function iso(seconds: number): string {
   return new Date(seconds * 1000).toISOString().replace(".000Z", "Z");

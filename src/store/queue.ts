@@ -242,6 +242,11 @@ export interface QueueStore {
   ): ChangeResult;
   /** Deletes final envelopes settled before `before` and messages without envelopes; returns deleted envelopes. */
   prune(before: number, limit: number): number;
+  /** How many envelopes `prune(before)` and how many outgoing reports `pruneOutgoing(closedBefore)` would delete. */
+  countFinished(
+    before: number,
+    closedBefore: number,
+  ): { readonly envelopes: number; readonly reports: number };
 
   // ---- steering that survives a restart ----
   pauses(): Pause[];

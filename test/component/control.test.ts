@@ -327,12 +327,14 @@ describe("a list", () => {
 
   it("mail that is not parsed yet was missing silently: the end record and a header tell how much", async () => {
     const waits: boolean[] = [];
+    let parsing: "running" | "paused" | "failing" = "running";
     await start({
       ...days(async () => mails(1)),
       parsed: async (all) => {
         waits.push(all);
         return all ? 0 : 7;
       },
+      parsing: () => parsing,
       stats: async () => ({ uptime: 1 }),
     });
     expect((await get("/v1/days")).lines.at(-1)).toEqual({ end: { count: 1, next: null, unparsed: 7 } });
@@ -340,6 +342,12 @@ describe("a list", () => {
     expect((await get("/v1/stats")).headers["mailreport-unparsed"]).toBe("7");
     expect((await get("/v1/stats?wait=true")).headers["mailreport-unparsed"]).toBeUndefined();
     expect(waits).toEqual([false, true, false, true]);
+    expect((await get("/v1/stats")).headers["mailreport-parsing"]).toBeUndefined();
+    parsing = "failing";
+    expect((await get("/v1/stats")).headers["mailreport-parsing"]).toBe("failing");
+    expect((await get("/v1/days")).lines.at(-1)).toEqual({
+      end: { count: 1, next: null, unparsed: 7, parsing: "failing" },
+    });
   });
 });
 

@@ -6,8 +6,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { socketPath } from "../../src/ctl/client.ts";
+import { COMMANDS } from "../../src/ctl/commands.ts";
 import { ask, Interrupted } from "../../src/ctl/prompt.ts";
 import { run } from "../../src/ctl/run/run.ts";
+import { suppressionText } from "../../src/deliver/suppression.ts";
 import { ROOT } from "../support/build.ts";
 import { MAILREPORTCTL, ndjson, type Ran } from "../support/daemon.ts";
 import { dmarcXml, gz, tar } from "../support/reading.ts";
@@ -213,6 +216,42 @@ describe("a daemon that fails", () => {
     });
   });
 
+  it("on a terminal the number of a page was given as that of all", async () => {
+    let next = '"m371"';
+    await daemon((_request, response) => response.end(`{"end":{"count":12,"next":${next}}}\n`));
+    const terminal = { stdoutIsTTY: true };
+    expect((await inside(["show", "received"], terminal)).err).toBe("12 shown; more: --after m371\n");
+    next = "null";
+    expect((await inside(["show", "received"], terminal)).err).toBe("12 found.\n");
+  });
+
+  it("lines of an import were written over its progress: the line is erased first", async () => {
+    await daemon((request, response) => {
+      request.resume();
+      request.once("end", () =>
+        response.end(
+          '{"file":"a.xml","outcome":"imported","reason":null,"reports":[],"mail":"m1"}\n' +
+            '{"file":"b.xml","outcome":"invalid","reason":"xml","reports":[],"mail":"m2"}\n' +
+            '{"end":{"count":2,"next":null,"imported":1,"invalid":1}}\n',
+        ),
+      );
+    });
+    for (const name of ["a.xml", "b.xml"]) writeFileSync(join(dir, name), dmarcXml());
+    const { err, out } = await inside(["import", join(dir, "a.xml"), join(dir, "b.xml")], {
+      stdoutIsTTY: true,
+      files: async () => ({
+        check: () => expect.unreachable(),
+        split: async function* () {
+          yield { member: null, raw: Buffer.from("x"), form: "file" };
+        },
+      }),
+    });
+    expect(err).toBe(
+      "\r1 of 2 parsed\u001b[K\r2 of 2 parsed\u001b[K\r\u001b[Kb.xml: invalid: xml\n\r\u001b[K",
+    );
+    expect(out).toBe("imported 1, invalid 1\n");
+  });
+
   it("figures that lack mail were given silently: a line on stderr says so", async () => {
     await daemon((request, response) => {
       if (request.url?.startsWith("/v1/days"))
@@ -227,6 +266,30 @@ describe("a daemon that fails", () => {
     expect((await ctl(["show", "stats"])).stderr).toBe(
       "note: 1 accepted mail is not parsed yet; figures are incomplete; use --wait\n",
     );
+  });
+
+  it("--wait was 0 while nothing parses: it is 75 and says why", async () => {
+    let parsing = "paused";
+    await daemon((request, response) => {
+      if (request.url?.startsWith("/v1/days"))
+        response.end(`{"end":{"count":0,"next":null,"unparsed":2,"parsing":"${parsing}"}}\n`);
+      else
+        response
+          .setHeader("mailreport-unparsed", "2")
+          .setHeader("mailreport-parsing", parsing)
+          .end('{"uptime":1}');
+    });
+    const note = (why: string) =>
+      `note: 2 accepted mails are not parsed yet; figures are incomplete; ${why}\n`;
+    for (const command of ["days", "stats"]) {
+      parsing = "paused";
+      const paused = note("parsing is paused (resume mda)");
+      expect(await inside(["show", command])).toMatchObject({ code: 0, err: paused });
+      expect(await inside(["show", command, "--wait"])).toMatchObject({ code: 75, err: paused });
+      parsing = "failing";
+      const failing = note("parsing fails (see the log)");
+      expect(await inside(["show", command, "--wait"])).toMatchObject({ code: 75, err: failing });
+    }
   });
 
   it("--wait reaches every question about the archive", async () => {
@@ -264,6 +327,88 @@ describe("a daemon that fails", () => {
       await inside([...args, "--wait"]);
       expect(urls, args.join(" ")).toEqual([expect.stringMatching(/[?&]wait=true(?:&|$)/)]);
     }
+  });
+});
+
+describe("the texts of commands", () => {
+  it("suppress add replaced an entry without a word, and a missing reason left a bare colon", async () => {
+    const entry = { target: "@slow.example", until: null, author: "operator", reason: "" };
+    await daemon((request, response) => {
+      request.resume();
+      request.once("end", () =>
+        response.end(
+          JSON.stringify(
+            request.method === "GET"
+              ? { suppressed: true, waiting: 0, entries: [entry] }
+              : {
+                  entry,
+                  replaced: { ...entry, reason: "full", until: "2026-12-24T00:00:00Z" },
+                  waiting: 0,
+                },
+          ),
+        ),
+      );
+    });
+    const before = "@slow.example is suppressed until 2026-12-24T00:00:00Z (operator): full";
+    expect((await inside(["suppress", "add", "@slow.example"])).out).toBe(
+      `@slow.example suppressed\nreplaced: ${before}\n`,
+    );
+    expect((await inside(["suppress", "add", "-n", "@slow.example"])).out).toBe(
+      `@slow.example would be suppressed\nwould replace: ${before}\n`,
+    );
+    expect((await inside(["suppress", "lookup", "@slow.example"])).out).toBe(
+      "@slow.example is suppressed (operator)\n",
+    );
+  });
+
+  it("a check without detail, and an entry without reason, ended in a bare colon", async () => {
+    await daemon((_request, response) =>
+      response.end(
+        '{"checks":[{"check":"suppression example.net","ok":false,"detail":""}],"verdict":"will not be sent"}',
+      ),
+    );
+    expect((await inside(["report", "explain", "d!example.net"])).out).toBe(
+      "FAIL  suppression example.net\nverdict: will not be sent\n",
+    );
+    const entry = { target: "a@b.example", until: null, author: "operator", createdAt: 0, step: 0 } as const;
+    expect(suppressionText({ ...entry, reason: "" })).toBe("a@b.example is suppressed (operator)");
+    expect(suppressionText({ ...entry, reason: "full" })).toBe("a@b.example is suppressed (operator): full");
+  });
+
+  it("help of one command begins with its usage, and all options are in line", async () => {
+    for (const { words } of COMMANDS.filter(({ run }) => run !== "help")) {
+      const { out } = await inside(["help", ...words]);
+      const options = out.split("\n").filter((line) => /^ {2}(?:-\w, )?--/.test(line));
+      const starts = options.map((line) => /^ {2}\S.*? {2,}(?=\S)/.exec(line)?.[0].length);
+      expect(new Set(starts).size, out).toBe(1);
+    }
+    expect((await inside(["help", "show", "queue"])).out).toMatch(
+      /^usage: mailreportctl \[options\] show queue \[ID\]\n\nenvelopes in the queue\n/,
+    );
+    expect((await inside(["help"])).out).toMatch(/^usage: mailreportctl \[options\] command\n/);
+  });
+
+  it("show stats of a name that is none printed nothing", async () => {
+    await daemon((_request, response) => response.end('{"uptime":1}'));
+    expect(await inside(["show", "stats", "foo"])).toEqual({
+      code: 1,
+      out: "",
+      err: "mailreportctl: nothing matched: foo\n",
+    });
+  });
+
+  it("a number that is none was an error of the daemon's parser: it names the option", async () => {
+    for (const limit of ["x", "0", "1.5", "-3"])
+      expect(await inside(["show", "received", `--limit=${limit}`])).toEqual({
+        code: 64,
+        out: "",
+        err: `mailreportctl: --limit: not a number from 1 to 10000000: ${limit}\n`,
+      });
+  });
+
+  it("MAILREPORTCTL_SOCKET set to nothing was taken for a path", () => {
+    expect(socketPath(undefined, { MAILREPORTCTL_SOCKET: "" })).toBe(socketPath(undefined, {}));
+    expect(socketPath(undefined, { MAILREPORTCTL_SOCKET: "/x" })).toBe("/x");
   });
 });
 
@@ -443,7 +588,27 @@ describe("a question", () => {
     expect(deleted).toHaveLength(2);
   });
 
-  async function prunable(deleted: string[]): Promise<void> {
+  it("db prune deleted finished envelopes without asking when nothing of the archive had expired", async () => {
+    const deleted: string[] = [];
+    await prunable(deleted, '{"raw_mails":0,"finished_envelopes":4}');
+    expect(await inside(["db", "prune"])).toMatchObject({
+      code: 64,
+      err: "mailreportctl: 4 finished envelopes would be deleted; say --yes\n",
+    });
+    expect(deleted).toEqual([]);
+  });
+
+  it("db prune with nothing to confirm deleted what expired after the count: it deletes nothing", async () => {
+    const deleted: string[] = [];
+    await prunable(deleted, '{"raw_mails":0,"finished_envelopes":0}');
+    expect(await inside(["db", "prune"])).toMatchObject({
+      code: 0,
+      out: "0 raw mails deleted\n0 finished envelopes deleted\n",
+    });
+    expect(deleted).toEqual([]);
+  });
+
+  async function prunable(deleted: string[], counts = '{"raw_mails":3,"records":4}'): Promise<void> {
     await daemon((request, response) => {
       let body = "";
       request.on("data", (chunk: Buffer) => {
@@ -451,7 +616,7 @@ describe("a question", () => {
       });
       request.once("end", () => {
         if (!(JSON.parse(body) as { dry_run: boolean }).dry_run) deleted.push(body);
-        response.end('{"raw_mails":3,"records":4}');
+        response.end(counts);
       });
     });
   }

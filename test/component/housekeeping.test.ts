@@ -1,5 +1,5 @@
 /** Retention and copies as jobs: one that fails is told, and the next one runs. */
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -12,6 +12,7 @@ import { openQueueStore } from "../../src/store/sqlite/queue/store.ts";
 import { FakeClock, settle } from "../support/fake-clock.ts";
 import { recordedLog } from "../support/recorded-log.ts";
 import { testConfig } from "../support/test-config.ts";
+import { until } from "../support/wait.ts";
 
 const HOUR = 3_600_000;
 const EXPIRABLE = { raw_mails: 7, feedback_reports: 0, reports_with_records: 0 };
@@ -113,10 +114,53 @@ describe("housekeeping", () => {
     await other.stop();
   });
 
+  it("a full disk in the checkpoint after the deletions made the job fail: what was deleted is its answer", async () => {
+    let left = 3;
+    const housekeeping = start({
+      prune: () => {
+        const deleted = left;
+        left = 0;
+        return deleted;
+      },
+      checkpoint: () => {
+        throw new MailreportError("store.full");
+      },
+    });
+    expect(await housekeeping.prune(false)).toMatchObject({ finished_envelopes: 3 });
+    expect(log.of("store.problem")).toMatchObject([{ what: "checkpoint", code: "store.full" }]);
+    expect(log.of("unit.failed")).toEqual([]);
+    await housekeeping.stop();
+  });
+
   it("a dry run deletes nothing", async () => {
     const housekeeping = start();
-    expect(await housekeeping.prune(true)).toEqual(EXPIRABLE);
+    expect(await housekeeping.prune(true)).toMatchObject(EXPIRABLE);
     expect(expired).toBe(0);
+    await housekeeping.stop();
+  });
+
+  it("a dry run left out what is deleted from the queue: it counts the same things under the same names", async () => {
+    const left = { envelopes: 4, reports: 2 };
+    const housekeeping = start({
+      countFinished: (before, closed) => {
+        expect(closed).toBeLessThan(before);
+        return left;
+      },
+      prune: () => {
+        const deleted = left.envelopes;
+        left.envelopes = 0;
+        return deleted;
+      },
+      pruneOutgoing: () => {
+        const deleted = left.reports;
+        left.reports = 0;
+        return deleted;
+      },
+    });
+    const would = await housekeeping.prune(true);
+    expect(would).toEqual({ ...EXPIRABLE, finished_envelopes: 4, closed_outgoing_reports: 2 });
+    expect(await housekeeping.prune(false)).toEqual(would);
+    expect(await housekeeping.prune(true)).toMatchObject({ finished_envelopes: 0 });
     await housekeeping.stop();
   });
 
@@ -147,16 +191,82 @@ describe("housekeeping", () => {
     const target = join(folder, "copy");
     await expect(housekeeping.backup(target)).rejects.toMatchObject({ code });
     expect(log.of("unit.failed")).toMatchObject([{ unit: "backup", folder: target, code }]);
-    expect([existsSync(join(target, "queue.db")), existsSync(join(target, "archive.db"))]).toEqual([
-      false,
-      false,
-    ]);
+    expect(existsSync(target)).toBe(false);
     copy = good;
     expect(await housekeeping.backup(target)).toMatchObject([
       { bytes: 6 },
       { path: join(target, "queue.db") },
     ]);
     await expect(housekeeping.backup(target)).rejects.toMatchObject({ code: "request.invalid" });
+    await housekeeping.stop();
+  });
+
+  it("two backups into one directory both said ok and left a part: the second one is refused", async () => {
+    const housekeeping = start();
+    let finish: () => void = () => {};
+    let waiting = false;
+    const good = copy;
+    copy = async (path) => {
+      await new Promise<void>((resolve) => {
+        finish = resolve;
+        waiting = true;
+      });
+      return good(path);
+    };
+    const target = join(folder, "copy");
+    const first = housekeeping.backup(target);
+    await expect(housekeeping.backup(target)).rejects.toMatchObject({ code: "backup.running" });
+    await expect(housekeeping.backup(join(folder, "other"))).rejects.toMatchObject({ detail: target });
+    await until("the copy of the queue", () => waiting);
+    expect(existsSync(join(target, "queue.db"))).toBe(false); // it gets its name when both are complete
+    finish();
+    await first;
+    expect(readdirSync(target).sort()).toEqual(["archive.db", "queue.db"]);
+    await housekeeping.stop();
+  });
+
+  it("a failed backup removed files of others, and left its own directory", async () => {
+    const housekeeping = start();
+    copy = () => Promise.reject(new MailreportError("store.full", { detail: "archive: disk is full" }));
+    const used = join(folder, "used");
+    mkdirSync(used);
+    writeFileSync(join(used, "note"), "of somebody else");
+    await expect(housekeeping.backup(used)).rejects.toMatchObject({ code: "store.full" });
+    expect(readdirSync(used)).toEqual(["note"]);
+    await expect(housekeeping.backup(join(folder, "a", "b"))).rejects.toMatchObject({ code: "store.full" });
+    expect(existsSync(join(folder, "a"))).toBe(false);
+    writeFileSync(join(used, "queue.db"), "an older copy");
+    await expect(housekeeping.backup(used)).rejects.toMatchObject({ code: "request.invalid" });
+    expect(readdirSync(used).sort()).toEqual(["note", "queue.db"]);
+    await housekeeping.stop();
+  });
+
+  it.each([
+    ["of the archive", new MailreportError("store.full", { detail: "archive: full" }), "store.full"],
+    [
+      "of a system call",
+      Object.assign(new Error("ENOSPC"), { code: "ENOSPC", syscall: "mkdir" }),
+      "store.full",
+    ],
+    [
+      "of a directory",
+      Object.assign(new Error("ENOTDIR"), { code: "ENOTDIR", syscall: "mkdir" }),
+      "store.io",
+    ],
+    ["of SQLite", Object.assign(new Error("full"), { code: "SQLITE_FULL" }), "store.full"],
+    [
+      "of access",
+      Object.assign(new Error("EACCES"), { code: "EACCES", syscall: "mkdir" }),
+      "daemon.no_permission",
+    ],
+  ])("an error %s did not say where the backup was to be: it names the path", async (_, error, code) => {
+    const housekeeping = start();
+    copy = () => Promise.reject(error);
+    const target = join(folder, "copy");
+    await expect(housekeeping.backup(target)).rejects.toMatchObject({
+      code,
+      detail: expect.stringContaining(`backup to ${target}: `),
+    });
     await housekeeping.stop();
   });
 });

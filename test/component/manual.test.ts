@@ -20,6 +20,25 @@ describe("the manual", () => {
       expect(readFileSync(join(FOLDER, name), "utf8"), name).toBe(text);
   });
 
+  it("had capitals in what is typed as it is: d=, kinds, states", () => {
+    const all = readdirSync(FOLDER).map((name) => readFileSync(join(FOLDER, name), "utf8"));
+    const text = all.join("\n");
+    expect(text).toMatch(/^d=; default: report\.domain\.$/m);
+    for (const line of ["s=.", "dmarc, tls, failure, arf, dsn."]) expect(text.split("\n")).toContain(line);
+    expect(text).toMatch(/^waiting \(open and held\), open,/m);
+    expect(text).not.toMatch(/^(?:D=|S=|Dmarc|Pending, |Imported, )/m);
+  });
+
+  it("has every option of mailreportd", () => {
+    const text = readFileSync(join(FOLDER, "mailreportd.8"), "utf8");
+    const ran = spawnSync(process.execPath, [join(ROOT, "dist/bin/mailreportd.js"), "-h"], {
+      encoding: "utf8",
+    });
+    const letters = [...ran.stdout.matchAll(/^ {2}-(\w)\b/gm)].map(([, letter]) => letter!);
+    expect(letters).toEqual(expect.arrayContaining(["f", "P", "h", "v", "n"]));
+    for (const letter of letters) expect(text, letter).toMatch(new RegExp(`^\\.It Fl ${letter}\\b`, "m"));
+  });
+
   it("lists every outcome, reason and warning", () => {
     const text = readFileSync(join(FOLDER, "mailreport-codes.7"), "utf8");
     for (const code of [...OUTCOMES, ...Object.keys(REASONS), ...Object.keys(WARNINGS)]) {

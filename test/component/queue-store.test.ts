@@ -317,7 +317,10 @@ describe("outgoing reports", () => {
     store.dropOutgoing(OUTGOING, "no-rua", NOW);
     expect(store.pruneOutgoing(NOW, 100)).toBe(0);
     expect(store.pruneOutgoing(NOW + 1, 100)).toBe(0);
+    expect(store.countFinished(NOW + 1, NOW + 1)).toEqual({ envelopes: 0, reports: 0 });
     while (store.purgeTallies(NOW, 0, 100) > 0);
+    expect(store.countFinished(NOW, NOW)).toEqual({ envelopes: 0, reports: 0 });
+    expect(store.countFinished(NOW, NOW + 1)).toEqual({ envelopes: 0, reports: 1 });
     expect(store.pruneOutgoing(NOW + 1, 100)).toBe(1);
     expect(store.outgoing(OUTGOING)).toBeUndefined();
   });
@@ -445,6 +448,7 @@ describe("envelopes", () => {
         NOW,
       );
     }
+    expect(store.countFinished(NOW + 10, NOW)).toEqual({ envelopes: 1, reports: 0 });
     expect(store.prune(NOW + 10, 100)).toBe(1);
     expect(store.rawMessage("0a0a0a0a")).toBeDefined();
     store.removeEnvelopes({}, NOW);

@@ -158,11 +158,11 @@ describe("--dry-run", () => {
     expect(out("pause", "smtp")).toBe("smtp would be paused\n");
     expect(out("pause", "mta")).toBe("mta was already paused\n");
     expect(out("resume", "mta")).toBe("mta would be resumed\n");
-    expect(out("report", "cancel", report!)).toBe(`${report} would be removed\n`);
+    expect(out("report", "cancel", report!)).toBe(`${report} would be cancelled\n`);
     expect(out("report", "send", report!)).toBe(`${report} would be sent to mailto:dmarc@one.example\n`);
     expect(out("reparse", "m1", "m2")).toBe("2 mails would be parsed again\n");
     expect(out("feed", "feed.jsonl")).toBe("2 would be accepted, 0 would be rejected\n");
-    expect(out("import", TOUR)).toMatch(/^3 files would be imported: imported 3$/m);
+    expect(out("import", TOUR)).toMatch(/^3 files would be parsed and stored: imported 3$/m);
     writeFileSync(d.configFile, 'hostname = "rx.example.org"\nfrobnicate = 1\n');
     const broken = d.ctl("reload", "-n");
     expect([broken.code, broken.stderr]).toEqual([78, expect.stringContaining("frobnicate")]);

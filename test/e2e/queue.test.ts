@@ -123,6 +123,10 @@ relay = "127.0.0.1:${sink.port}"
   });
 
   it("wrong targets and times are refused with their text", async () => {
+    expect(await run("suppress", "add", "foo")).toMatchObject({
+      code: 64,
+      stderr: expect.stringContaining("foo: a domain has a dot"),
+    });
     const bad = await run("suppress", "add", "no body@x");
     expect(bad.code).toBe(64);
     expect(bad.stderr).toContain("not an address, @domain, domain or https URI: no body@x");

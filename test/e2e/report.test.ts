@@ -48,7 +48,7 @@ it("report cancel destroyed what was counted, and -n did so too: now it changes 
   const before = reports();
   const stats = d.stats();
   for (const [words, says] of [
-    [["report", "cancel", "-n"], "would be removed"],
+    [["report", "cancel", "-n"], "would be cancelled"],
     [["report", "send", "-n"], "would be sent to mailto:dmarc@sender.example"],
     [["report", "hold", "-n"], "would be held"],
   ] as const) {

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { describedKeys, exampleConfig } from "../../src/config/example.ts";
 import { findConfig } from "../../src/config/find.ts";
 import { formatProblem, loadConfig } from "../../src/config/load.ts";
+import { printConfig } from "../../src/config/print.ts";
 import { diffConfig, inForce } from "../../src/config/reload.ts";
 import { allKeys, restartReason } from "../../src/config/shape.ts";
 import { checkMachine } from "../../src/daemon/check-machine.ts";
@@ -77,6 +78,44 @@ describe("the configuration", () => {
       expect(texts.get(key), key).toContain(words);
       expect(exampleConfig().replace(/\s*\n#\s*/g, " ")).toContain(words);
     }
+  });
+
+  it("printed numbers that it refused: what is printed is accepted, and means the same", () => {
+    const text = `[smtp]
+command_timeout = "7m30s"
+max_message_size = "30M"
+[limits]
+read_timeout = "1500ms"
+sample_body = 1000
+[deliver]
+retry = ["90s", "1h30m"]
+[[recipient]]
+address = "dmarc@example.org"
+kinds = ["dmarc"]
+`;
+    for (const source of ["", text]) {
+      const config = load(source);
+      const printed = printConfig(config);
+      expect(load(printed)).toEqual(config);
+      expect(printed).not.toMatch(/_timeout = \d/);
+    }
+    const printed = printConfig(load(text));
+    for (const line of [
+      'command_timeout = "7m30s"',
+      'max_message_size = "30M"',
+      'read_timeout = "1s500ms"',
+      'sample_body = "1000"',
+      'retry = ["1m30s", "1h30m"]',
+    ])
+      expect(printed.split("\n")).toContain(line);
+  });
+
+  it("a reload told durations and sizes as bare numbers: they are written as in the file", () => {
+    const changed = load('[smtp]\ncommand_timeout = "6m"\nmax_message_size = "30M"\n');
+    expect(diffConfig(load(""), changed).applied).toEqual([
+      'smtp.max_message_size: "25M" -> "30M"',
+      'smtp.command_timeout: "5m" -> "6m"',
+    ]);
   });
 
   it("falls back to the host name", () => {

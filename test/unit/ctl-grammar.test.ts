@@ -64,6 +64,13 @@ describe("the grammar", () => {
     expect(refusal("remove --domian x all")[0]).toMatch(/^unknown option: --domian/);
   });
 
+  it("answered an unknown option without a command with the commands: it names the option", () => {
+    for (const line of ["-V", "show -V", "--frobnicate", "show --frobnicate"])
+      expect(refusal(line)).toEqual([`unknown option: ${line.split(" ").at(-1)}`, "see: mailreportctl help"]);
+    expect(refusal("show queue -V")[0]).toBe("unknown option: -V");
+    expect(refusal("show --json")[0]).toBe("possibilities are:");
+  });
+
   it("answers a value that is none with those there are", () => {
     expect(refusal("show records --result bad")).toEqual([
       "--result cannot be bad",

@@ -2,6 +2,7 @@
 import type { FastifyInstance } from "fastify";
 import type { ZodTypeProvider } from "fastify-type-provider-zod";
 import { z } from "zod";
+import { MailreportError } from "../../lib/errors.ts";
 import type { Services } from "../services.ts";
 import { sendWhole } from "../stream.ts";
 import { suppressionView } from "../views.ts";
@@ -39,6 +40,9 @@ export function addSuppressionRoutes(fastify: FastifyInstance, { envelopes }: Se
   });
   app.post("/v1/suppressions", { schema: { body: addBody } }, async (request) => {
     const { target, until = null, reason, dry_run } = request.body;
+    // a single label is a slip of the keyboard: no policy is published there
+    if (!/[@.\u3002\uff0e\uff61]/.test(target))
+      throw new MailreportError("suppression.bad_target", { detail: `${target}: a domain has a dot` });
     const { entry, replaced, waiting } = envelopes.suppress({
       target,
       until,

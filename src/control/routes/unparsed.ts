@@ -1,19 +1,24 @@
 /** Accepted mail that is not parsed yet: answers about reports do not contain it, and say so. */
 import type { FastifyReply } from "fastify";
 import type { Services } from "../services.ts";
-import { UNPARSED_HEADER } from "../wire.ts";
+import { PARSING_HEADER, UNPARSED_HEADER, type WireEnd } from "../wire.ts";
 
-/** Waits for the parser; sets a header of the answer when mails are still not parsed. */
+type Unparsed = Pick<WireEnd["end"], "unparsed" | "parsing">;
+
+/** Waits for the parser; sets headers of the answer when mails are still not parsed. */
 export async function unparsedHeader(services: Services, reply: FastifyReply, wait: boolean): Promise<void> {
-  const { unparsed } = await unparsedMember(services, wait);
+  const { unparsed, parsing } = await unparsedMember(services, wait);
   if (unparsed !== undefined) reply.header(UNPARSED_HEADER, unparsed);
+  if (parsing !== undefined) reply.header(PARSING_HEADER, parsing);
 }
 
-/** Waits for the parser; returns the member of a list's end record, with the mails that are still not parsed. */
-export async function unparsedMember(
-  { parsed }: Services,
-  wait: boolean,
-): Promise<{ readonly unparsed?: number }> {
-  const unparsed = await parsed(wait);
-  return unparsed > 0 ? { unparsed } : {};
+/**
+ * Waits for the parser; returns the members of a list's end record: the mails that are still not parsed, and why, when
+ * nothing parses them.
+ */
+export async function unparsedMember(services: Services, wait: boolean): Promise<Unparsed> {
+  const unparsed = await services.parsed(wait);
+  if (unparsed === 0) return {};
+  const parsing = services.parsing();
+  return parsing === "running" ? { unparsed } : { unparsed, parsing };
 }

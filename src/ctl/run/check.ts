@@ -28,9 +28,11 @@ export async function runImportDryRun(call: Call): Promise<number> {
   around.out(
     form === "json"
       ? `${JSON.stringify({ end: { count, ...counts, dry_run: true } })}\n`
-      : `${plural(count, "file")} would be imported${outcomes.length > 0 ? `: ${outcomes.join(", ")}` : ""}\n`,
+      : `${plural(count, "file")} would be parsed and stored${outcomes.length > 0 ? `: ${outcomes.join(", ")}` : ""}\n`,
   );
-  around.err("note: nothing was stored; which of them are duplicates of stored reports is not known\n");
+  around.err(
+    "note: nothing was stored; reports that are stored already would be duplicates, which this does not show\n",
+  );
   return exit;
 }
 

@@ -27,7 +27,7 @@ async function steer(call: Call, action: "pause" | "resume"): Promise<number> {
   return EXIT.OK;
 }
 
-/** `db prune`: counts what has expired, asks, and deletes it. */
+/** `db prune`: counts what has expired, asks whenever that is anything, and deletes it. */
 async function prune(call: Call): Promise<number> {
   const { parsed, client, around, form } = call;
   const ask = (dryRun: boolean) =>
@@ -36,9 +36,12 @@ async function prune(call: Call): Promise<number> {
   const expired = await ask(true);
   const total = Object.values(expired).reduce((sum, count) => sum + count, 0);
   let done = expired;
-  if (!dryRun) {
-    const what = Object.entries(expired).map(([name, count]) => `${count} ${named(name)}`);
-    if (total > 0 && !(await confirmed(call, `${what.join(", ")} would be deleted`, String(total))))
+  // with nothing to confirm nothing is deleted, not even what expires between the two requests
+  if (!dryRun && total > 0) {
+    const what = Object.entries(expired)
+      .filter(([, count]) => count > 0)
+      .map(([name, count]) => `${count} ${named(name)}`);
+    if (!(await confirmed(call, `${what.join(", ")} would be deleted`, String(total))))
       return EXIT.INTERRUPTED;
     done = await ask(false);
   }
@@ -66,7 +69,9 @@ export const DAEMON_HANDLERS: Readonly<Record<string, Handler>> = {
       .sort();
     if (form === "json") around.out(`${JSON.stringify(Object.fromEntries(keys.map((k) => [k, all[k]])))}\n`);
     else for (const key of keys) around.out(`${clean(key)}=${all[key]}\n`);
-    return keys.length > 0 ? EXIT.OK : EXIT.NOTHING;
+    if (keys.length > 0) return EXIT.OK;
+    around.err(`mailreportctl: nothing matched: ${clean(pattern ?? "")}\n`);
+    return EXIT.NOTHING;
   },
   async status(call) {
     const status = await call.client.json<{

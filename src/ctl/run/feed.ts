@@ -71,7 +71,10 @@ export async function runFeed(call: Call): Promise<number> {
   if (form === "json")
     around.out(`${JSON.stringify({ ...total, errors, ...(dryRun ? { dry_run: true } : {}) })}\n`);
   else if (dryRun) around.out(`${accepted} would be accepted, ${rejected} would be rejected\n`);
-  else around.out(`${accepted} accepted, ${repeated} repeated, ${rejected} rejected\n`);
+  else
+    around.out(
+      `${accepted} accepted${repeated > 0 ? ` (${repeated} of them repeated)` : ""}, ${rejected} rejected\n`,
+    );
   if (dryRun) around.err("note: nothing was counted; which of them were counted before is not known\n");
   return rejected > 0 ? EXIT.DATAERR : EXIT.OK;
 }

@@ -10,6 +10,10 @@ import { runImportDryRun } from "./check.ts";
 /** Outcomes that need no line of their own. */
 const UNREMARKABLE = ["imported", "imported-with-warnings", "duplicate"];
 
+/** Control sequences of terminals (ECMA-48 EL): erase to the end of the line; to its beginning, and erase it. */
+const ERASE_REST = "\u001b[K";
+const ERASE_LINE = `\r${ERASE_REST}`;
+
 /** Frame of one piece: u32 header length, JSON header, u32 body length, bytes. */
 function frame({ path, member, form, raw }: FoundPiece): Buffer {
   const json = Buffer.from(JSON.stringify({ file: path, member, form }));
@@ -41,12 +45,17 @@ class Progress {
     const name = `${str(item.file)}${item.member ? `#${str(item.member)}` : ""}`;
     if (error !== undefined) this.refused ??= { name, code: error.code };
     if (form === "json") around.out(`${JSON.stringify(item)}\n`);
-    else if (form === "table") around.err(`\r${this.answered} of ${this.sent} parsed`);
+    else if (form === "table") around.err(`\r${this.answered} of ${this.sent} parsed${ERASE_REST}`);
     if (form === "json" || UNREMARKABLE.includes(outcome)) return;
     const why = error?.message ?? str(item.reason);
     around.err(
-      `${form === "table" ? "\r" : ""}${clean(name)}: ${clean(outcome)}${why === "" ? "" : `: ${clean(why)}`}\n`,
+      `${form === "table" ? ERASE_LINE : ""}${clean(name)}: ${clean(outcome)}${why === "" ? "" : `: ${clean(why)}`}\n`,
     );
+  }
+
+  /** Makes room on a terminal for a line in place of the progress. */
+  erase(): void {
+    if (this.#call.form === "table" && this.answered > 0) this.#call.around.err(ERASE_LINE);
   }
 
   get text(): string {
@@ -65,6 +74,7 @@ export async function runImport(call: Call): Promise<number> {
   async function* body(): AsyncGenerator<Uint8Array, undefined> {
     const skip = ({ message, exit }: ClientError): void => {
       if (lost !== EXIT.DATAERR) lost = exit;
+      progress.erase();
       around.err(`mailreportctl: ${clean(message)}\n`);
     };
     for await (const piece of piecesOf(parsed.operands, around.stdin, split, skip)) {
@@ -75,11 +85,12 @@ export async function runImport(call: Call): Promise<number> {
   }
   try {
     const end = await client.stream("/v1/import", body(), (item) => progress.item(item));
-    if (form === "table") around.err("\r");
+    progress.erase();
     const { count, next: _next, ...rest } = end;
     around.out(form === "json" ? `${JSON.stringify({ end: { count, ...rest } })}\n` : `${progress.text}\n`);
     if (end.error !== undefined) return endedEarly(call, end.error, progress);
   } catch (error) {
+    progress.erase();
     if (error instanceof ClientError && progress.sent > 0) {
       const open = plural(progress.sent - progress.answered, "file");
       around.err(

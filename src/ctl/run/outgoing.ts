@@ -19,7 +19,7 @@ const REPORT_ROUTES: Readonly<Record<ReportAction, string>> = {
 
 const REPORT_VERBS: Readonly<Record<ReportAction, string>> = {
   schedule: "scheduled",
-  remove: "removed",
+  remove: "cancelled",
   hold: "held",
   release: "released",
   undelete: "undeleted",
@@ -104,7 +104,9 @@ export const OUTGOING_HANDLERS: Readonly<Record<string, Handler>> = {
     if (call.form === "json") show(call, answer);
     else {
       for (const { check, ok, detail } of answer.checks)
-        call.around.out(`${ok ? "ok  " : "FAIL"}  ${clean(check)}: ${clean(detail)}\n`);
+        call.around.out(
+          `${ok ? "ok  " : "FAIL"}  ${clean(check)}${detail === "" ? "" : `: ${clean(detail)}`}\n`,
+        );
       call.around.out(`verdict: ${clean(answer.verdict)}\n`);
     }
     return EXIT.OK;

@@ -5,7 +5,16 @@ import { clean } from "../../lib/text.ts";
 import { type Handler, plural, type Surroundings } from "../call.ts";
 import { ClientError, makeClient, socketPath } from "../client.ts";
 import { COMMANDS, type Command } from "../commands.ts";
-import { GLOBAL_OPTIONS, optionsOf, type Parsed, parse, resolve, UsageError, usage } from "../grammar.ts";
+import {
+  GLOBAL_OPTIONS,
+  type OptionSpec,
+  optionsOf,
+  type Parsed,
+  parse,
+  resolve,
+  UsageError,
+  usage,
+} from "../grammar.ts";
 import { Interrupted } from "../prompt.ts";
 import { type Form, str } from "../render.ts";
 import { ARCHIVE_HANDLERS } from "./archive.ts";
@@ -29,7 +38,7 @@ export const HANDLERS: Readonly<Record<string, Handler>> = {
 
 /** Runs one command; returns the exit code. Never throws: errors are printed, one line each. */
 export async function run(around: Surroundings): Promise<number> {
-  let unparsed = 0;
+  let note = "";
   try {
     if (around.args[0] === "--version") {
       around.out(`mailreportctl ${around.version}\n`);
@@ -45,18 +54,34 @@ export async function run(around: Surroundings): Promise<number> {
       return EXIT.OK;
     }
     const socket = socketPath(str(parsed.options.socket) || undefined, around.environment);
-    const client = makeClient(socket, (mails) => {
-      unparsed = mails;
+    const waits = parsed.options.wait === true;
+    const client = makeClient(socket, (mails, parsing) => {
+      note = unparsedNote(mails, parsing, waits);
     });
-    return await HANDLERS[parsed.command.run]!({ parsed, client, form: formOf(parsed, around), around });
+    const exit = await HANDLERS[parsed.command.run]!({
+      parsed,
+      client,
+      form: formOf(parsed, around),
+      around,
+    });
+    return note !== "" && waits && exit <= EXIT.NOTHING ? EXIT.TEMPFAIL : exit;
   } catch (error) {
     return failed(error, around);
   } finally {
-    if (unparsed > 0)
-      around.err(
-        `note: ${plural(unparsed, "accepted mail")} ${unparsed === 1 ? "is" : "are"} not parsed yet; figures are incomplete; use --wait\n`,
-      );
+    if (note !== "") around.err(note);
   }
+}
+
+const NOT_PARSING: Readonly<Record<string, string>> = {
+  paused: "parsing is paused (resume mda)",
+  failing: "parsing fails (see the log)",
+};
+
+/** The line about accepted mails that the answer lacks. `waits`: --wait was given, and they are not parsed even so. */
+function unparsedNote(mails: number, parsing: unknown, waits: boolean): string {
+  const what = `${plural(mails, "accepted mail")} ${mails === 1 ? "is" : "are"} not parsed yet`;
+  const advice = NOT_PARSING[str(parsing)] ?? (waits ? "" : "use --wait");
+  return `note: ${what}; figures are incomplete${advice === "" ? "" : `; ${advice}`}\n`;
 }
 
 /** Prints why a command was not carried out; returns the exit code. */
@@ -93,12 +118,17 @@ function formOf({ options }: Parsed<Command>, { stdoutIsTTY }: Surroundings): Fo
 /** Help for all commands, or those that begin with the words. */
 function help(words: readonly string[]): string {
   const { matching } = resolve(COMMANDS, words);
-  const width = Math.min(44, Math.max(...matching.map((c) => usage(c).length)) + 2);
-  let out = "usage: mailreportctl [options] command\n\n";
-  for (const c of matching) out += `  ${usage(c).padEnd(width)} ${c.help}\n`;
-  const own = matching.length === 1 ? optionsOf(matching[0]!) : [];
-  const option = (o: { name: string; short?: string; value?: string; help: string }): string =>
-    `  ${`${o.short ? `-${o.short}, ` : ""}--${o.name}${o.value ? ` ${o.value}` : ""}`.padEnd(width)} ${o.help}\n`;
+  const one = matching.length === 1 ? matching[0] : undefined;
+  const own = one === undefined ? [] : optionsOf(one);
+  const named = (o: OptionSpec): string =>
+    `${o.short ? `-${o.short}, ` : ""}--${o.name}${o.value ? ` ${o.value}` : ""}`;
+  const left = [...(one === undefined ? matching.map(usage) : []), ...[...own, ...GLOBAL_OPTIONS].map(named)];
+  const width = Math.min(44, Math.max(...left.map((text) => text.length)));
+  const line = (text: string, about: string): string => `  ${text.padEnd(width)}  ${about}\n`;
+  const option = (o: OptionSpec): string => line(named(o), o.help);
+  let out = `usage: mailreportctl [options] ${one === undefined ? "command" : usage(one)}\n\n`;
+  if (one === undefined) for (const c of matching) out += line(usage(c), c.help);
+  else out += `${one.help}\n`;
   if (own.length > 0) out += `\noptions:\n${own.map(option).join("")}`;
   out += `\noptions of all commands:\n${GLOBAL_OPTIONS.map(option).join("")}`;
   const examples = matching.flatMap((c) => c.examples ?? []);

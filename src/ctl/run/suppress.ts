@@ -37,6 +37,12 @@ function endOf({ parsed: { options }, around }: Call): number | null {
 
 const endText = (until: unknown): string => (until === null ? "" : ` until ${str(until)}`);
 
+/** One line about an entry; a reason only if it has one. */
+function entryText({ target, until, author, reason }: Item): string {
+  const why = str(reason) === "" ? "" : `: ${clean(str(reason))}`;
+  return `${clean(str(target))} is suppressed${endText(until)} (${str(author)})${why}`;
+}
+
 async function add(call: Call): Promise<number> {
   const { parsed, client, form, around } = call;
   const [target, ...words] = parsed.operands;
@@ -50,10 +56,11 @@ async function add(call: Call): Promise<number> {
   );
   if (form === "json") around.out(`${JSON.stringify(answer)}\n`);
   else {
-    const { entry, waiting } = answer;
+    const { entry, replaced, waiting } = answer;
     around.out(
       `${clean(str(entry.target))} ${dryRun ? "would be suppressed" : "suppressed"}${endText(entry.until)}\n`,
     );
+    if (replaced !== null) around.out(`${dryRun ? "would replace" : "replaced"}: ${entryText(replaced)}\n`);
     if (waiting > 0)
       around.out(`${plural(waiting, "waiting envelope")} ${dryRun ? "would" : "will"} not be sent\n`);
   }
@@ -90,11 +97,7 @@ async function lookup({ parsed, client, form, around }: Call): Promise<number> {
   );
   if (form === "json") around.out(`${JSON.stringify(answer)}\n`);
   else if (!answer.suppressed) around.out(`${clean(target)} is not suppressed\n`);
-  else
-    for (const entry of answer.entries)
-      around.out(
-        `${clean(str(entry.target))} is suppressed${endText(entry.until)} (${str(entry.author)}): ${clean(str(entry.reason))}\n`,
-      );
+  else for (const entry of answer.entries) around.out(`${entryText(entry)}\n`);
   return answer.suppressed ? EXIT.OK : EXIT.NOTHING;
 }
 

@@ -4,6 +4,7 @@ import { migrate } from "../migrate.ts";
 import { guarded, guardedMethods, openDatabase } from "../open.ts";
 import { makeCounting } from "./count.ts";
 import { makeEnvelopes } from "./envelopes.ts";
+import { makeFinishedCount } from "./finished.ts";
 import { makeOutgoing } from "./outgoing.ts";
 import { QUEUE_MIGRATIONS } from "./schema.ts";
 import { makeSteering } from "./steering.ts";
@@ -44,6 +45,7 @@ function build(database: ReturnType<typeof openDatabase>, options: QueueOptions)
     count: (feed, events, now, rejected = 0) => counting.count(feed, events, now, rejected),
     ...outgoing,
     ...envelopes,
+    ...makeFinishedCount(database),
     ...makeSteering(database, transaction),
     ...makeSuppressions(database, transaction, suppressionWrites),
     stats: () => transaction.counters.all(),
