@@ -257,6 +257,23 @@ describe("the ingest process", () => {
     ]);
   });
 
+  it("a reparse of spooled mail lost its bounces and its log lines: what follows from it is done, once", async () => {
+    const followed: number[] = [];
+    const onRead: IngestOptions["onRead"] = ({ mailId }) => followed.push(mailId);
+    const { ingest, log } = await start(BUILT, { onRead });
+    await ingest.acceptAndParse(report("a"));
+    ingest.pauseParsing(true);
+    await ingest.accept(report("b"));
+    const reparsed = await ingest.reparse([1, 2]);
+    expect(reparsed.map(({ outcome }) => outcome)).toEqual(["imported", "imported"]);
+    expect(followed).toEqual([2]);
+    expect(log.of("report.stored")).toMatchObject([{ mail: "m1" }, { mail: "m2" }]);
+    expect(ingest.unparsed).toBe(0);
+    ingest.pauseParsing(false);
+    expect(await ingest.allParsed(30_000)).toBe(0);
+    expect(followed).toEqual([2]);
+  });
+
   it("a job that failed ended the process: its error is the answer, and the process goes on", async () => {
     const { ingest, path } = await start(BUILT);
     await ingest.acceptAndParse(report("a"));
