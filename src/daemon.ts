@@ -12,6 +12,7 @@ import type { Environment } from "./config/load.ts";
 import type { Config } from "./config/schema.ts";
 import { startControl } from "./control/server.ts";
 import type { ReloadAnswer, StatusAnswer } from "./control/services.ts";
+import { Bounces } from "./daemon/bounces.ts";
 import { checkMachine } from "./daemon/check-machine.ts";
 import { Housekeeping } from "./daemon/housekeeping.ts";
 import { makeNames } from "./daemon/names.ts";
@@ -88,6 +89,7 @@ export class Daemon {
   readonly #reloader: Reloader;
   readonly #startup: Startup;
   readonly #stops: Stopping;
+  readonly #bounces: Bounces;
   #stopping: Promise<void> | undefined;
   #failure: MailreportError | null = null;
   #resolveStopped!: (failure: MailreportError | null) => void;
@@ -112,6 +114,7 @@ export class Daemon {
     this.#pauses = new Pauses(this.#parts, clock, log);
     this.#reloader = new Reloader({ parts: this.#parts, sink, find: reloadConfig });
     this.#stops = new Stopping(log);
+    this.#bounces = new Bounces(log, () => this.#parts.need("secret"));
   }
 
   /**
@@ -192,6 +195,7 @@ export class Daemon {
         });
         made.ingest = ingest;
         this.#stops.add("ingest", () => ingest.stop());
+        this.#stops.add("bounces", () => this.#bounces.stop());
         const archive = startArchiveReader(path, (error) =>
           this.#log.error("store.problem", { what: "reader", error: errorText(error) }),
         );
@@ -239,7 +243,7 @@ export class Daemon {
       isReturnPath: (address) =>
         made.secret !== undefined && messageOfReturnPath(address, made.secret) !== undefined,
       onAccepted: (accepted) => {
-        if (!accepted.spooled) this.#bounces(accepted.result);
+        if (!accepted.spooled) this.#bounces.take(accepted.result);
       },
     });
     made.smtp = smtp;
@@ -265,6 +269,8 @@ export class Daemon {
       () => {
         delivery.start();
         this.#stops.add("delivery", () => delivery.stop(DELIVERY_GRACE_MS));
+        this.#bounces.deliverTo(delivery);
+        this.#stops.add("bounces", () => delivery.close());
       },
       () => {
         scheduler.start();
@@ -327,23 +333,10 @@ export class Daemon {
     this.#loop.reset(); // the delays of the start are not of interest
   }
 
-  // ---- bounces of our own reports ------------------------------------------------
-
-  /** Ties delivery status notifications to the envelopes that they are about. Never throws: the mail is stored. */
-  #bounces({ dsns, envelopeTo, mailId }: IntakeResult): void {
-    if (dsns.length === 0) return;
-    void supervised({ log: this.#log, unit: "bounce", fields: { mail: `m${mailId}` } }, () => {
-      for (const address of envelopeTo) {
-        const messageId = messageOfReturnPath(address, this.#parts.need("secret"));
-        if (messageId === undefined) continue;
-        for (const dsn of dsns) this.#parts.need("delivery").bounced(messageId, dsn);
-      }
-    });
-  }
-
+  /** Spooled mail was parsed. An error is logged by the caller. */
   #parsedLater(result: IntakeResult): void {
     const { mailId, outcome, reason } = result;
-    this.#bounces(result);
+    this.#bounces.take(result);
     this.#log.info("mail.parsed", { id: `m${mailId}`, outcome, reason });
   }
 

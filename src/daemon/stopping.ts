@@ -12,6 +12,8 @@ const ORDER = [
   "feed",
   "archive",
   "ingest",
+  // after all that takes mail in: a bounce that is accepted last is recorded
+  "bounces",
   "queue",
   "lock",
 ] as const;

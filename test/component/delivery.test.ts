@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import Database from "better-sqlite3";
 import SMTPConnection from "nodemailer/lib/smtp-connection";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Config } from "../../src/config/schema.ts";
@@ -425,6 +426,36 @@ describe("a bounce", () => {
     await clock.advance(60_000);
     expect(stateOf(id)).toBe("failed");
     expect(real.attempts(id)).toHaveLength(2);
+  });
+
+  it("while the database cannot be read was taken for a bug and lost: it is kept and recorded later", async () => {
+    const id = queue("0a0a0a0a", "a@one.example");
+    delivery.start();
+    await reaches(id, "delivered");
+    faults.fail(() => new Database.SqliteError("disk I/O error", "SQLITE_IOERR_READ"), "envelopesOf");
+    delivery.bounced("0a0a0a0a", dsn("a@one.example"));
+    expect(delivery.stats()["mta.uncommitted"]).toBe(1);
+    faults.repair();
+    await clock.advance(60_000);
+    expect(stateOf(id)).toBe("failed");
+  });
+
+  it("that was accepted while the daemon stopped was lost: it is recorded until the delivery is closed", async () => {
+    const id = queue("0a0a0a0a", "a@one.example");
+    delivery.start();
+    await reaches(id, "delivered");
+    await delivery.stop(0);
+    delivery.bounced("0a0a0a0a", dsn("a@one.example"));
+    expect(stateOf(id)).toBe("failed");
+    faults.failWith("store.full", "noteBounce");
+    delivery.bounced("0a0a0a0a", dsn("a@one.example", "delayed"));
+    delivery.close();
+    expect(logged("deliver.problem")).toContainEqual({
+      what: "bounce",
+      message: "0a0a0a0a",
+      reason: "not committed before the end of the process",
+    });
+    expect(clock.pendingTimers).toBe(0);
   });
 
   it("with an error of ours is logged, and delivery goes on", async () => {
