@@ -113,7 +113,7 @@ export class Daemon {
     this.#parts = new Parts(config, () => this.#startup.problem);
     this.#pauses = new Pauses(this.#parts, clock, log);
     this.#reloader = new Reloader({ parts: this.#parts, sink, find: reloadConfig });
-    this.#stops = new Stopping(log);
+    this.#stops = new Stopping(log, clock);
     this.#bounces = new Bounces(log, () => this.#parts.need("secret"));
   }
 
@@ -255,6 +255,7 @@ export class Daemon {
   /** What counts, composes and delivers. */
   #serveSteps(): Step[] {
     const { config } = this.#parts;
+    const { clock } = this.#options;
     this.#makeReporting();
     const feeder = this.#parts.need("feeder");
     const delivery = this.#parts.need("delivery");
@@ -263,7 +264,7 @@ export class Daemon {
       () => this.#pauses.apply(),
       ...config.feed.map(({ name, socket: path, group, mode }) => async () => {
         const access = { group, mode: Number.parseInt(mode, 8) };
-        const feed = await startFeedSocket({ name, path, ...access, feeder, log: this.#log });
+        const feed = await startFeedSocket({ name, path, ...access, feeder, clock, log: this.#log });
         this.#stops.add("feed", () => feed.stop());
       }),
       () => {

@@ -5,6 +5,7 @@ import { type StoppedPart, Stopping } from "../../src/daemon/stopping.ts";
 import { silentLog } from "../../src/lib/log/log.ts";
 import type { DsnReport } from "../../src/model/report.ts";
 import { returnPath } from "../../src/report/messages.ts";
+import { FakeClock } from "../support/fake-clock.ts";
 import { recordedLog } from "../support/recorded-log.ts";
 import { testConfig } from "../support/test-config.ts";
 
@@ -36,7 +37,7 @@ describe("a bounce", () => {
 
   it("that came while the daemon stopped was lost: recording ends after all that takes mail, before the queue", async () => {
     const order: StoppedPart[] = [];
-    const stops = new Stopping(silentLog);
+    const stops = new Stopping(silentLog, new FakeClock());
     for (const part of ["queue", "bounces", "ingest", "smtp", "delivery"] as const)
       stops.add(part, () => void order.push(part));
     await stops.all();
