@@ -91,10 +91,10 @@ export class Daemon {
   readonly #stops: Stopping;
   readonly #bounces: Bounces;
   #stopping: Promise<void> | undefined;
-  #failure: MailreportError | null = null;
-  #resolveStopped!: (failure: MailreportError | null) => void;
-  /** Resolves when the daemon has stopped; with the error that ended it, if one did. */
-  readonly stopped: Promise<MailreportError | null>;
+  #failure: unknown = null;
+  #resolveStopped!: (failure: unknown) => void;
+  /** Resolves when the daemon has stopped, also while it was starting; with the error that ended it, or null. */
+  readonly stopped: Promise<unknown>;
 
   constructor(options: DaemonOptions) {
     const { config, sink, clock, reloadConfig } = options;
@@ -119,13 +119,15 @@ export class Daemon {
 
   /**
    * Starts everything. With a full disk or a locked database it returns once mail is answered with a temporary error,
-   * and goes on when that has passed. Errors, after stopping what had started: MailreportError; a bug as it is.
+   * and goes on when that has passed. Errors, after stopping what had started: MailreportError; a bug as it is; none
+   * when it was stopped meanwhile.
    */
   async start(): Promise<void> {
     try {
       await this.#start();
     } catch (thrown) {
-      await this.stop("failed start");
+      if (this.#stopping) return this.#stopping;
+      await this.#fail(thrown);
       throw systemError(thrown);
     }
   }
@@ -144,7 +146,9 @@ export class Daemon {
     this.#parts.made.names = makeNames(config, this.#options.clock);
     const { waiting } = this.#startup;
     const opened = this.#startup.run(this.#openSteps());
+    opened.catch(() => undefined); // `ready` has its error
     await Promise.race([opened, waiting]);
+    if (this.#stopping) return;
     await this.#listen();
     const ready = opened
       .then((done) => done && this.#startup.run(this.#serveSteps()))
@@ -153,12 +157,14 @@ export class Daemon {
     void ready.catch((error) => this.#fail(error));
   }
 
-  /** A start that had to wait has failed for good. */
-  #fail(thrown: unknown): void {
-    const failure = failureOf(systemError(thrown));
-    this.#failure = failure.error;
-    logFailure({ log: this.#log, unit: "start" }, failure);
-    void this.stop("failed start");
+  /** The start has failed for good: stops what had started. The log line of a bug comes from the program. */
+  async #fail(thrown: unknown): Promise<void> {
+    if (this.#stopping) return this.#stopping;
+    const error = systemError(thrown);
+    this.#failure = error;
+    const failure = failureOf(error);
+    if (!failure.bug) logFailure({ log: this.#log, unit: "start" }, failure);
+    await this.stop("failed start");
   }
 
   // ---- steps of the start --------------------------------------------------------
@@ -192,9 +198,9 @@ export class Daemon {
           log: this.#log,
           clock: this.#options.clock,
           onRead: (result) => this.#parsedLater(result),
+          onStarting: (stop) => this.#stops.add("ingest", stop),
         });
         made.ingest = ingest;
-        this.#stops.add("ingest", () => ingest.stop());
         this.#stops.add("bounces", () => this.#bounces.stop());
         const archive = startArchiveReader(path, (error) =>
           this.#log.error("store.problem", { what: "reader", error: errorText(error) }),

@@ -306,6 +306,28 @@ describe("the ingest process", () => {
     expect(ingest.stats()).toMatchObject({ "ingest.pid": pid, "ingest.restarts": 0 });
   });
 
+  it("stopping while the archive is migrated waited until it was: the process is killed, and the start ends", async () => {
+    const clock = new FakeClock();
+    const log = recordedLog();
+    const config = configSchema.parse({}) as unknown as Config;
+    const archive = join(newFolder(), "archive.db");
+    let stop = async (): Promise<void> => {};
+    const options = { config, archive, log, clock, program: MIGRATING };
+    const starting = startIngest({
+      ...options,
+      onStarting: (how) => {
+        stop = how;
+      },
+    });
+    const failed = expect(starting).rejects.toMatchObject({ code: "daemon.stopping" });
+    await until("the migration to begin", () => log.of("store.migrating").length > 0);
+    const { pid } = await childOf(MIGRATING);
+    await stop();
+    await failed;
+    await until("the process to be gone", () => !existsSync(`/proc/${pid}`));
+    expect([log.of("store.problem"), log.of("ingest.died")]).toEqual([[], []]);
+  });
+
   it("a locked archive at start ended the daemon: mail is refused with store.busy until it can be opened", async () => {
     const archive = join(newFolder(), "archive.db");
     const other = openDatabase(archive);

@@ -47,6 +47,8 @@ export class IngestLife {
   readonly #options: LifeOptions;
   #process: IngestProcess | undefined;
   #starting: Promise<IngestProcess> | undefined;
+  /** Opens the archive now. */
+  #opening: IngestProcess | undefined;
   #trouble: MailreportError | undefined;
   #retry: Timer | undefined;
   #stopping = false;
@@ -124,13 +126,17 @@ export class IngestLife {
       policy: receivePolicy(config()),
       parsing: parsing(),
     };
+    this.#opening = launched;
     try {
       await launched.ask(open, [], OPEN_LIMIT_MS);
       if (this.#stopping) throw new MailreportError("daemon.stopping");
     } catch (error) {
       launched.kill("died");
+      if (this.#stopping) throw new MailreportError("daemon.stopping", { cause: error });
       if (error instanceof IngestDied) throw new MailreportError("ingest.unavailable", { cause: error });
       throw error;
+    } finally {
+      this.#opening = undefined;
     }
     this.#process = launched;
     log.info("ingest.started", { pid: launched.pid });
@@ -168,10 +174,11 @@ export class IngestLife {
     this.#restart();
   }
 
-  /** Closes the archive and ends the process. */
+  /** Closes the archive and ends the process. One that opens or migrates it is killed: that is rolled back. */
   async stop(): Promise<void> {
     this.#stopping = true;
     this.#retry?.cancel();
+    this.#opening?.kill("died");
     await this.#starting?.catch(() => undefined);
     const process = this.#process;
     if (!process) return;
