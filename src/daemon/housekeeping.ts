@@ -2,10 +2,11 @@
  * Maintains the databases: deletes what has expired, makes copies, checks integrity. Each job is a unit of work: one that
  * fails is logged, and the next one runs.
  */
-import { existsSync, mkdirSync, rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { isAbsolute, join } from "node:path";
 import type { Config } from "../config/schema.ts";
 import { type Clock, epochSeconds, type Timer } from "../lib/clock.ts";
+import { makeDirectory } from "../lib/directory.ts";
 import { errorText, MailreportError } from "../lib/errors.ts";
 import type { Log } from "../lib/log/log.ts";
 import { supervised } from "../lib/supervised.ts";
@@ -148,7 +149,7 @@ export class Housekeeping {
   async #copy(folder: string, files: { readonly archive: string; readonly queue: string }) {
     const { ingest, queue } = this.#options;
     try {
-      mkdirSync(folder, { recursive: true, mode: 0o750 });
+      makeDirectory(folder, 0o750);
       // the queue first: a report that is sent in between is then sent twice at worst, never forgotten
       const queued = await queue.backup(files.queue);
       const archived = await ingest.backup(files.archive);
