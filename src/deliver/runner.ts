@@ -210,6 +210,10 @@ export class Delivery {
     const fields = { id: envelope.id, rcpt: envelope.rcpt };
     const done = await supervised({ log, unit: "delivery", fields }, () => this.#attempt(envelope));
     const outcome = done.ok ? done.value : this.#deferred(errorText(done.failure.error));
+    if (outcome.stage === "auth") {
+      const { host, text: reply } = outcome.reply;
+      log.error("deliver.problem", { ...fields, host, reply, reason: "the relay refuses the login" });
+    }
     this.#settle(envelope, outcome, Math.round(clock.monotonic() - from));
   }
 
