@@ -64,6 +64,8 @@ export class MailAcceptor {
   readonly #options: AcceptorOptions;
   readonly #count: Record<string, number> = { "mail.accepted": 0, "mail.refused": 0, "mail.deferred": 0 };
   #buffered = 0;
+  /** Why the last mail could not be stored; null when it could. */
+  #problem: MailreportError | null = null;
   /** Faults of ours, by code: when the next line may be written, and how many mails had none since the last one. */
   readonly #quiet = new Map<string, { until: number; mails: number }>();
 
@@ -94,6 +96,7 @@ export class MailAcceptor {
    * number of mails since the line before, as a full disk is the same news for each mail.
    */
   deferred(session: SMTPServerSession, { error, bug }: Failure): void {
+    this.#problem = error;
     this.#count["mail.deferred"]!++;
     const fields = { from: senderOf(session), remote: session.remoteAddress };
     if (bug) logFailure({ log: this.#options.log, unit: "mail", fields }, { error, bug });
@@ -182,6 +185,7 @@ export class MailAcceptor {
   #answer(accepted: Accepted, intake: Intake, size: number, session: SMTPServerSession): MailReply {
     const { log, onAccepted } = this.#options;
     const { auth, envelopeFrom } = intake;
+    this.#problem = null;
     const outcome = accepted.spooled ? "spooled" : accepted.result.outcome;
     const id = `m${accepted.spooled ? accepted.mailId : accepted.result.mailId}`;
     if (outcome === "unauthenticated") {
@@ -261,6 +265,10 @@ export class MailAcceptor {
       auth,
       kinds,
     };
+  }
+
+  get problem(): MailreportError | null {
+    return this.#problem;
   }
 
   stats(): Record<string, number> {
