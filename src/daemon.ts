@@ -12,6 +12,7 @@ import type { Environment } from "./config/load.ts";
 import type { Config } from "./config/schema.ts";
 import { startControl } from "./control/server.ts";
 import type { ReloadAnswer, StatusAnswer } from "./control/services.ts";
+import { Bounces } from "./daemon/bounces.ts";
 import { checkMachine } from "./daemon/check-machine.ts";
 import { Housekeeping } from "./daemon/housekeeping.ts";
 import { makeNames } from "./daemon/names.ts";
@@ -88,11 +89,12 @@ export class Daemon {
   readonly #reloader: Reloader;
   readonly #startup: Startup;
   readonly #stops: Stopping;
+  readonly #bounces: Bounces;
   #stopping: Promise<void> | undefined;
-  #failure: MailreportError | null = null;
-  #resolveStopped!: (failure: MailreportError | null) => void;
-  /** Resolves when the daemon has stopped; with the error that ended it, if one did. */
-  readonly stopped: Promise<MailreportError | null>;
+  #failure: unknown = null;
+  #resolveStopped!: (failure: unknown) => void;
+  /** Resolves when the daemon has stopped, also while it was starting; with the error that ended it, or null. */
+  readonly stopped: Promise<unknown>;
 
   constructor(options: DaemonOptions) {
     const { config, sink, clock, reloadConfig } = options;
@@ -111,18 +113,21 @@ export class Daemon {
     this.#parts = new Parts(config, () => this.#startup.problem);
     this.#pauses = new Pauses(this.#parts, clock, log);
     this.#reloader = new Reloader({ parts: this.#parts, sink, find: reloadConfig });
-    this.#stops = new Stopping(log);
+    this.#stops = new Stopping(log, clock);
+    this.#bounces = new Bounces(log, () => this.#parts.need("secret"));
   }
 
   /**
    * Starts everything. With a full disk or a locked database it returns once mail is answered with a temporary error,
-   * and goes on when that has passed. Errors, after stopping what had started: MailreportError; a bug as it is.
+   * and goes on when that has passed. Errors, after stopping what had started: MailreportError; a bug as it is; none
+   * when it was stopped meanwhile.
    */
   async start(): Promise<void> {
     try {
       await this.#start();
     } catch (thrown) {
-      await this.stop("failed start");
+      if (this.#stopping) return this.#stopping;
+      await this.#fail(thrown);
       throw systemError(thrown);
     }
   }
@@ -141,7 +146,9 @@ export class Daemon {
     this.#parts.made.names = makeNames(config, this.#options.clock);
     const { waiting } = this.#startup;
     const opened = this.#startup.run(this.#openSteps());
+    opened.catch(() => undefined); // `ready` has its error
     await Promise.race([opened, waiting]);
+    if (this.#stopping) return;
     await this.#listen();
     const ready = opened
       .then((done) => done && this.#startup.run(this.#serveSteps()))
@@ -150,12 +157,14 @@ export class Daemon {
     void ready.catch((error) => this.#fail(error));
   }
 
-  /** A start that had to wait has failed for good. */
-  #fail(thrown: unknown): void {
-    const failure = failureOf(systemError(thrown));
-    this.#failure = failure.error;
-    logFailure({ log: this.#log, unit: "start" }, failure);
-    void this.stop("failed start");
+  /** The start has failed for good: stops what had started. The log line of a bug comes from the program. */
+  async #fail(thrown: unknown): Promise<void> {
+    if (this.#stopping) return this.#stopping;
+    const error = systemError(thrown);
+    this.#failure = error;
+    const failure = failureOf(error);
+    if (!failure.bug) logFailure({ log: this.#log, unit: "start" }, failure);
+    await this.stop("failed start");
   }
 
   // ---- steps of the start --------------------------------------------------------
@@ -189,9 +198,10 @@ export class Daemon {
           log: this.#log,
           clock: this.#options.clock,
           onRead: (result) => this.#parsedLater(result),
+          onStarting: (stop) => this.#stops.add("ingest", stop),
         });
         made.ingest = ingest;
-        this.#stops.add("ingest", () => ingest.stop());
+        this.#stops.add("bounces", () => this.#bounces.stop());
         const archive = startArchiveReader(path, (error) =>
           this.#log.error("store.problem", { what: "reader", error: errorText(error) }),
         );
@@ -239,7 +249,7 @@ export class Daemon {
       isReturnPath: (address) =>
         made.secret !== undefined && messageOfReturnPath(address, made.secret) !== undefined,
       onAccepted: (accepted) => {
-        if (!accepted.spooled) this.#bounces(accepted.result);
+        if (!accepted.spooled) this.#bounces.take(accepted.result);
       },
     });
     made.smtp = smtp;
@@ -251,6 +261,7 @@ export class Daemon {
   /** What counts, composes and delivers. */
   #serveSteps(): Step[] {
     const { config } = this.#parts;
+    const { clock } = this.#options;
     this.#makeReporting();
     const feeder = this.#parts.need("feeder");
     const delivery = this.#parts.need("delivery");
@@ -259,12 +270,14 @@ export class Daemon {
       () => this.#pauses.apply(),
       ...config.feed.map(({ name, socket: path, group, mode }) => async () => {
         const access = { group, mode: Number.parseInt(mode, 8) };
-        const feed = await startFeedSocket({ name, path, ...access, feeder, log: this.#log });
+        const feed = await startFeedSocket({ name, path, ...access, feeder, clock, log: this.#log });
         this.#stops.add("feed", () => feed.stop());
       }),
       () => {
         delivery.start();
         this.#stops.add("delivery", () => delivery.stop(DELIVERY_GRACE_MS));
+        this.#bounces.deliverTo(delivery);
+        this.#stops.add("bounces", () => delivery.close());
       },
       () => {
         scheduler.start();
@@ -327,23 +340,10 @@ export class Daemon {
     this.#loop.reset(); // the delays of the start are not of interest
   }
 
-  // ---- bounces of our own reports ------------------------------------------------
-
-  /** Ties delivery status notifications to the envelopes that they are about. Never throws: the mail is stored. */
-  #bounces({ dsns, envelopeTo, mailId }: IntakeResult): void {
-    if (dsns.length === 0) return;
-    void supervised({ log: this.#log, unit: "bounce", fields: { mail: `m${mailId}` } }, () => {
-      for (const address of envelopeTo) {
-        const messageId = messageOfReturnPath(address, this.#parts.need("secret"));
-        if (messageId === undefined) continue;
-        for (const dsn of dsns) this.#parts.need("delivery").bounced(messageId, dsn);
-      }
-    });
-  }
-
+  /** Spooled mail was parsed. An error is logged by the caller. */
   #parsedLater(result: IntakeResult): void {
     const { mailId, outcome, reason } = result;
-    this.#bounces(result);
+    this.#bounces.take(result);
     this.#log.info("mail.parsed", { id: `m${mailId}`, outcome, reason });
   }
 

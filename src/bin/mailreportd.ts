@@ -115,10 +115,10 @@ async function main(): Promise<number> {
   process.on("SIGHUP", () => void daemon.reload("SIGHUP"));
   process.on("SIGUSR2", () => daemon.logStatus());
   shutDebugger();
-  await daemon.start();
+  await Promise.race([daemon.start(), daemon.stopped]); // a signal may end a start that hangs
   const failure = await daemon.stopped;
   await opened.drained(LOG_DRAIN_MS);
-  if (failure) throw failure;
+  if (failure !== null) throw failure;
   return EXIT.OK;
 }
 

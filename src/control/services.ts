@@ -116,8 +116,8 @@ export interface Services {
   status(): StatusAnswer;
   /** True when it changed something. */
   pause(subsystem: Subsystem, destination: string | null, who: string, reason: string | null): boolean;
-  resume(subsystem: Subsystem, destination: string | null): boolean;
-  /** Notes what an operator changed, in the audit table and the log. */
+  resume(subsystem: Subsystem, destination: string | null, who: string, reason: string | null): boolean;
+  /** Notes what an operator changed, in the log and the audit table. The change is made: no error of the store is thrown. */
   audit(command: string, detail: Readonly<Record<string, unknown>>): void;
   readonly databases: DatabaseService;
   /** Reads the configuration again and applies it; a dry run checks it and returns what would be applied. */

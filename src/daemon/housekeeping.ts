@@ -2,10 +2,11 @@
  * Maintains the databases: deletes what has expired, makes copies, checks integrity. Each job is a unit of work: one that
  * fails is logged, and the next one runs.
  */
-import { existsSync, mkdirSync, renameSync, rmdirSync, rmSync } from "node:fs";
+import { existsSync, renameSync, rmdirSync, rmSync } from "node:fs";
 import { dirname, isAbsolute, join } from "node:path";
 import type { Config } from "../config/schema.ts";
 import { type Clock, epochSeconds, type Timer } from "../lib/clock.ts";
+import { makeDirectory } from "../lib/directory.ts";
 import { type ErrorCode, errorText, MailreportError } from "../lib/errors.ts";
 import type { Log } from "../lib/log/log.ts";
 import { failureOf, supervised } from "../lib/supervised.ts";
@@ -235,7 +236,7 @@ export class Housekeeping {
     const folders = missingFolders(folder);
     const files: string[] = [];
     try {
-      mkdirSync(folder, { recursive: true, mode: 0o750 });
+      makeDirectory(folder, 0o750);
       // the queue first: a report that is sent in between is then sent twice at worst, never forgotten
       files.push(unfinished(queuePath));
       const queued = await queue.backup(unfinished(queuePath));

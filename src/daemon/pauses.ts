@@ -35,9 +35,10 @@ export class Pauses {
   }
 
   /** True when it changed something. Errors: those of the store. */
-  resume(subsystem: Subsystem, destination: string | null): boolean {
+  resume(subsystem: Subsystem, destination: string | null, who: string, reason: string | null): boolean {
     const changed = this.#parts.need("queue").resume(subsystem, destination);
-    if (changed) this.#log.info("control.changed", { command: `resume ${subsystem}`, destination });
+    if (changed)
+      this.#log.info("control.changed", { command: `resume ${subsystem}`, destination, who, reason });
     this.apply();
     return changed;
   }

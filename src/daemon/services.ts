@@ -3,6 +3,7 @@ import type { ReloadAnswer, Services, StatusAnswer } from "../control/services.t
 import { makeEnvelopeOperations } from "../deliver/operations.ts";
 import { type Clock, epochSeconds } from "../lib/clock.ts";
 import type { LogSink } from "../lib/log/pino.ts";
+import { failureOf, logFailure } from "../lib/supervised.ts";
 import { NOT_VERIFIED } from "../receive/auth/verify.ts";
 import { late } from "./late.ts";
 import type { Parts } from "./parts.ts";
@@ -27,8 +28,15 @@ export function makeServices({ parts, pauses, clock, sink, ...life }: ServiceOpt
   const queue = parts.late("queue");
   const audit: Services["audit"] = (command, detail) => {
     const who = "control socket";
-    queue.audit({ at: epochSeconds(clock), who, command, detail: JSON.stringify(detail) });
     sink.log.info("control.changed", { command, who, ...detail });
+    try {
+      queue.audit({ at: epochSeconds(clock), who, command, detail: JSON.stringify(detail) });
+    } catch (error) {
+      const failure = failureOf(error);
+      if (failure.error.code === "store.not_durable") throw error;
+      // the command was carried out, and must not be told as failed
+      logFailure({ log: sink.log, unit: "audit", fields: { command } }, failure);
+    }
   };
   return {
     log: sink.log,
@@ -72,7 +80,7 @@ export function makeServices({ parts, pauses, clock, sink, ...life }: ServiceOpt
     stats: () => life.stats(),
     status: () => life.status(),
     pause: (subsystem, destination, who, reason) => pauses.pause(subsystem, destination, who, reason),
-    resume: (subsystem, destination) => pauses.resume(subsystem, destination),
+    resume: (subsystem, destination, who, reason) => pauses.resume(subsystem, destination, who, reason),
     audit,
     databases: parts.late("housekeeping"),
     reload: (dryRun) => life.reload(dryRun),

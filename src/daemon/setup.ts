@@ -4,7 +4,6 @@ import {
   closeSync,
   existsSync,
   fsyncSync,
-  mkdirSync,
   openSync,
   readFileSync,
   renameSync,
@@ -13,6 +12,7 @@ import {
 } from "node:fs";
 import type { Config } from "../config/schema.ts";
 import { dkimRecord, generateSigningKey, loadSigningKey, type SigningKey } from "../format/mail/dkim-sign.ts";
+import { makeDirectory } from "../lib/directory.ts";
 import { errorText, MailreportError } from "../lib/errors.ts";
 import type { Log } from "../lib/log/log.ts";
 
@@ -29,7 +29,7 @@ export const TRY_OUT_HINTS: readonly string[] = [
 /** Errors: `daemon.state_unusable`. */
 export function makeStateDirectory(path: string): void {
   try {
-    mkdirSync(path, { recursive: true, mode: 0o750 });
+    makeDirectory(path, 0o750);
   } catch (cause) {
     throw new MailreportError("daemon.state_unusable", { detail: `${path}: ${errorText(cause)}`, cause });
   }
@@ -42,7 +42,7 @@ export function makeStateDirectory(path: string): void {
 export function makeRuntimeDirectory(path: string): void {
   try {
     if (existsSync(path)) return;
-    mkdirSync(path, { recursive: true });
+    makeDirectory(path);
     chmodSync(path, 0o755);
   } catch (cause) {
     throw new MailreportError("daemon.state_unusable", {

@@ -74,6 +74,23 @@ function dueText(queue: QueueStore): string {
   }
 }
 
+/** What keeps mail from being stored, as it is answered; empty when nothing does. */
+function problemText(problem: MailreportError | null): string {
+  if (!problem) return "";
+  return `answered the last mail with ${problem.code === "store.full" ? 452 : 451}: ${errorText(problem)}; `;
+}
+
+/** Destinations to which nothing is delivered; empty when there are none. The store may be unable to tell. */
+function pausedText(queue: QueueStore): string {
+  let paused: number;
+  try {
+    paused = queue.pauses().filter((p) => p.subsystem === "mta" && p.destination !== null).length;
+  } catch (error) {
+    return `, cannot tell which destinations are paused: ${errorText(error)}`;
+  }
+  return paused === 0 ? "" : `, ${paused} destination${paused === 1 ? "" : "s"} paused`;
+}
+
 /** What each subsystem does now. */
 export function subsystemsOf(
   parts: Parts,
@@ -81,10 +98,11 @@ export function subsystemsOf(
 ): StatusAnswer["subsystems"] {
   const [queue, ingest, smtp] = [parts.need("queue"), parts.need("ingest"), parts.need("smtp")];
   const stats = { ...smtp.stats(), ...parts.need("delivery").stats() };
+  const failing = ingest.parsing === "failing" ? "; parsing fails, see the log" : "";
   const details: Readonly<Record<Subsystem, string>> = {
-    smtp: `${stats["smtp.session.now"]} sessions, ${smtp.listening.map((l) => l.address).join(" ")}`,
-    mda: `${ingest.waiting.mails} mails wait for their reply, ${ingest.unparsed} are stored and not parsed yet`,
-    mta: `${stats["mta.session.now"]} in flight`,
+    smtp: `${problemText(smtp.problem)}${stats["smtp.session.now"]} sessions, ${smtp.listening.map((l) => l.address).join(" ")}`,
+    mda: `${ingest.waiting.mails} mails wait for their reply, ${ingest.unparsed} are stored and not parsed yet${failing}`,
+    mta: `${stats["mta.session.now"]} in flight${pausedText(queue)}`,
     scheduler: dueText(queue),
   };
   return Object.fromEntries(

@@ -11,6 +11,7 @@ import { failureOf, logFailure, supervised } from "../lib/supervised.ts";
 import type { Envelope } from "../model/queue.ts";
 import type { DsnReport } from "../model/report.ts";
 import type { QueueStore } from "../store/queue.ts";
+import { guarded } from "../store/sqlite/open.ts";
 import { type Attempted, attempt, localReply } from "./attempt.ts";
 import { recordBounce } from "./bounce.ts";
 import { PendingWrites } from "./pending-writes.ts";
@@ -38,8 +39,10 @@ export class Delivery {
   readonly #perDestination = new Map<string, number>();
   readonly #counts = { sessions: 0, delivered: 0, deferred: 0, failed: 0 };
   #stopping = false;
-  /** The store may be closed: attempts that end from now on are not settled. */
+  /** Attempts that end from now on are not settled: they were put back. */
   #stopped = false;
+  /** The store may be closed: nothing more is recorded. */
+  #closed = false;
 
   constructor(options: DeliveryOptions) {
     this.#options = options;
@@ -88,8 +91,8 @@ export class Delivery {
   }
 
   /**
-   * Waits for attempts in flight, at most `graceMs`; the others go back into the queue. Never rejects: where the store
-   * cannot commit that, the next start puts them back.
+   * Waits for attempts in flight, at most `graceMs`; the others go back into the queue. Bounces are recorded until
+   * `close`. Never rejects: where the store cannot commit that, the next start puts them back.
    */
   async stop(graceMs: number): Promise<void> {
     const { clock, store, log } = this.#options;
@@ -104,13 +107,26 @@ export class Delivery {
       timer?.cancel();
     }
     this.#stopped = true;
-    for (const fields of this.#writes.stop())
-      log.error("deliver.problem", { ...fields, reason: "not committed before the end of the process" });
+    this.#endWrites();
     try {
       if (this.#running.size > 0) store.releaseEnvelopes([...this.#running.keys()]);
     } catch (error) {
       logFailure({ log, unit: "putting back envelopes in flight" }, failureOf(error));
     }
+  }
+
+  /** The end, before the store is closed: bounces that cannot be committed now are logged and forgotten. */
+  close(): void {
+    this.#closed = true;
+    this.#endWrites();
+  }
+
+  #endWrites(): void {
+    for (const fields of this.#writes.stop())
+      this.#options.log.error("deliver.problem", {
+        ...fields,
+        reason: "not committed before the end of the process",
+      });
   }
 
   stats(): Record<string, number> {
@@ -131,13 +147,14 @@ export class Delivery {
    */
   bounced(messageId: string, dsn: DsnReport): void {
     const { log } = this.#options;
-    if (this.#stopped || this.#writes.size >= MAX_KEPT_WRITES) {
+    if (this.#closed || this.#writes.size >= MAX_KEPT_WRITES) {
       log.warn("deliver.problem", { message: messageId, reason: "a bounce is not recorded in the queue" });
       return;
     }
     this.#writes.add({
       fields: { what: "bounce", message: messageId },
-      commit: () => recordBounce(messageId, dsn, this.#options),
+      // a database that cannot be read now is one that can be read later
+      commit: () => guarded(() => recordBounce(messageId, dsn, this.#options), "queue"),
       onFailed: (failure) => logFailure({ log, unit: "bounce", fields: { message: messageId } }, failure),
     });
   }
@@ -193,6 +210,10 @@ export class Delivery {
     const fields = { id: envelope.id, rcpt: envelope.rcpt };
     const done = await supervised({ log, unit: "delivery", fields }, () => this.#attempt(envelope));
     const outcome = done.ok ? done.value : this.#deferred(errorText(done.failure.error));
+    if (outcome.stage === "auth") {
+      const { host, text: reply } = outcome.reply;
+      log.error("deliver.problem", { ...fields, host, reply, reason: "the relay refuses the login" });
+    }
     this.#settle(envelope, outcome, Math.round(clock.monotonic() - from));
   }
 

@@ -106,6 +106,13 @@ export function sendSmtp(
       const stage = error.code === "ETLS" ? "tls" : (error.command ?? "CONN").toLowerCase();
       end({ result: classOf(code), code, enhanced: reply.enhanced, text, tls: tls(), stage });
     };
+    /** A wrong password says nothing of the message: it is sent when the login works again. */
+    const failLogin = (error: SmtpError): void => {
+      const { code, enhanced, text } = readReply(error.response ?? "");
+      const said = error.response ? text : cleanShort(`${error.code ?? "error"}: ${error.message}`);
+      const reply = { code: error.responseCode ?? code, enhanced, text: said, tls: tls() };
+      end({ ...reply, result: "temporary", stage: "auth" });
+    };
     const deadline = clock.after(attemptTimeoutMs, () =>
       end({
         result: "temporary",
@@ -154,7 +161,7 @@ export function sendSmtp(
       else {
         connection.login(
           { user: auth.user, credentials: { user: auth.user, pass: auth.password } },
-          (error) => (error ? fail(error as SmtpError) : send()),
+          (error) => (error ? failLogin(error as SmtpError) : send()),
         );
       }
     });

@@ -10,7 +10,7 @@ import type { CountEvents, FeedReply, RejectedLine } from "./port.ts";
 /** Lines of one transaction. */
 export const BATCH = 500;
 /** Rejected lines that an answer names. */
-const NAMED_ERRORS = 100;
+export const NAMED_ERRORS = 100;
 
 export interface Feeder {
   /** Counts one batch, durably when it returns. Errors: MailreportError of the store; then nothing was counted. */

@@ -5,6 +5,7 @@
  * goes on.
  */
 import { createServer, type Server, type Socket } from "node:net";
+import type { Clock } from "../lib/clock.ts";
 import { type ErrorCode, errorText, MailreportError } from "../lib/errors.ts";
 import type { Log } from "../lib/log/log.ts";
 import { failureOf, logFailure } from "../lib/supervised.ts";
@@ -14,6 +15,8 @@ import { type Line, LineSplitter } from "./lines.ts";
 
 /** Connections of one socket at once. */
 const MOST_CLIENTS = 64;
+/** How long, at the end, a client may take to read its last answers. */
+const STOP_GRACE_MS = 2000;
 
 export interface FeedSocketOptions {
   readonly name: string;
@@ -23,11 +26,15 @@ export interface FeedSocketOptions {
   /** Permission bits of the socket; default 0660. */
   readonly mode?: number;
   readonly feeder: Feeder;
+  readonly clock: Clock;
   readonly log: Log;
 }
 
 export interface FeedSocket {
-  /** Stops listening and ends all connections; lines without an answer were not counted. */
+  /**
+   * Stops listening and ends all connections; no further batch is counted. A client that does not read its last answers
+   * is cut off after two seconds.
+   */
   stop(): Promise<void>;
 }
 
@@ -37,7 +44,7 @@ export interface FeedSocket {
  * the group cannot be set; `config.invalid` for an unknown group.
  */
 export async function startFeedSocket(options: FeedSocketOptions): Promise<FeedSocket> {
-  const { name, path, log } = options;
+  const { name, path, clock, log } = options;
   await removeStaleSocket(path, { notSocket: "daemon.state_unusable", inUse: "daemon.port_in_use" });
   const clients = new Set<Socket>();
   // half-open: a client that has sent all still gets its answers
@@ -59,7 +66,11 @@ export async function startFeedSocket(options: FeedSocketOptions): Promise<FeedS
   return {
     async stop() {
       for (const client of clients) client.destroySoon();
+      const grace = clock.after(STOP_GRACE_MS, () => {
+        for (const client of clients) client.destroy();
+      });
       await new Promise((resolve) => server.close(resolve));
+      grace.cancel();
     },
   };
 }
@@ -108,7 +119,7 @@ function serve(socket: Socket, { name, feeder, log }: FeedSocketOptions): void {
     planned = true;
     setImmediate(() => {
       planned = false;
-      if (!socket.destroyed) step();
+      if (socket.writable) step(); // not when its answers cannot be sent any more
     });
   }
 

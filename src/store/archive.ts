@@ -141,8 +141,14 @@ export interface ArchiveWriter {
    * Parses stored raw mails again and replaces their reports. A report with the same key keeps its number, and records
    * that have expired are not stored again. When a bug stops the parser, what the mail gave before stays, and its result
    * is `internal`. A mail whose bytes are gone is left out.
+   * @param onSpooled called after the commit of a mail that had not been parsed before: as after `parseSpooled`, what
+   * follows from its reports is not done yet
    */
-  reparse(mailIds: readonly number[], read: ReadMail): Promise<IntakeResult[]>;
+  reparse(
+    mailIds: readonly number[],
+    read: ReadMail,
+    onSpooled?: (result: IntakeResult) => void,
+  ): Promise<IntakeResult[]>;
   /** One slice of retention; returns deleted rows, 0 when there is nothing left to do. */
   expire(now: number, policy: RetentionPolicy, rows: number): Promise<number>;
   /** Online copy to a new file; a copy that fails leaves no file. Other work goes on meanwhile. Errors: `store.*`. */

@@ -352,6 +352,46 @@ describe("a list", () => {
 });
 
 describe("a feed of the control socket", () => {
+  it("a long one held up the daemon: 500 lines are counted at once, and an error says how far it came", async () => {
+    const batches: [number, number][] = [];
+    let turns = 0;
+    const failAt = { line: 0 };
+    await start({
+      feeds: () => ["control"],
+      feed: (_name, lines, first) => {
+        if (first === failAt.line) throw new MailreportError("store.full");
+        setImmediate(() => turns++);
+        batches.push([first, lines.length]);
+        const errors = lines.slice(0, 60).map((reason, i) => ({ line: first + i, reason }));
+        return { accepted: 400, repeated: 1, rejected: 100, errors };
+      },
+    });
+    const post = async (): Promise<Line[]> => {
+      const { req, response } = open("POST", "/v1/feed?first=11");
+      req.setHeader("content-type", "application/x-ndjson");
+      req.end("{}\n".repeat(1200));
+      return linesOf(response);
+    };
+    const [total] = await post();
+    expect(batches).toEqual([
+      [11, 500],
+      [511, 500],
+      [1011, 200],
+    ]);
+    expect(turns).toBeGreaterThanOrEqual(2);
+    expect(total).toMatchObject({ accepted: 1200, repeated: 3, rejected: 300 });
+    expect(total?.errors).toHaveLength(100);
+    failAt.line = 1011;
+    expect(await post()).toMatchObject([
+      {
+        error: {
+          code: "store.full",
+          message: expect.stringMatching(/lines 11 to 1010 were counted, no others$/),
+        },
+      },
+    ]);
+  });
+
   it("a name that is no feed made one: it is refused, and the known ones are named", async () => {
     const fed: unknown[] = [];
     await start({

@@ -1,7 +1,9 @@
 /** Delivery with faults: real SQLite, a real SMTP server, a fake clock, DNS as data. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import Database from "better-sqlite3";
 import SMTPConnection from "nodemailer/lib/smtp-connection";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Config } from "../../src/config/schema.ts";
@@ -299,6 +301,38 @@ describe("an attempt that fails by an error of ours", () => {
     expect(stateOf("0c0c0c0c00000001")).toBe("pending");
   });
 
+  it.each([
+    [
+      "a wrong password",
+      (line: string) => (line.startsWith("AUTH") ? "535 5.7.8 no" : "250-hi\r\n250 AUTH PLAIN"),
+    ],
+    ["no AUTH", (line: string) => (line.startsWith("AUTH") ? "502 5.5.1 what" : "250 hi")],
+  ])("%s at the relay made envelopes fail for good: they wait, and the log says why", async (_, answer) => {
+    const relay = createServer((socket) => {
+      socket.on("error", () => socket.destroy());
+      socket.on("data", (chunk) => socket.write(`${answer(String(chunk))}\r\n`));
+      socket.write("220 relay\r\n");
+    });
+    await new Promise<void>((resolve) => relay.listen(0, "127.0.0.1", resolve));
+    const { port } = relay.address() as AddressInfo;
+    writeFileSync(join(dir, "password"), "secret\n");
+    config = deliverConfig({
+      relay: `127.0.0.1:${port}`,
+      relay_tls: "none",
+      relay_user: "u",
+      relay_password_file: join(dir, "password"),
+    });
+    const id = queue("0a0a0a0a", "a@one.example");
+    delivery.start();
+    await clock.advance(1000);
+    await until("an attempt", () => real.attempts(id).length === 1);
+    expect(real.envelope(id)).toMatchObject({ state: "pending" });
+    expect(logged("deliver.problem")).toMatchObject([
+      { id, host: "127.0.0.1", reason: "the relay refuses the login" },
+    ]);
+    relay.close();
+  });
+
   it("a missing relay password ended the daemon: deferred with the file's name, sent when it is there", async () => {
     const file = join(dir, "password");
     config = deliverConfig({
@@ -425,6 +459,36 @@ describe("a bounce", () => {
     await clock.advance(60_000);
     expect(stateOf(id)).toBe("failed");
     expect(real.attempts(id)).toHaveLength(2);
+  });
+
+  it("while the database cannot be read was taken for a bug and lost: it is kept and recorded later", async () => {
+    const id = queue("0a0a0a0a", "a@one.example");
+    delivery.start();
+    await reaches(id, "delivered");
+    faults.fail(() => new Database.SqliteError("disk I/O error", "SQLITE_IOERR_READ"), "envelopesOf");
+    delivery.bounced("0a0a0a0a", dsn("a@one.example"));
+    expect(delivery.stats()["mta.uncommitted"]).toBe(1);
+    faults.repair();
+    await clock.advance(60_000);
+    expect(stateOf(id)).toBe("failed");
+  });
+
+  it("that was accepted while the daemon stopped was lost: it is recorded until the delivery is closed", async () => {
+    const id = queue("0a0a0a0a", "a@one.example");
+    delivery.start();
+    await reaches(id, "delivered");
+    await delivery.stop(0);
+    delivery.bounced("0a0a0a0a", dsn("a@one.example"));
+    expect(stateOf(id)).toBe("failed");
+    faults.failWith("store.full", "noteBounce");
+    delivery.bounced("0a0a0a0a", dsn("a@one.example", "delayed"));
+    delivery.close();
+    expect(logged("deliver.problem")).toContainEqual({
+      what: "bounce",
+      message: "0a0a0a0a",
+      reason: "not committed before the end of the process",
+    });
+    expect(clock.pendingTimers).toBe(0);
   });
 
   it("with an error of ours is logged, and delivery goes on", async () => {

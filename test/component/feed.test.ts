@@ -14,7 +14,7 @@ import { silentLog } from "../../src/lib/log/log.ts";
 import { makeCounter } from "../../src/report/counter.ts";
 import type { QueueStore } from "../../src/store/queue.ts";
 import { openQueueStore } from "../../src/store/sqlite/queue/store.ts";
-import { FakeClock } from "../support/fake-clock.ts";
+import { FakeClock, settle } from "../support/fake-clock.ts";
 import { keepingLog } from "../support/keeping-log.ts";
 import { testConfig } from "../support/test-config.ts";
 import { until } from "../support/wait.ts";
@@ -49,7 +49,7 @@ beforeEach(async () => {
       return counter(...args);
     },
   });
-  socket = await startFeedSocket({ name: "mx1", path, feeder, log: keepingLog(logged) });
+  socket = await startFeedSocket({ name: "mx1", path, feeder, clock, log: keepingLog(logged) });
 });
 
 afterEach(async () => {
@@ -280,13 +280,42 @@ describe("the feed socket", () => {
     client.destroy();
   });
 
+  it("a client that read nothing held up the end of the daemon: it is cut off after a moment", async () => {
+    const other = new FakeClock();
+    let batches = 0;
+    const large = (): FeedReply => {
+      batches++;
+      // more than the buffers of a socket take
+      return { accepted: 0, repeated: 0, rejected: 1, errors: [{ line: 1, reason: "x".repeat(8 << 20) }] };
+    };
+    const options = { name: "y", path: join(dir, "y.sock"), clock: other, log: silentLog };
+    const second = await startFeedSocket({ ...options, feeder: { ...feeder, lines: large } });
+    const deaf = connect(options.path);
+    deaf.pause();
+    deaf.on("error", () => deaf.destroy());
+    deaf.write(line("a"));
+    await until("the batch to be counted", () => batches === 1);
+    let stopped = false;
+    const stop = second.stop().then(() => {
+      stopped = true;
+    });
+    await settle(50);
+    expect(stopped).toBe(false);
+    await other.advance(2000);
+    await stop;
+    expect([batches, other.pendingTimers]).toEqual([1, 0]);
+    deaf.destroy();
+  });
+
   it("takes the place of a socket that nobody listens on, but of nothing else", async () => {
-    await expect(startFeedSocket({ name: "x", path, feeder, log: silentLog })).rejects.toMatchObject({
+    await expect(startFeedSocket({ name: "x", path, feeder, clock, log: silentLog })).rejects.toMatchObject({
       code: "daemon.port_in_use",
     });
     const file = join(dir, "file");
     writeFileSync(file, "precious");
-    await expect(startFeedSocket({ name: "x", path: file, feeder, log: silentLog })).rejects.toMatchObject({
+    await expect(
+      startFeedSocket({ name: "x", path: file, feeder, clock, log: silentLog }),
+    ).rejects.toMatchObject({
       code: "daemon.state_unusable",
     });
     expect(lstatSync(file).isFile()).toBe(true);
@@ -294,11 +323,11 @@ describe("the feed socket", () => {
 
   it("cannot be made in a missing directory", async () => {
     const missing = join(dir, "missing", "feed.sock");
-    await expect(startFeedSocket({ name: "x", path: missing, feeder, log: silentLog })).rejects.toMatchObject(
-      {
-        code: "daemon.state_unusable",
-      },
-    );
+    await expect(
+      startFeedSocket({ name: "x", path: missing, feeder, clock, log: silentLog }),
+    ).rejects.toMatchObject({
+      code: "daemon.state_unusable",
+    });
   });
 
   it("removes a stale socket", async () => {
@@ -306,7 +335,7 @@ describe("the feed socket", () => {
     const script = `require("node:net").createServer().listen(${JSON.stringify(stale)}, () => process.kill(process.pid, "SIGKILL"))`;
     expect(() => execFileSync(process.execPath, ["-e", script], { stdio: "ignore" })).toThrow();
     expect(lstatSync(stale).isSocket()).toBe(true);
-    const second = await startFeedSocket({ name: "x", path: stale, feeder, log: silentLog });
+    const second = await startFeedSocket({ name: "x", path: stale, feeder, clock, log: silentLog });
     const client = new Client(stale);
     client.write(line("z"));
     expect(await client.answered(1)).toMatchObject({ accepted: 1 });

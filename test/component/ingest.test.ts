@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "no
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { type Config, configSchema } from "../../src/config/schema.ts";
-import { systemClock } from "../../src/lib/clock.ts";
+import { type Clock, systemClock } from "../../src/lib/clock.ts";
 import { type Ingest, type IngestOptions, startIngest } from "../../src/receive/ingest/supervisor.ts";
 import type { Intake } from "../../src/store/archive.ts";
 import { openArchiveReader } from "../../src/store/sqlite/archive/reader.ts";
@@ -19,6 +19,9 @@ import { until } from "../support/wait.ts";
 
 const BUILT = join(ROOT, "dist", "receive", "ingest", "child.js");
 const FRAGILE = join(ROOT, "test", "support", "fragile-ingest.js");
+/** Of the process: how long opening the archive may take, and when it has lived long. */
+const OPEN_LIMIT_MS = 60_000;
+const LONG_LIFE_MS = 10_000;
 const BURST = join(ROOT, "test", "support", "burst-ingest.js");
 const MIGRATING = join(ROOT, "test", "support", "migrating-ingest.js");
 
@@ -257,6 +260,23 @@ describe("the ingest process", () => {
     ]);
   });
 
+  it("a reparse of spooled mail lost its bounces and its log lines: what follows from it is done, once", async () => {
+    const followed: number[] = [];
+    const onRead: IngestOptions["onRead"] = ({ mailId }) => followed.push(mailId);
+    const { ingest, log } = await start(BUILT, { onRead });
+    await ingest.acceptAndParse(report("a"));
+    ingest.pauseParsing(true);
+    await ingest.accept(report("b"));
+    const reparsed = await ingest.reparse([1, 2]);
+    expect(reparsed.map(({ outcome }) => outcome)).toEqual(["imported", "imported"]);
+    expect(followed).toEqual([2]);
+    expect(log.of("report.stored")).toMatchObject([{ mail: "m1" }, { mail: "m2" }]);
+    expect(ingest.unparsed).toBe(0);
+    ingest.pauseParsing(false);
+    expect(await ingest.allParsed(30_000)).toBe(0);
+    expect(followed).toEqual([2]);
+  });
+
   it("a job that failed ended the process: its error is the answer, and the process goes on", async () => {
     const { ingest, path } = await start(BUILT);
     await ingest.acceptAndParse(report("a"));
@@ -287,6 +307,74 @@ describe("the ingest process", () => {
     const ingest = await starting;
     cleanups.push(() => ingest.stop());
     expect(ingest.stats()).toMatchObject({ "ingest.pid": pid, "ingest.restarts": 0 });
+  });
+
+  it("stopping while the archive is migrated waited until it was: the process is killed, and the start ends", async () => {
+    const clock = new FakeClock();
+    const log = recordedLog();
+    const config = configSchema.parse({}) as unknown as Config;
+    const archive = join(newFolder(), "archive.db");
+    let stop = async (): Promise<void> => {};
+    const options = { config, archive, log, clock, program: MIGRATING };
+    const starting = startIngest({
+      ...options,
+      onStarting: (how) => {
+        stop = how;
+      },
+    });
+    const failed = expect(starting).rejects.toMatchObject({ code: "daemon.stopping" });
+    await until("the migration to begin", () => log.of("store.migrating").length > 0);
+    const { pid } = await childOf(MIGRATING);
+    await stop();
+    await failed;
+    await until("the process to be gone", () => !existsSync(`/proc/${pid}`));
+    expect([log.of("store.problem"), log.of("ingest.died")]).toEqual([[], []]);
+  });
+
+  it("a process that died right after it opened was started without end: after 1, 2, 4 … 30 s, logged once", async () => {
+    const fake = new FakeClock();
+    const waits: number[] = [];
+    const clock: Clock = {
+      now: () => fake.now(),
+      monotonic: () => fake.monotonic(),
+      after: (ms, fn) => {
+        if (ms !== OPEN_LIMIT_MS && ms !== LONG_LIFE_MS) waits.push(ms);
+        return fake.after(ms, fn);
+      },
+    };
+    const { ingest, log } = await start(BUILT, { clock });
+    const pids = new Set<number>();
+    const current = (): number => ingest.stats()["ingest.pid"]!;
+    const alive = () => until("a new process", () => current() > 0 && !pids.has(current()));
+    for (let death = 1; death <= 7; death++) {
+      await alive();
+      pids.add(current());
+      process.kill(current(), "SIGKILL");
+      await until("its end", () => ingest.stats()["ingest.restarts"] === death);
+      await fake.advance(waits.at(-1)!);
+    }
+    expect(waits).toEqual([1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
+    expect(log.of("ingest.died")).toHaveLength(1);
+    expect(log.of("store.problem")).toMatchObject([{ code: "ingest.unavailable" }]);
+    expect(log.of("ingest.started")).toHaveLength(1);
+    await alive();
+    await fake.advance(LONG_LIFE_MS);
+    expect(log.of("ingest.started")).toHaveLength(2);
+    pids.add(current());
+    process.kill(current(), "SIGKILL");
+    await alive(); // at once: it lived long
+    expect(log.of("ingest.died")).toHaveLength(2);
+  });
+
+  it("stopping ends the wait for another process", async () => {
+    const clock = new FakeClock();
+    const { ingest } = await start(BUILT, { clock });
+    process.kill(ingest.stats()["ingest.pid"]!, "SIGKILL");
+    await until("its end", () => ingest.stats()["ingest.restarts"] === 1);
+    const waits = expect(ingest.vacuum(1)).rejects.toMatchObject({ code: "daemon.stopping" });
+    await ingest.stop();
+    await waits;
+    expect(clock.pendingTimers).toBe(0);
   });
 
   it("a locked archive at start ended the daemon: mail is refused with store.busy until it can be opened", async () => {

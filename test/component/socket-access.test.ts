@@ -8,6 +8,7 @@ import type { Feeder } from "../../src/feed/batch.ts";
 import { startFeedSocket } from "../../src/feed/socket.ts";
 import { silentLog } from "../../src/lib/log/log.ts";
 import { groupId } from "../../src/lib/unix-socket.ts";
+import { FakeClock } from "../support/fake-clock.ts";
 
 /** A group that this process may give a file to: any for root, else one of its own. */
 const GROUP = process.getuid?.() === 0 ? 12_345 : process.getgroups!()[0]!;
@@ -20,7 +21,14 @@ beforeEach(() => {
 afterEach(() => rmSync(dir, { recursive: true }));
 
 const open = (options: { readonly group?: string; readonly mode?: number }) =>
-  startFeedSocket({ name: "mta", path: join(dir, "feed.sock"), feeder, log: silentLog, ...options });
+  startFeedSocket({
+    name: "mta",
+    path: join(dir, "feed.sock"),
+    feeder,
+    clock: new FakeClock(),
+    log: silentLog,
+    ...options,
+  });
 
 describe("a feed socket", () => {
   it("could not be opened to the mail server: it has the group and mode of its configuration", async () => {

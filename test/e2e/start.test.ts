@@ -150,7 +150,13 @@ describe("a start that cannot succeed ends with one line and its exit code", () 
     const d = daemon();
     mkdirSync(join(d.dir, "var"));
     writeFileSync(join(d.dir, "var/queue.db"), "no database, but long enough to have a header".repeat(50));
-    expectLine(run(d), 74, /queue\.db: file is not a database \(store\.corrupt\)/);
+    const ran = run(d);
+    expectLine(ran, 74, /queue\.db: file is not a database \(store\.corrupt\)/);
+    const logged = ran.stdout.trimEnd().split("\n");
+    // the log was without the reason
+    expect(logged.map((line) => JSON.parse(line) as { event: string })).toContainEqual(
+      expect.objectContaining({ event: "unit.failed", unit: "start", code: "store.corrupt" }),
+    );
   });
 
   it("a database of a newer version: 78", async () => {
@@ -214,6 +220,22 @@ describe("a start that cannot succeed ends with one line and its exit code", () 
       expectLine(run(d, nobody, args), 78, /mailreportd\.conf:2:1: state_directory: cannot be made in /);
     }
   });
+});
+
+it("SIGTERM while the archive was opened did not end the process: it ends with 0", async () => {
+  const d = daemon();
+  const child = d.launch();
+  const children = `/proc/${child.pid}/task/${child.pid}/children`;
+  const started = () => readFileSync(children, "utf8").trim().split(" ").filter(Boolean).map(Number);
+  let ingest: number | undefined;
+  while (ingest === undefined) {
+    await new Promise((resolve) => setImmediate(resolve));
+    ingest = started().find((pid) => readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("child.js"));
+  }
+  process.kill(ingest, "SIGSTOP");
+  expect(await d.stop("SIGTERM")).toBe(0);
+  expect(d.events("daemon.stopped")).toHaveLength(1);
+  expect(d.events("unit.failed")).toEqual([]);
 });
 
 describe("an unexpected exception", () => {

@@ -130,7 +130,7 @@ export function addQueueRoutes(fastify: FastifyInstance, services: Services): vo
       const changed =
         action === "pause"
           ? services.pause(subsystem, destination, "control socket", reason)
-          : services.resume(subsystem, destination);
+          : services.resume(subsystem, destination, "control socket", reason);
       return { changed, dry_run };
     });
   }

@@ -1,7 +1,8 @@
 /** `export`: lists with all their fields, line by line, and raw mails. Nothing is held in memory as a whole. */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { FIELDS } from "../../control/wire.ts";
+import { makeDirectory } from "../../lib/directory.ts";
 import { EXIT } from "../../lib/exit.ts";
 import { clean } from "../../lib/text.ts";
 import { type Call, each, plural, query, withQuery } from "../call.ts";
@@ -71,7 +72,7 @@ async function exportRaw(call: Call, ids: readonly string[]): Promise<number> {
     around.outBytes(await client.bytes(`/v1/received/${await mailOf(call, ids[0]!)}/raw`));
     return EXIT.OK;
   }
-  writing(folder, () => mkdirSync(folder, { recursive: true }));
+  writing(folder, () => makeDirectory(folder));
   let written = 0;
   let gone = 0;
   const write = async (id: string): Promise<void> => {

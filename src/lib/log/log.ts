@@ -23,7 +23,8 @@ export const LOG_EVENTS = {
   "mail.refused": "a mail was refused in the dialog (reply, reason)",
   "mail.unverifiable":
     "the authentication of a mail failed by an error of ours (the stack); its verdict is temperror",
-  "mail.deferred": "a mail got a 4xx reply by a fault of ours (code, error)",
+  "mail.deferred":
+    "a mail got a 4xx reply by a fault of ours (code, error); one line a minute for each code (not_logged: mails since)",
   "report.stored": "a report was parsed and stored",
   "report.duplicate": "a report was stored before",
   "report.invalid": "a mail or a part of it contains an unusable report (reason)",
@@ -46,7 +47,7 @@ export const LOG_EVENTS = {
   "envelope.bounced": "a delivery status notification for an envelope was received",
   "suppression.added": "an address was suppressed after a reply or a bounce (target, until, reason)",
   "deliver.problem":
-    "delivery has a problem: the store cannot commit, a password file cannot be read (reason)",
+    "delivery has a problem: the store cannot commit, a password file cannot be read, the relay refuses the login (reason)",
   "deliver.resumed": "the store commits again; delivery resumes",
   "control.listening": "the control socket is open",
   "control.changed": "an operator changed something (command, selection, matched, changed, reason)",

@@ -229,7 +229,9 @@ async function perform(request: RequestFrame, body: Uint8Array): Promise<unknown
     case "quarantine":
       return archive.quarantine(joinIntakes(request.heads, body)[0]!, request.reason, request.detail);
     case "reparse":
-      return archive.reparse(request.mailIds, read);
+      return archive.reparse(request.mailIds, read, (result) =>
+        tell({ notice: "parsed", results: [result], ...spoolNow() }),
+      );
     case "expire":
       return archive.expire(request.now, request.policy, request.rows);
     case "backup":

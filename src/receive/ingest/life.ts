@@ -1,5 +1,6 @@
 /**
- * Keeps an ingest process running. One that dies is replaced at once; when the archive cannot be opened for now (disk
+ * Keeps an ingest process running. One that dies is replaced at once, or after a wait when it lived only for seconds and
+ * no mail can be the reason (a mail that ends it is set aside after three tries); when the archive cannot be opened for now (disk
  * full, locked, not readable), it is tried again every second, and until then everybody is told why.
  */
 import type { Config } from "../../config/schema.ts";
@@ -15,6 +16,11 @@ import type { Notice, Request } from "./protocol.ts";
 /** Opening the archive; a migration of its schema may take longer. */
 const OPEN_LIMIT_MS = 60_000;
 const RETRY_MS = 1000;
+/** A process that lived this long ends the series of those that died soon. */
+const LONG_LIFE_MS = 10_000;
+/** The wait after a short life; it doubles with each one in a row. */
+const FIRST_WAIT_MS = 1000;
+const LONGEST_WAIT_MS = 30_000;
 
 /** Errors of opening that may pass by themselves. */
 const PASSING = new Set<MailreportError["code"]>([
@@ -47,8 +53,15 @@ export class IngestLife {
   readonly #options: LifeOptions;
   #process: IngestProcess | undefined;
   #starting: Promise<IngestProcess> | undefined;
+  /** Opens the archive now. */
+  #opening: IngestProcess | undefined;
   #trouble: MailreportError | undefined;
   #retry: Timer | undefined;
+  /** Ends the wait before a launch. */
+  #endWait: (() => void) | undefined;
+  /** Processes in a row that lived only for seconds; the present one may end the series. */
+  #shortLives = 0;
+  #longLife: Timer | undefined;
   #stopping = false;
   restarts = 0;
 
@@ -84,8 +97,10 @@ export class IngestLife {
     return this.#begin();
   }
 
-  #begin(): Promise<IngestProcess> {
-    this.#starting = this.#launch().then(
+  /** @param waitMs how long to wait before; mail waits meanwhile */
+  #begin(waitMs = 0): Promise<IngestProcess> {
+    const launch = waitMs === 0 ? this.#launch() : this.#wait(waitMs).then(() => this.#launch());
+    this.#starting = launch.then(
       (launched) => {
         this.#starting = undefined;
         this.#trouble = undefined;
@@ -101,7 +116,15 @@ export class IngestLife {
     return this.#starting;
   }
 
+  #wait(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#endWait = resolve;
+      this.#retry = this.#options.clock.after(ms, resolve);
+    });
+  }
+
   async #launch(): Promise<IngestProcess> {
+    if (this.#stopping) throw new MailreportError("daemon.stopping");
     const { clock, program, archive, log, config, parsing, onNotice, onSpool } = this.#options;
     const launched: IngestProcess = spawnIngest({
       clock,
@@ -124,16 +147,26 @@ export class IngestLife {
       policy: receivePolicy(config()),
       parsing: parsing(),
     };
+    this.#opening = launched;
     try {
       await launched.ask(open, [], OPEN_LIMIT_MS);
       if (this.#stopping) throw new MailreportError("daemon.stopping");
     } catch (error) {
       launched.kill("died");
+      if (this.#stopping) throw new MailreportError("daemon.stopping", { cause: error });
       if (error instanceof IngestDied) throw new MailreportError("ingest.unavailable", { cause: error });
       throw error;
+    } finally {
+      this.#opening = undefined;
     }
     this.#process = launched;
-    log.info("ingest.started", { pid: launched.pid });
+    const started = (): void => log.info("ingest.started", { pid: launched.pid });
+    if (this.#shortLives === 0) started();
+    this.#longLife = clock.after(LONG_LIFE_MS, () => {
+      if (this.#shortLives > 0) started();
+      this.#shortLives = 0;
+      this.#longLife = undefined;
+    });
     return launched;
   }
 
@@ -154,24 +187,42 @@ export class IngestLife {
   }
 
   /** A failure is handled by `#failed`. */
-  #restart(): void {
-    this.#begin().catch(() => undefined);
+  #restart(waitMs = 0): void {
+    this.#begin(waitMs).catch(() => undefined);
   }
 
   #died(launched: IngestProcess, died: IngestDied): void {
     if (this.#process !== launched) return; // it could not open the archive
     this.#process = undefined;
+    const short = this.#longLife !== undefined;
+    this.#longLife?.cancel();
+    this.#longLife = undefined;
     if (this.#stopping) return;
     this.restarts++;
-    this.#options.log.warn("ingest.died", { pid: launched.pid, why: died.why, during: died.during });
+    const ofMail = died.during === "intake" || died.during === "spool";
+    if (short && !ofMail) this.#shortLives++;
+    this.#logDeath(launched.pid, died);
     this.#options.onDied();
-    this.#restart();
+    if (!short || ofMail) this.#restart();
+    else this.#restart(Math.min(FIRST_WAIT_MS * 2 ** (this.#shortLives - 1), LONGEST_WAIT_MS));
   }
 
-  /** Closes the archive and ends the process. */
+  /** A series of short lives is logged when it begins; its end is logged as a start. */
+  #logDeath(pid: number, { why, during }: IngestDied): void {
+    const { log } = this.#options;
+    if (this.#shortLives < 2) log.warn("ingest.died", { pid, why, during });
+    if (this.#shortLives !== 2) return;
+    const error = "the ingest process ends again and again; it is started after waits of up to 30 s";
+    log.error("store.problem", { what: "archive", code: "ingest.unavailable", pid, why, during, error });
+  }
+
+  /** Closes the archive and ends the process. One that opens or migrates it is killed: that is rolled back. */
   async stop(): Promise<void> {
     this.#stopping = true;
     this.#retry?.cancel();
+    this.#endWait?.();
+    this.#longLife?.cancel();
+    this.#opening?.kill("died");
     await this.#starting?.catch(() => undefined);
     const process = this.#process;
     if (!process) return;

@@ -57,6 +57,8 @@ export interface IngestOptions {
   readonly clock: Clock;
   /** Called with what was parsed from spooled mail. */
   readonly onRead?: (result: IntakeResult) => void;
+  /** Receives what stops the process, before the archive is opened, which may take long. */
+  readonly onStarting?: (stop: () => Promise<void>) => void;
   /** The program of the process; default: the built one. */
   readonly program?: string;
 }
@@ -68,10 +70,11 @@ export interface Ingest extends IngestPort {
 /**
  * Starts the ingest process. When the archive cannot be opened for now (`store.full`, `store.busy`, `store.io`), it
  * resolves, `accept` rejects with that error, and opening is tried again every second.
- * Errors: other `store.*`.
+ * Errors: other `store.*`; `daemon.stopping` when it was stopped meanwhile.
  */
 export async function startIngest(options: IngestOptions): Promise<Ingest> {
   const supervisor = new Supervisor(options);
+  options.onStarting?.(() => supervisor.stop());
   try {
     await supervisor.start();
   } catch (error) {

@@ -3,7 +3,7 @@ import type { SMTPServerSession } from "smtp-server";
 import type { Config } from "../../config/schema.ts";
 import { type Clock, epochSeconds } from "../../lib/clock.ts";
 import { errorText, type MailreportError } from "../../lib/errors.ts";
-import type { Log } from "../../lib/log/log.ts";
+import type { Log, LogFields } from "../../lib/log/log.ts";
 import { type Failure, failureOf, logFailure, supervised } from "../../lib/supervised.ts";
 import type { ReportKind } from "../../model/report.ts";
 import type { Accepted, Intake, MessageAuth } from "../../store/archive.ts";
@@ -15,6 +15,8 @@ import { receivedField } from "./received.ts";
 const MAX_HOPS = 50;
 /** Mail in memory, of all sessions together. */
 const BUFFERED_BYTES = 256 << 20;
+/** Between two log lines about the same fault of ours. */
+const QUIET_MS = 60_000;
 
 export interface SessionFacts {
   readonly remoteIp: string | null;
@@ -62,6 +64,10 @@ export class MailAcceptor {
   readonly #options: AcceptorOptions;
   readonly #count: Record<string, number> = { "mail.accepted": 0, "mail.refused": 0, "mail.deferred": 0 };
   #buffered = 0;
+  /** Why the last mail could not be stored; null when it could. */
+  #problem: MailreportError | null = null;
+  /** Faults of ours, by code: when the next line may be written, and how many mails had none since the last one. */
+  readonly #quiet = new Map<string, { until: number; mails: number }>();
 
   constructor(options: AcceptorOptions) {
     this.#options = options;
@@ -85,12 +91,29 @@ export class MailAcceptor {
     });
   }
 
-  /** Counts and logs a mail that gets a temporary error by a fault of ours. */
+  /**
+   * Counts and logs a mail that gets a temporary error by a fault of ours: one line a minute for each code, with the
+   * number of mails since the line before, as a full disk is the same news for each mail.
+   */
   deferred(session: SMTPServerSession, { error, bug }: Failure): void {
+    this.#problem = error;
     this.#count["mail.deferred"]!++;
     const fields = { from: senderOf(session), remote: session.remoteAddress };
     if (bug) logFailure({ log: this.#options.log, unit: "mail", fields }, { error, bug });
-    else this.#options.log.error("mail.deferred", { ...fields, code: error.code, error: errorText(error) });
+    else this.#logDeferred({ ...fields, code: error.code, error: errorText(error) });
+  }
+
+  #logDeferred(fields: LogFields & { readonly code: string }): void {
+    const { log, clock } = this.#options;
+    const now = clock.monotonic();
+    const quiet = this.#quiet.get(fields.code);
+    if (quiet && now < quiet.until) {
+      quiet.mails++;
+      return;
+    }
+    const more = quiet && quiet.mails > 0 ? { not_logged: quiet.mails } : {};
+    log.error("mail.deferred", { ...fields, ...more });
+    this.#quiet.set(fields.code, { until: now + QUIET_MS, mails: 0 });
   }
 
   /**
@@ -162,6 +185,7 @@ export class MailAcceptor {
   #answer(accepted: Accepted, intake: Intake, size: number, session: SMTPServerSession): MailReply {
     const { log, onAccepted } = this.#options;
     const { auth, envelopeFrom } = intake;
+    this.#problem = null;
     const outcome = accepted.spooled ? "spooled" : accepted.result.outcome;
     const id = `m${accepted.spooled ? accepted.mailId : accepted.result.mailId}`;
     if (outcome === "unauthenticated") {
@@ -241,6 +265,10 @@ export class MailAcceptor {
       auth,
       kinds,
     };
+  }
+
+  get problem(): MailreportError | null {
+    return this.#problem;
   }
 
   stats(): Record<string, number> {

@@ -214,6 +214,11 @@ export class SmtpListeners {
     return { ...this.#count, ...acceptor.stats(), "smtp.session.now": connections.size };
   }
 
+  /** Why mail gets a temporary error: what the start waits for, or what kept the last mail from being stored. */
+  get problem(): MailreportError | null {
+    return this.#shared.problem ?? this.#shared.acceptor.problem;
+  }
+
   /** New sessions get 421 while it is paused. */
   pauseIntake(paused: boolean): void {
     this.#paused = paused;

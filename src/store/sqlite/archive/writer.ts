@@ -222,9 +222,15 @@ function build(database: Sqlite, policy: ReceivePolicy, monotonic: () => number)
   }
 
   /** Parses a mail again; nothing when its bytes are gone. */
-  function reparseOne(mailId: number, read: ReadMail): IntakeResult[] {
+  function reparseOne(
+    mailId: number,
+    read: ReadMail,
+    onSpooled: (result: IntakeResult) => void,
+  ): IntakeResult[] {
+    let wasSpooled = false;
     const withStored = (work: (stored: StoredMail) => IntakeResult) => (): IntakeResult[] => {
       const stored = mails.load(mailId);
+      wasSpooled = stored?.state === "spooled";
       return stored ? [work(stored)] : [];
     };
     const again = (stored: StoredMail): IntakeResult => {
@@ -235,13 +241,15 @@ function build(database: Sqlite, policy: ReceivePolicy, monotonic: () => number)
       mails.settle(mailId, verdict, reading);
       return result;
     };
-    return attempt(withStored(again), (error) =>
+    const results = attempt(withStored(again), (error) =>
       withStored(({ state }) =>
         state === "spooled"
           ? settleSpooled(mailId, bug(mailId, error))
           : unparsable(mailId, "internal", errorText(error), error).result,
       )(),
     );
+    if (wasSpooled) for (const result of results) onSpooled(result);
+    return results;
   }
 
   const unparsed = (): number => guarded(() => sums.counted(UNPARSED), "archive");
@@ -291,8 +299,8 @@ function build(database: Sqlite, policy: ReceivePolicy, monotonic: () => number)
       return transaction.run(() => setAside(intake, (id) => failed(id, reason, detail))).mailId;
     },
 
-    async reparse(mailIds, read) {
-      return mailIds.flatMap((mailId) => reparseOne(mailId, read));
+    async reparse(mailIds, read, onSpooled = () => {}) {
+      return mailIds.flatMap((mailId) => reparseOne(mailId, read, onSpooled));
     },
 
     async expire(now, policy, rows) {

@@ -1,0 +1,65 @@
+/** The services of the control socket over a real queue. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { Parts } from "../../src/daemon/parts.ts";
+import { Pauses } from "../../src/daemon/pauses.ts";
+import { makeServices, type ServiceOptions } from "../../src/daemon/services.ts";
+import type { LogSink } from "../../src/lib/log/pino.ts";
+import type { QueueStore } from "../../src/store/queue.ts";
+import { openQueueStore } from "../../src/store/sqlite/queue/store.ts";
+import { FakeClock } from "../support/fake-clock.ts";
+import { type FaultyStore, faultyStore } from "../support/faulty-store.ts";
+import { type RecordedLog, recordedLog } from "../support/recorded-log.ts";
+import { testConfig } from "../support/test-config.ts";
+
+let dir: string;
+let real: QueueStore;
+let faults: FaultyStore;
+let log: RecordedLog;
+let parts: Parts;
+const clock = new FakeClock();
+
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), "services-"));
+  real = openQueueStore(join(dir, "queue.db"));
+  faults = faultyStore(real);
+  log = recordedLog();
+  parts = new Parts(testConfig(), () => null);
+  parts.made.queue = faults.store;
+});
+afterEach(() => {
+  real.close();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+const services = () =>
+  makeServices({
+    parts,
+    pauses: new Pauses(parts, clock, log),
+    clock,
+    sink: { log } as unknown as LogSink,
+  } as unknown as ServiceOptions);
+
+it("a command that was carried out was told as failed when its audit failed: the log has both", () => {
+  faults.failWith("store.full", "audit");
+  const target = "@slow.example";
+  services().envelopes.suppress({ target, until: null, reason: "asked for", dryRun: false });
+  expect(real.suppressions()).toMatchObject([{ target }]);
+  expect(log.of("control.changed")).toMatchObject([{ command: "suppress add", target }]);
+  expect(log.of("unit.failed")).toMatchObject([
+    { unit: "audit", command: "suppress add", code: "store.full" },
+  ]);
+});
+
+it("a resume was logged without who and why", () => {
+  services().pause("mta", "slow.example", "control socket", "they asked");
+  services().resume("mta", "slow.example", "control socket", "they recovered");
+  expect(log.of("control.changed").at(-1)).toMatchObject({
+    command: "resume mta",
+    destination: "slow.example",
+    who: "control socket",
+    reason: "they recovered",
+  });
+});
