@@ -7,7 +7,7 @@ export const ERROR_CODES = {
   "config.invalid": { exit: 78, http: 422, text: "the configuration has mistakes" },
   "config.unreadable": { exit: 66, http: 422, text: "the configuration file cannot be read" },
   // life
-  "daemon.already_running": { exit: 69, http: 503, text: "another daemon uses this state directory" },
+  "daemon.already_running": { exit: 69, http: 503, text: "another daemon uses this state directory or control socket" },
   "daemon.port_in_use": { exit: 69, http: 503, text: "an address to listen on is already in use" },
   "daemon.cannot_listen": { exit: 69, http: 503, text: "an address cannot be listened on" },
   "daemon.no_permission": { exit: 77, http: 403, text: "not permitted by the operating system" },
@@ -47,7 +47,7 @@ export const ERROR_CODES = {
   },
   "suppression.none": { exit: 1, http: 404, text: "not suppressed" },
   "outgoing.no_such_report": { exit: 1, http: 404, text: "no such outgoing report" },
-  "outgoing.not_open": { exit: 1, http: 409, text: "the outgoing report is not open any more" },
+  "outgoing.not_open": { exit: 1, http: 409, text: "the outgoing report is not open" },
   "outgoing.composing": { exit: 75, http: 409, text: "the outgoing report is being composed" },
   "outgoing.changed": { exit: 75, http: 503, text: "the outgoing report changed while it was composed" },
   "outgoing.not_dropped": { exit: 1, http: 409, text: "the outgoing report was not dropped" },
