@@ -352,11 +352,21 @@ describe("verifying", () => {
       verify(signed(report(), GOOGLE), { remoteIp: GOOD_IP, envelopeFrom: "b@google.example" }),
     );
     while (asked < 100) await new Promise((resolve) => setImmediate(resolve));
-    expect(verify.stats()).toEqual({ "carrier.now": 100, "carrier.waiting": 50 });
+    expect(verify.stats()).toEqual({
+      "auth.now": 100,
+      "auth.waiting": 50,
+      "carrier.now": 100,
+      "carrier.waiting": 50,
+    });
     await clock.advance(20_001);
     const verdicts = await Promise.all(running);
     expect(new Set(verdicts.map((v) => `${v.verdict} ${v.tls}`))).toEqual(new Set(["temperror temperror"]));
-    expect(verify.stats()).toEqual({ "carrier.now": 0, "carrier.waiting": 0 });
+    expect(verify.stats()).toEqual({
+      "auth.now": 0,
+      "auth.waiting": 0,
+      "carrier.now": 0,
+      "carrier.waiting": 0,
+    });
   });
 
   it("meets no error of ours in damaged mails", async () => {
