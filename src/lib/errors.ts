@@ -7,7 +7,11 @@ export const ERROR_CODES = {
   "config.invalid": { exit: 78, http: 422, text: "the configuration has mistakes" },
   "config.unreadable": { exit: 66, http: 422, text: "the configuration file cannot be read" },
   // life
-  "daemon.already_running": { exit: 69, http: 503, text: "another daemon uses this state directory or control socket" },
+  "daemon.already_running": {
+    exit: 69,
+    http: 503,
+    text: "another daemon uses this state directory or control socket",
+  },
   "daemon.port_in_use": { exit: 69, http: 503, text: "an address to listen on is already in use" },
   "daemon.cannot_listen": { exit: 69, http: 503, text: "an address cannot be listened on" },
   "daemon.no_permission": { exit: 77, http: 403, text: "not permitted by the operating system" },
