@@ -11,7 +11,6 @@ import { failureOf, logFailure, supervised } from "../lib/supervised.ts";
 import type { Envelope } from "../model/queue.ts";
 import type { DsnReport } from "../model/report.ts";
 import type { QueueStore } from "../store/queue.ts";
-import { guarded } from "../store/sqlite/open.ts";
 import { type Attempted, attempt, localReply } from "./attempt.ts";
 import { recordBounce } from "./bounce.ts";
 import { PendingWrites } from "./pending-writes.ts";
@@ -154,7 +153,7 @@ export class Delivery {
     this.#writes.add({
       fields: { what: "bounce", message: messageId },
       // a database that cannot be read now is one that can be read later
-      commit: () => guarded(() => recordBounce(messageId, dsn, this.#options), "queue"),
+      commit: () => recordBounce(messageId, dsn, this.#options),
       onFailed: (failure) => logFailure({ log, unit: "bounce", fields: { message: messageId } }, failure),
     });
   }

@@ -25,8 +25,3 @@ export interface Resolver {
 export const nodata = (name: string): DnsFailure => ({ ok: false, code: "nodata", detail: name });
 export const nxdomain = (name: string): DnsFailure => ({ ok: false, code: "nxdomain", detail: name });
 export const temporary = (detail: string): DnsFailure => ({ ok: false, code: "temporary", detail });
-
-/** True when the question was answered, if only with "there is none". */
-export function isDefinite<T>(answer: DnsAnswer<T>): boolean {
-  return answer.ok || answer.code !== "temporary";
-}
