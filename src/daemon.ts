@@ -48,7 +48,7 @@ import { ComposeThread } from "./report/compose/thread.ts";
 import { makeCounter } from "./report/counter.ts";
 import { messageOfReturnPath } from "./report/messages.ts";
 import { Scheduler } from "./report/scheduler.ts";
-import type { IntakeResult } from "./store/archive.ts";
+import type { IntakeResult } from "./store/archive/intake.ts";
 import { startArchiveReader } from "./store/sqlite/archive/reader-client.ts";
 import { takeStateLock } from "./store/sqlite/lock.ts";
 import { openQueueStore } from "./store/sqlite/queue/store.ts";

@@ -5,7 +5,8 @@ import type { ErrorCode } from "../lib/errors.ts";
 import type { Log, LogLevel } from "../lib/log/log.ts";
 import type { OutgoingReport } from "../model/outgoing.ts";
 import type { Subsystem } from "../model/queue.ts";
-import type { ArchiveReader, IntakeResult, ReceivedMail } from "../store/archive.ts";
+import type { IntakeResult } from "../store/archive/intake.ts";
+import type { ArchiveReader, ReceivedMail } from "../store/archive/reader.ts";
 import type { QueueStore, RestoredReport } from "../store/queue.ts";
 
 /** What became of a batch of a feed; of a dry run what would become of it. */

@@ -4,19 +4,19 @@ import { iso } from "../lib/units.ts";
 import type { OutgoingReport } from "../model/outgoing.ts";
 import type { Envelope, QueueMessage, Suppression } from "../model/queue.ts";
 import { wireReports } from "../model/wire-report.ts";
+import type { IntakeResult } from "../store/archive/intake.ts";
 import type {
   DayFigures,
   DeliveryRow,
   DomainSummary,
   FeedbackRow,
-  IntakeResult,
   ReceivedMail,
   ReceivedReport,
   ReporterSummary,
   SourceSummary,
   StoredRecord,
   TlsRow,
-} from "../store/archive.ts";
+} from "../store/archive/reader.ts";
 import type { AttemptRecord } from "../store/queue.ts";
 import type { WireItem } from "./wire.ts";
 

@@ -4,7 +4,7 @@ import type { Log } from "../lib/log/log.ts";
 import { logFailure } from "../lib/supervised.ts";
 import type { DsnReport } from "../model/report.ts";
 import { messageOfReturnPath } from "../report/messages.ts";
-import type { IntakeResult } from "../store/archive.ts";
+import type { IntakeResult } from "../store/archive/intake.ts";
 
 /** Bounces that are kept until the delivery exists. */
 const MAX_KEPT = 1000;

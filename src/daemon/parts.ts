@@ -8,7 +8,7 @@ import type { MessageVerifier } from "../receive/auth/verify.ts";
 import type { Ingest } from "../receive/ingest/supervisor.ts";
 import type { SmtpListeners } from "../receive/smtp/server.ts";
 import type { Scheduler } from "../report/scheduler.ts";
-import type { ArchiveReader } from "../store/archive.ts";
+import type { ArchiveReader } from "../store/archive/reader.ts";
 import type { QueueStore } from "../store/queue.ts";
 import type { Housekeeping } from "./housekeeping.ts";
 import { late } from "./late.ts";

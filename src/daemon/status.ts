@@ -3,7 +3,7 @@ import type { StatusAnswer } from "../control/services.ts";
 import { errorText, MailreportError } from "../lib/errors.ts";
 import { iso } from "../lib/units.ts";
 import { SUBSYSTEMS, type Subsystem } from "../model/queue.ts";
-import type { ArchiveReader } from "../store/archive.ts";
+import type { ArchiveReader } from "../store/archive/reader.ts";
 import type { QueueStore } from "../store/queue.ts";
 import type { Parts } from "./parts.ts";
 

@@ -1,7 +1,8 @@
 /** The policy of the configuration for report mail. */
 import type { Config } from "../config/schema.ts";
+import type { ReceivePolicy } from "../model/counting.ts";
+import { authFor, type MessageAuth } from "../model/message-auth.ts";
 import { REPORT_KINDS, type ReportKind } from "../model/report.ts";
-import { authFor, type MessageAuth, type ReceivePolicy } from "../store/archive.ts";
 
 /** The receive policy of a configuration, as the archive enforces it. */
 export function receivePolicy({ receive }: Config): ReceivePolicy {

@@ -1,5 +1,6 @@
 /** The ingest process as the rest of the daemon sees it. */
-import type { Accepted, Intake, IntakeResult, RetentionPolicy } from "../store/archive.ts";
+import type { Accepted, Intake, IntakeResult } from "../store/archive/intake.ts";
+import type { RetentionPolicy } from "../store/archive/maintenance.ts";
 
 /**
  * The supervised ingest process. `accept` resolves only after the archive has committed. It rejects with MailreportError

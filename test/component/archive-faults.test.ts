@@ -2,7 +2,7 @@
 import Database from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { MailreportError } from "../../src/lib/errors.ts";
-import type { ReadMail } from "../../src/store/archive.ts";
+import type { ReadMail } from "../../src/store/archive/intake.ts";
 import { makeArchiveTransaction } from "../../src/store/sqlite/archive/transaction.ts";
 import { openDatabase } from "../../src/store/sqlite/open.ts";
 import { ArchiveBox, mailWithXml, read } from "../support/archive-box.ts";

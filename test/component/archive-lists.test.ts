@@ -4,15 +4,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { readMail } from "../../src/format/mail/read.ts";
+import type { ArchiveWriter, Intake, ReadMail } from "../../src/store/archive/intake.ts";
 import type {
   ArchiveFilter,
   ArchivePage,
   ArchivePaged,
   ArchiveReader,
-  ArchiveWriter,
-  Intake,
-  ReadMail,
-} from "../../src/store/archive.ts";
+} from "../../src/store/archive/reader.ts";
 import { openArchiveReader } from "../../src/store/sqlite/archive/reader.ts";
 import { openArchiveWriter } from "../../src/store/sqlite/archive/writer.ts";
 import { intakeOf, POLICY } from "../support/intake.ts";

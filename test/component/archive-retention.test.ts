@@ -1,6 +1,7 @@
 /** What retention deletes and when, and what parsing a stored mail again changes. */
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { Intake, ReadMail, RetentionPolicy } from "../../src/store/archive.ts";
+import type { Intake, ReadMail } from "../../src/store/archive/intake.ts";
+import type { RetentionPolicy } from "../../src/store/archive/maintenance.ts";
 import { ArchiveBox, mailWithXml, read } from "../support/archive-box.ts";
 import { intakeOf } from "../support/intake.ts";
 import { dmarcXml, mail, NOW, tlsJson } from "../support/reading.ts";

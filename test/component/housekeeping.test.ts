@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Housekeeping } from "../../src/daemon/housekeeping.ts";
 import { MailreportError } from "../../src/lib/errors.ts";
 import type { IngestPort } from "../../src/receive/port.ts";
-import type { ArchiveReader } from "../../src/store/archive.ts";
+import type { ArchiveReader } from "../../src/store/archive/reader.ts";
 import type { QueueStore } from "../../src/store/queue.ts";
 import { openQueueStore } from "../../src/store/sqlite/queue/store.ts";
 import { FakeClock, settle } from "../support/fake-clock.ts";

@@ -5,7 +5,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { type Config, configSchema } from "../../src/config/schema.ts";
 import { type Clock, systemClock } from "../../src/lib/clock.ts";
 import { type Ingest, type IngestOptions, startIngest } from "../../src/receive/ingest/supervisor.ts";
-import type { Intake } from "../../src/store/archive.ts";
+import type { Intake } from "../../src/store/archive/intake.ts";
 import { openArchiveReader } from "../../src/store/sqlite/archive/reader.ts";
 import { openDatabase } from "../../src/store/sqlite/open.ts";
 import { ROOT } from "../support/build.ts";

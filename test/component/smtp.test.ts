@@ -2,7 +2,8 @@
 import { connect } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { MailreportError } from "../../src/lib/errors.ts";
-import type { Accepted, Intake, MessageAuth } from "../../src/store/archive.ts";
+import type { MessageAuth } from "../../src/model/message-auth.ts";
+import type { Accepted, Intake } from "../../src/store/archive/intake.ts";
 import { closeListeners, listenerConfig, openListeners, stored } from "../support/listeners.ts";
 import { SmtpClient } from "../support/smtp-client.js";
 import { until } from "../support/wait.ts";

@@ -3,14 +3,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readMail } from "../../src/format/mail/read.ts";
-import type {
-  ArchiveReader,
-  ArchiveWriter,
-  Intake,
-  IntakeResult,
-  ReadMail,
-  RetentionPolicy,
-} from "../../src/store/archive.ts";
+import type { ArchiveWriter, Intake, IntakeResult, ReadMail } from "../../src/store/archive/intake.ts";
+import type { RetentionPolicy } from "../../src/store/archive/maintenance.ts";
+import type { ArchiveReader } from "../../src/store/archive/reader.ts";
 import { openArchiveReader } from "../../src/store/sqlite/archive/reader.ts";
 import { openArchiveWriter } from "../../src/store/sqlite/archive/writer.ts";
 import { openDatabase, type Sqlite } from "../../src/store/sqlite/open.ts";

@@ -1,5 +1,6 @@
 /** Intake requests for tests of the archive. */
-import type { Intake, ReceivePolicy } from "../../src/store/archive.ts";
+import type { ReceivePolicy } from "../../src/model/counting.ts";
+import type { Intake } from "../../src/store/archive/intake.ts";
 import { NOW } from "./reading.ts";
 
 const FLAG = "flag" as const;

@@ -2,11 +2,12 @@
 import { type Config, configSchema } from "../../src/config/schema.ts";
 import { type Clock, systemClock } from "../../src/lib/clock.ts";
 import { type Log, silentLog } from "../../src/lib/log/log.ts";
+import type { MessageAuth } from "../../src/model/message-auth.ts";
 import { NOT_VERIFIED } from "../../src/receive/auth/verify.ts";
 import type { IngestPort } from "../../src/receive/port.ts";
 import type { SessionFacts } from "../../src/receive/smtp/accept.ts";
 import { type SmtpListeners, startSmtp } from "../../src/receive/smtp/server.ts";
-import type { Accepted, Intake, MessageAuth } from "../../src/store/archive.ts";
+import type { Accepted, Intake } from "../../src/store/archive/intake.ts";
 
 /** The result of the archive for a mail that it has committed. */
 export const stored = (mailId: number): Accepted => ({

@@ -1,7 +1,7 @@
 /** Waiting until spooled mail is parsed. */
 import { describe, expect, it } from "vitest";
 import { Backlog } from "../../src/receive/ingest/backlog.ts";
-import type { IntakeResult, SpoolState } from "../../src/store/archive.ts";
+import type { IntakeResult, SpoolState } from "../../src/store/archive/intake.ts";
 import { FakeClock } from "../support/fake-clock.ts";
 
 /** A spool with these mails. */

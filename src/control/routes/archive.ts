@@ -5,7 +5,7 @@ import { z } from "zod";
 import { MailreportError } from "../../lib/errors.ts";
 import { OUTCOMES, REASONS, type Reason, WARNINGS, type Warning } from "../../model/outcome.ts";
 import { REPORT_KINDS } from "../../model/report.ts";
-import type { ArchiveFilter, ArchivePage, ReceivedMail } from "../../store/archive.ts";
+import type { ArchiveFilter, ArchivePage, ReceivedMail } from "../../store/archive/reader.ts";
 import type { Services } from "../services.ts";
 import { type ListPage, sendList, sendWhole } from "../stream.ts";
 import {

@@ -7,7 +7,7 @@ import type { FastifyInstance, FastifyReply } from "fastify";
 import { z } from "zod";
 import { type ErrorCode, MailreportError } from "../../lib/errors.ts";
 import { failureOf, supervised } from "../../lib/supervised.ts";
-import type { IntakeResult } from "../../store/archive.ts";
+import type { IntakeResult } from "../../store/archive/intake.ts";
 import type { Services } from "../services.ts";
 import { LineReply } from "../stream.ts";
 import { importView, refusedView } from "../views.ts";

@@ -2,7 +2,7 @@
 import { type DmarcRecordTags, discoverPolicy, organizationalDomain } from "../../dns/policy.ts";
 import type { Resolver } from "../../dns/resolver.ts";
 import { isWithin } from "../../model/domain-name.ts";
-import type { MessageAuth } from "../../store/archive.ts";
+import type { MessageAuth } from "../../model/message-auth.ts";
 import type { DkimEvidence, Evidence } from "./evidence.ts";
 
 const LONGEST_DETAIL = 500;

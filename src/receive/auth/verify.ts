@@ -11,7 +11,7 @@ import { errorText } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log/log.ts";
 import { failureOf, stackOf } from "../../lib/supervised.ts";
 import { networkMatcher, normalizeIp } from "../../model/ip.ts";
-import type { MessageAuth } from "../../store/archive.ts";
+import type { MessageAuth } from "../../model/message-auth.ts";
 import { verdictOn } from "./alignment.ts";
 import { trustedResults } from "./auth-results.ts";
 import { authorOf } from "./author.ts";

@@ -1,6 +1,6 @@
 /** Mails that are stored, answered and not parsed yet, as the archive counts them; and who waits until they are parsed. */
 import type { Clock } from "../../lib/clock.ts";
-import type { IntakeResult, SpoolState } from "../../store/archive.ts";
+import type { IntakeResult, SpoolState } from "../../store/archive/intake.ts";
 
 interface Waiting {
   /** The newest mail that it waits for. */

@@ -8,7 +8,7 @@ import { readMail } from "../../format/mail/read.ts";
 import { MailreportError } from "../../lib/errors.ts";
 import { smoothed } from "../../lib/smoothed.ts";
 import { failureOf, stackOf } from "../../lib/supervised.ts";
-import type { ArchiveWriter, ReadMail, SpoolState } from "../../store/archive.ts";
+import type { ArchiveWriter, ReadMail, SpoolState } from "../../store/archive/intake.ts";
 import { openArchiveWriter } from "../../store/sqlite/archive/writer.ts";
 import { type Frame, frameReader, writeFrame } from "./frames.ts";
 import { groupOf, headsOf, isMail, MAX_UNPARSED, takeGroup } from "./groups.ts";

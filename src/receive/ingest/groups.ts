@@ -3,7 +3,7 @@
  * the commit. In a burst only some are: the bytes of the others are stored with them and parsed after the burst, so that
  * senders wait for the disk alone.
  */
-import type { IntakeRequest } from "../../store/archive.ts";
+import type { IntakeRequest } from "../../store/archive/intake.ts";
 import type { Frame } from "./frames.ts";
 import { type IntakeHead, joinIntakes, type RequestFrame } from "./protocol.ts";
 

@@ -8,7 +8,7 @@ import type { Clock, Timer } from "../../lib/clock.ts";
 import { errorText, MailreportError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log/log.ts";
 import { failureOf, logFailure } from "../../lib/supervised.ts";
-import type { SpoolState } from "../../store/archive.ts";
+import type { SpoolState } from "../../store/archive/intake.ts";
 import { receivePolicy } from "../policy.ts";
 import { IngestDied, type IngestProcess, spawnIngest } from "./process.ts";
 import type { Notice, Request } from "./protocol.ts";

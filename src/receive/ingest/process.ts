@@ -4,7 +4,7 @@ import type { Duplex } from "node:stream";
 import { fileURLToPath } from "node:url";
 import type { Clock, Timer } from "../../lib/clock.ts";
 import { MailreportError } from "../../lib/errors.ts";
-import type { SpoolState } from "../../store/archive.ts";
+import type { SpoolState } from "../../store/archive/intake.ts";
 import { frameReader, writeFrame } from "./frames.ts";
 import type { Notice, Reply, Request, WireError } from "./protocol.ts";
 

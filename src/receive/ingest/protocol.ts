@@ -1,14 +1,10 @@
 /** The messages between the daemon and the ingest process. */
 import type { IngestLimits } from "../../config/schema.ts";
 import type { ErrorCode } from "../../lib/errors.ts";
+import type { ReceivePolicy } from "../../model/counting.ts";
 import type { Reason } from "../../model/outcome.ts";
-import type {
-  Intake,
-  IntakeResult,
-  ReceivePolicy,
-  RetentionPolicy,
-  SpoolState,
-} from "../../store/archive.ts";
+import type { Intake, IntakeResult, SpoolState } from "../../store/archive/intake.ts";
+import type { RetentionPolicy } from "../../store/archive/maintenance.ts";
 
 /** The most spooled mails that are parsed together: new mail waits until they are. */
 export const SPOOLED_MAILS = 16;

@@ -2,7 +2,7 @@
 import { MailreportError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log/log.ts";
 import { logFailure } from "../../lib/supervised.ts";
-import type { IntakeResult } from "../../store/archive.ts";
+import type { IntakeResult } from "../../store/archive/intake.ts";
 
 export function logReports(log: Log, { mailId, items, reportIds, detail, stack }: IntakeResult): void {
   const mail = `m${mailId}`;

@@ -9,7 +9,7 @@ import { errorText, MailreportError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log/log.ts";
 import { failureOf, logFailure } from "../../lib/supervised.ts";
 import type { Reason } from "../../model/outcome.ts";
-import type { Accepted, Intake, IntakeResult, NotStored } from "../../store/archive.ts";
+import type { Accepted, Intake, IntakeResult, NotStored } from "../../store/archive/intake.ts";
 import { receivePolicy, refusalBefore } from "../policy.ts";
 import type { IngestPort } from "../port.ts";
 import { Backlog } from "./backlog.ts";

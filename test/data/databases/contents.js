@@ -3,7 +3,7 @@
 const ALL = { limit: 1000 };
 const STATES = ["pending", "inflight", "held", "delivered", "failed", "expired", "removed"];
 
-/** @param {import("../../../src/store/archive.ts").ArchiveReader} archive */
+/** @param {import("../../../src/store/archive/reader.ts").ArchiveReader} archive */
 export async function archiveContents(archive) {
   const { items: reports } = await archive.reports({}, ALL);
   const { items: mails } = await archive.received({}, ALL);

@@ -1,7 +1,7 @@
 /** Figures of the archive: by domain, by day, by reporter. They come from day sums and from the rows of reports. */
 import { isPass, isUnknown } from "../../../model/figures.ts";
 import type { Warning } from "../../../model/outcome.ts";
-import type { ArchiveFilter, DayFigures, DomainSummary, ReporterSummary } from "../../archive.ts";
+import type { ArchiveFilter, DayFigures, DomainSummary, ReporterSummary } from "../../archive/reader.ts";
 import { dayWhere, reportsIn, reportWhere, type Where } from "./select.ts";
 import type { Ask } from "./statement-cache.ts";
 

@@ -1,4 +1,6 @@
 /** Lists of received reports: of all kinds with common fields, and of each kind with its own fields. */
+
+import type { MessageAuth } from "../../../model/message-auth.ts";
 import type { WarningCount } from "../../../model/outcome.ts";
 import type { DsnReport, FeedbackReport, ReportKind, TlsPolicyResult } from "../../../model/report.ts";
 import type {
@@ -7,11 +9,10 @@ import type {
   ArchivePaged,
   DeliveryRow,
   FeedbackRow,
-  MessageAuth,
   ReceivedReport,
   ReportDetail,
   TlsRow,
-} from "../../archive.ts";
+} from "../../archive/reader.ts";
 import { reportsIn, reportWhere } from "./select.ts";
 import { type Ask, numberOf } from "./statement-cache.ts";
 

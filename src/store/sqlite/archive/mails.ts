@@ -1,8 +1,9 @@
 /** The rows of accepted mails: envelope, authentication, outcome and the raw bytes. */
 import type { MailOutcome } from "../../../model/mail-outcome.ts";
+import type { MessageAuth } from "../../../model/message-auth.ts";
 import type { ItemReading, MailReading } from "../../../model/reading.ts";
 import type { ReportKind } from "../../../model/report.ts";
-import type { Intake, MessageAuth } from "../../archive.ts";
+import type { Intake } from "../../archive/intake.ts";
 import type { Sqlite } from "../open.ts";
 import { numbering } from "./ids.ts";
 

@@ -4,7 +4,7 @@
  */
 import { Worker } from "node:worker_threads";
 import { type ErrorCode, MailreportError } from "../../../lib/errors.ts";
-import type { ArchiveReader } from "../../archive.ts";
+import type { ArchiveReader } from "../../archive/reader.ts";
 
 export interface ReaderQuestion {
   readonly id: number;

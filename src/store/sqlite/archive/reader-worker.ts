@@ -4,7 +4,7 @@
  */
 import { parentPort, workerData } from "node:worker_threads";
 import { errorText, MailreportError } from "../../../lib/errors.ts";
-import type { ArchiveReader } from "../../archive.ts";
+import type { ArchiveReader } from "../../archive/reader.ts";
 import { openArchiveReader } from "./reader.ts";
 import type { ReaderAnswer, ReaderQuestion } from "./reader-client.ts";
 

@@ -1,7 +1,8 @@
 /** Answers questions about archive.db over a read-only connection: pages by key, no transaction is open between pages. */
 import { packIp, readIp } from "../../../model/ip.ts";
+import type { MessageAuth } from "../../../model/message-auth.ts";
 import type { Outcome, Reason } from "../../../model/outcome.ts";
-import type { ArchiveFilter, ArchiveReader, MessageAuth, ReceivedMail } from "../../archive.ts";
+import type { ArchiveFilter, ArchiveReader, ReceivedMail } from "../../archive/reader.ts";
 import { guarded, openDatabase } from "../open.ts";
 import { makeFigures } from "./figures.ts";
 import { makeReportLists } from "./list-reports.ts";

@@ -1,6 +1,9 @@
 /** Writes the reports of one mail as they are parsed, record by record: at most a block of them is held in memory. */
+
+import type { ReceivePolicy } from "../../../model/counting.ts";
 import { isWithin } from "../../../model/domain-name.ts";
 import { packEvaluation } from "../../../model/figures.ts";
+import { authFor } from "../../../model/message-auth.ts";
 import type { Kept, PartInfo, ReportSink, ReportWriter } from "../../../model/reading.ts";
 import type {
   DmarcHead,
@@ -11,7 +14,7 @@ import type {
   TlsHead,
   TlsPolicyResult,
 } from "../../../model/report.ts";
-import { authFor, type Intake, type ReceivePolicy } from "../../archive.ts";
+import type { Intake } from "../../archive/intake.ts";
 import type { Sqlite } from "../open.ts";
 import { makeDomainNotes } from "./domains.ts";
 import { numbering } from "./ids.ts";

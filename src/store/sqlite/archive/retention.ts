@@ -3,7 +3,7 @@
  * covers: an old report that is imported today is kept as long as one that came by mail today. Day sums stay for ever;
  * they have no window of their own.
  */
-import type { Expirable, RetentionPolicy } from "../../archive.ts";
+import type { Expirable, RetentionPolicy } from "../../archive/maintenance.ts";
 import type { Sqlite } from "../open.ts";
 import { prepareReportStatements } from "./statements.ts";
 import type { Sums } from "./sums.ts";

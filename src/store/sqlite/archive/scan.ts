@@ -1,7 +1,13 @@
 /** Scans packed records: SQL selects the reports, their blocks are decoded here. */
 import { isUnknown, unpackEvaluation } from "../../../model/figures.ts";
 import { unpackIp } from "../../../model/ip.ts";
-import type { ArchiveFilter, ArchivePage, ArchivePaged, SourceSummary, StoredRecord } from "../../archive.ts";
+import type {
+  ArchiveFilter,
+  ArchivePage,
+  ArchivePaged,
+  SourceSummary,
+  StoredRecord,
+} from "../../archive/reader.ts";
 import type { Sqlite } from "../open.ts";
 import { BLOCKS_PER_REPORT, BlockCursor, type RecordExtra, readAuthset } from "./records.ts";
 import { evaluationsOf, reportsIn, type Where } from "./select.ts";

@@ -1,7 +1,7 @@
 /** Filters of the archive as SQL. Values are bound, never written into the text. */
 import { DAY, evaluationsThat, isPass, isUnknown, LONG_SPAN } from "../../../model/figures.ts";
 import { normalizeIp } from "../../../model/ip.ts";
-import type { ArchiveFilter } from "../../archive.ts";
+import type { ArchiveFilter } from "../../archive/reader.ts";
 import { FAILED } from "./retention.ts";
 
 export interface Where {

@@ -5,6 +5,7 @@
  */
 import { errorText, MailreportError } from "../../../lib/errors.ts";
 import { failureOf, stackOf } from "../../../lib/supervised.ts";
+import type { ReceivePolicy } from "../../../model/counting.ts";
 import { type MailOutcome, mailOutcome } from "../../../model/mail-outcome.ts";
 import type { Reason } from "../../../model/outcome.ts";
 import type { MailReading } from "../../../model/reading.ts";
@@ -16,8 +17,7 @@ import type {
   IntakeResult,
   NotStored,
   ReadMail,
-  ReceivePolicy,
-} from "../../archive.ts";
+} from "../../archive/intake.ts";
 import { type MigrationSteps, migrate } from "../migrate.ts";
 import { guarded, openDatabase, type Sqlite, storeError } from "../open.ts";
 import { makeAttempts } from "./attempts.ts";
