@@ -15,8 +15,8 @@ export interface CheckedFile {
   readonly form?: "mail" | "file";
 }
 
-const countingWriter: ReportWriter = { record() {}, policy() {}, close: () => "new", abort() {} };
-const countingSink: ReportSink = { open: () => countingWriter, whole: () => "new" };
+const countingWriter: ReportWriter = { record() {}, policy() {}, close() {}, abort() {} };
+const countingSink: ReportSink = { open: () => countingWriter, whole() {} };
 
 /**
  * The outcome and figures of one file; each file by itself, so none is a duplicate.
@@ -30,7 +30,8 @@ export function checkFile(
 ): WireFile & { readonly detail: string | null } {
   const fileName = (member ?? file).replace(/^.*[/\\]/s, "");
   const reading = readMail(raw, { form, fileName, receivedAt: now }, limits, monotonic, countingSink);
-  const { outcome, reason, detail } = mailOutcome(reading);
+  const items = reading.items.map((item) => (item.ok ? { ...item, kept: "new" as const } : item));
+  const { outcome, reason, detail } = mailOutcome({ ...reading, items });
   const name = member === null ? { file } : { file, member };
   return { ...name, outcome, reason, reports: wireReports(reading.items), detail };
 }

@@ -1,6 +1,6 @@
 /** The outcome of a mail, from the result of parsing it. Pure. */
 import { NOTES, type Outcome, type Reason } from "./outcome.ts";
-import type { MailReading } from "./reading.ts";
+import type { ItemResult, MailReading } from "./reading.ts";
 
 export interface MailOutcome {
   readonly outcome: Outcome;
@@ -11,11 +11,16 @@ export interface MailOutcome {
 /** Reasons of a mail in which no part is labelled as a report or looks like one. */
 const NO_CLAIM: ReadonlySet<Reason> = new Set(["no-report", "auto-reply", "too-deep", "too-many-parts"]);
 
+/** What was parsed from a mail, and what became of its reports. */
+export interface MailResult extends Pick<MailReading, "reason" | "detail"> {
+  readonly items: readonly ItemResult[];
+}
+
 /**
  * The outcome of a mail: that of its best report, `partial` when other parts failed. A mail in which
  * nothing looks like a report is `not-a-report`; one whose reports are all unusable is `invalid` with the first reason.
  */
-export function mailOutcome(reading: MailReading): MailOutcome {
+export function mailOutcome(reading: MailResult): MailOutcome {
   const good = reading.items.filter((item) => item.ok).filter((item) => item.kept !== "refused");
   const bad = reading.items.filter((item) => !item.ok);
   if (good.length === 0) {

@@ -1,6 +1,6 @@
 /**
- * The interface between the parsers (format) and the sinks of their results: the archive, or `check`, which only counts.
- * Records are passed one by one; there is never an array of all records.
+ * The interface between the parsers (format) and the sinks of their results: the staged parse result, or `check`, which
+ * only counts. Records are passed one by one; there is never an array of all records.
  */
 import type { Reason, WarningCount } from "./outcome.ts";
 import type {
@@ -14,7 +14,7 @@ import type {
   TlsPolicyResult,
 } from "./report.ts";
 
-/** What a sink made of a complete report; `refused`: by the recipient's kinds or the authentication policy. */
+/** What became of a complete report; `refused`: by the recipient's kinds or the authentication policy. */
 export type Kept = "new" | "duplicate" | "conflict" | "refused";
 
 /** Receives one report. After `open`, exactly one of `close` and `abort` is called. */
@@ -26,7 +26,7 @@ export interface ReportWriter {
    * @param figures totals and warnings
    * @param contentHash sha256 (hex) of the normalised content, equal for equal reports in any container or layout
    */
-  close(figures: ReportFigures, contentHash: string): Kept;
+  close(figures: ReportFigures, contentHash: string): void;
   /** The report cannot be used: undo everything since `open`. */
   abort(): void;
 }
@@ -50,25 +50,31 @@ export interface ReportSink {
     figures: ReportFigures,
     contentHash: string,
     part: PartInfo,
-  ): Kept;
+  ): void;
+}
+
+/** A report that could be parsed. */
+export interface ParsedItem {
+  readonly ok: true;
+  readonly figures: ReportFigures;
+  readonly part: PartInfo;
+}
+
+/** A part that should have been a report. */
+export interface FailedItem {
+  readonly ok: false;
+  readonly kind: ReportKind | null;
+  readonly reason: Reason;
+  /** Place and value, outside text (e.g. "line 12: …"). */
+  readonly detail: string | null;
+  readonly part: PartInfo;
 }
 
 /** One report, or one part that should have been one, of a mail or file. */
-export type ItemReading =
-  | {
-      readonly ok: true;
-      readonly figures: ReportFigures;
-      readonly kept: Kept;
-      readonly part: PartInfo;
-    }
-  | {
-      readonly ok: false;
-      readonly kind: ReportKind | null;
-      readonly reason: Reason;
-      /** Place and value, outside text (e.g. "line 12: …"). */
-      readonly detail: string | null;
-      readonly part: PartInfo;
-    };
+export type ItemReading = ParsedItem | FailedItem;
+
+/** The same, with what became of the report. */
+export type ItemResult = (ParsedItem & { readonly kept: Kept }) | FailedItem;
 
 /** The header fields of the report mail that we keep; decoded, cut to 1,000 characters, outside text. */
 export interface MailHeaders {

@@ -2,20 +2,20 @@
 import Database from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { MailreportError } from "../../src/lib/errors.ts";
-import type { ReadMail } from "../../src/store/archive/intake.ts";
 import { makeArchiveTransaction } from "../../src/store/sqlite/archive/transaction.ts";
 import { openDatabase } from "../../src/store/sqlite/open.ts";
 import { ArchiveBox, mailWithXml, read } from "../support/archive-box.ts";
+import type { Stage } from "../support/parsing-archive.ts";
 import { dmarcXml, NOW } from "../support/reading.ts";
 import { canMount, SmallDisk } from "../support/small-disk.ts";
 
 const full = () => new MailreportError("store.full", { detail: "archive: database or disk is full" });
 
 /** A parser that fails at the mail with this report, each time with the next of these errors. */
-function failingAt(id: string, ...errors: readonly Error[]): ReadMail {
+function failingAt(id: string, ...errors: readonly Error[]): Stage {
   const left = [...errors];
-  return (raw, hints, sink) => {
-    const reading = read(raw, hints, sink);
+  return (raw, hints) => {
+    const reading = read(raw, hints);
     const isIt = reading.items.some((item) => item.ok && item.figures.reportId === id);
     const error = isIt ? left.shift() : undefined;
     if (error) throw error;
@@ -58,7 +58,7 @@ describe("the archive under faults", () => {
         code: "store.full",
       });
     expect(tries()).toEqual([0]);
-    expect(box.writer.unparsed).toBe(1);
+    expect(await box.writer.unparsed()).toBe(1);
     expect(await box.writer.parseSpooled(read, 8)).toMatchObject([{ outcome: "imported" }]);
   });
 
@@ -68,7 +68,7 @@ describe("the archive under faults", () => {
       const small = await onDisk();
       await box.spool(mailWithXml(dmarcXml("a")));
       for (let n = 0; n < 5; n++) {
-        const filling: ReadMail = () => {
+        const filling: Stage = () => {
           small.fill();
           throw full();
         };
@@ -96,7 +96,7 @@ describe("the archive under faults", () => {
 
   it("a process that died while it parsed is still counted", async () => {
     await box.spool(mailWithXml(dmarcXml("a")));
-    const dying: ReadMail = () => {
+    const dying: Stage = () => {
       expect(tries()).toEqual([1]); // what the next process finds
       throw full();
     };
@@ -123,7 +123,7 @@ describe("the archive under faults", () => {
       [1, "imported"],
       [3, "imported"],
     ]);
-    expect(box.writer.spool).toEqual({ unparsed: 1, oldest: 2, newest: 2 });
+    expect(await box.writer.writer.spool()).toEqual({ unparsed: 1, oldest: 2, newest: 2 });
     expect(tries()[1]).toBe(0);
     expect(await box.writer.parseSpooled(read, 8)).toMatchObject([{ mailId: 2, outcome: "imported" }]);
   });
@@ -175,9 +175,9 @@ describe("the archive under faults", () => {
 
   it("the error of a copy that failed looked like a bug: it is one of the store, and the next copy succeeds", async () => {
     await box.intake(...three());
-    await expect(box.writer.backup("/proc/copy.db")).rejects.toMatchObject({ code: "store.io" });
+    await expect(box.writer.writer.backup("/proc/copy.db")).rejects.toMatchObject({ code: "store.io" });
     const copy = `${box.path}.copy`;
-    expect((await box.writer.backup(copy)).bytes).toBeGreaterThan(0);
+    expect((await box.writer.writer.backup(copy)).bytes).toBeGreaterThan(0);
   });
 });
 
@@ -188,7 +188,6 @@ describe("a transaction", () => {
     const transaction = makeArchiveTransaction(database, {
       flush() {},
       undo: () => undone.push("undone"),
-      monotonic: () => 0,
     });
     const after = () => {
       database.exec("ROLLBACK"); // as a full disk does

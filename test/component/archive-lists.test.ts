@@ -3,8 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { readMail } from "../../src/format/mail/read.ts";
-import type { ArchiveWriter, Intake, ReadMail } from "../../src/store/archive/intake.ts";
+import type { Intake } from "../../src/store/archive/intake.ts";
 import type {
   ArchiveFilter,
   ArchivePage,
@@ -12,16 +11,15 @@ import type {
   ArchiveReader,
 } from "../../src/store/archive/reader.ts";
 import { openArchiveReader } from "../../src/store/sqlite/archive/reader.ts";
-import { openArchiveWriter } from "../../src/store/sqlite/archive/writer.ts";
-import { intakeOf, POLICY } from "../support/intake.ts";
-import { dmarcXml, LIMITS, mail, NOW } from "../support/reading.ts";
+import { intakeOf } from "../support/intake.ts";
+import { ParsingArchive, type Stage, stage } from "../support/parsing-archive.ts";
+import { dmarcXml, mail, NOW } from "../support/reading.ts";
 
 const DAY = 86_400;
 /** 15 November 2023, midnight UTC: the begin of `dmarcXml`. */
 const BEGIN = 1_700_006_400;
 /** Bodies are kept here, so that it can be seen that no list tells them. */
-const limits = { ...LIMITS, sample_body: 1000 };
-const read: ReadMail = (raw, hints, sink) => readMail(raw, hints, limits, () => performance.now(), sink);
+const read: Stage = stage;
 
 interface Dmarc {
   readonly id: string;
@@ -159,17 +157,17 @@ async function paged<T>(
 
 describe("the archive answers", () => {
   let directory: string;
-  let writer: ArchiveWriter;
+  let writer: ParsingArchive;
   let reader: ArchiveReader;
   beforeEach(() => {
     directory = mkdtempSync(join(tmpdir(), "archive-"));
     const path = join(directory, "archive.db");
-    writer = openArchiveWriter(path, POLICY);
+    writer = ParsingArchive.open(path);
     reader = openArchiveReader(path);
   });
   afterEach(async () => {
     await reader.close();
-    writer.close();
+    await writer.close();
     rmSync(directory, { recursive: true });
   });
   const store = async (...intakes: readonly Intake[]) => {

@@ -1,9 +1,10 @@
 /** What retention deletes and when, and what parsing a stored mail again changes. */
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { Intake, ReadMail } from "../../src/store/archive/intake.ts";
+import type { Intake } from "../../src/store/archive/intake.ts";
 import type { RetentionPolicy } from "../../src/store/archive/maintenance.ts";
 import { ArchiveBox, mailWithXml, read } from "../support/archive-box.ts";
 import { intakeOf } from "../support/intake.ts";
+import type { Stage } from "../support/parsing-archive.ts";
 import { dmarcXml, mail, NOW, tlsJson } from "../support/reading.ts";
 
 const DAY = 86_400;
@@ -130,12 +131,8 @@ describe("parsing a stored mail again", () => {
 
   it("a report that it finds besides gets a new number, one that it does not find any more is deleted", async () => {
     await box.intake(mailWithXml(dmarcXml("a"), dmarcXml("b")), mailWithXml(dmarcXml("c")));
-    const renamed: ReadMail = (raw, hints, sink) =>
-      read(
-        Buffer.from(Buffer.from(raw).toString("latin1").replace("<report_id>a<", "<report_id>x<")),
-        hints,
-        sink,
-      );
+    const renamed: Stage = (raw, hints) =>
+      read(Buffer.from(Buffer.from(raw).toString("latin1").replace("<report_id>a<", "<report_id>x<")), hints);
     expect(await box.writer.reparse([1], renamed)).toMatchObject([{ reportIds: [4, 2] }]);
     expect((await ids()).map(([id]) => id)).toEqual(["r4", "r3", "r2"]);
     expect(await box.messages()).toBe(6);
@@ -185,7 +182,7 @@ describe("parsing a stored mail again", () => {
       "duplicate",
       "imported",
     ]);
-    expect(box.writer.spool).toEqual({ unparsed: 0, oldest: null, newest: null });
+    expect(await box.writer.writer.spool()).toEqual({ unparsed: 0, oldest: null, newest: null });
     expect((await box.reader.receivedMail("m2"))?.rawKept).toBe(false);
     expect(await box.writer.parseSpooled(read, 8)).toEqual([]);
     expect(await box.messages()).toBe(4);

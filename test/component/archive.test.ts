@@ -2,18 +2,17 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { readMail } from "../../src/format/mail/read.ts";
-import type { ArchiveWriter, Intake, IntakeResult, ReadMail } from "../../src/store/archive/intake.ts";
+import type { Intake, IntakeResult } from "../../src/store/archive/intake.ts";
 import type { RetentionPolicy } from "../../src/store/archive/maintenance.ts";
 import type { ArchiveReader } from "../../src/store/archive/reader.ts";
 import { openArchiveReader } from "../../src/store/sqlite/archive/reader.ts";
-import { openArchiveWriter } from "../../src/store/sqlite/archive/writer.ts";
 import { openDatabase } from "../../src/store/sqlite/open.ts";
 import { intakeOf, POLICY } from "../support/intake.ts";
-import { dmarcXml, LIMITS, mail, NOW, tlsJson } from "../support/reading.ts";
+import { ParsingArchive, type Stage, stage } from "../support/parsing-archive.ts";
+import { dmarcXml, mail, NOW, tlsJson } from "../support/reading.ts";
 
 const DAY = 86_400;
-const read: ReadMail = (raw, hints, sink) => readMail(raw, hints, LIMITS, () => performance.now(), sink);
+const read: Stage = stage;
 
 /** A mail with these XML reports. */
 const carrying = (...xml: string[]): Intake =>
@@ -27,22 +26,22 @@ const lasting = (id: string, begin: number, end: number, count: number): string 
 describe("the archive", () => {
   let directory: string;
   let path: string;
-  let writer: ArchiveWriter;
+  let writer: ParsingArchive;
   let reader: ArchiveReader;
   beforeEach(() => {
     directory = mkdtempSync(join(tmpdir(), "archive-"));
     path = join(directory, "archive.db");
-    writer = openArchiveWriter(path, POLICY);
+    writer = ParsingArchive.open(path);
     reader = openArchiveReader(path);
   });
   afterEach(async () => {
     await reader.close();
-    writer.close();
+    await writer.close();
     rmSync(directory, { recursive: true });
   });
 
   /** What became of mails that are read at once. */
-  const intake = async (batch: readonly Intake[], reading: ReadMail): Promise<IntakeResult[]> => {
+  const intake = async (batch: readonly Intake[], reading: Stage): Promise<IntakeResult[]> => {
     const accepted = await writer.intake(
       batch.map((one) => ({ intake: one, parseNow: true })),
       reading,
@@ -185,8 +184,8 @@ describe("the archive", () => {
   it("loses one mail to a bug in its reading, not its neighbours", async () => {
     const results = await intake(
       [carrying(dmarcXml("a")), carrying(dmarcXml("b")), carrying(dmarcXml("c"))],
-      (raw, hints, sink) => {
-        const reading = read(raw, hints, sink);
+      (raw, hints) => {
+        const reading = read(raw, hints);
         if (reading.items.some((item) => item.ok && item.figures.reportId === "b")) throw new Error("bug");
         return reading;
       },
@@ -210,13 +209,13 @@ describe("the archive", () => {
 
   it("reads spooled mail later, as if it had been read at once", async () => {
     expect(await spool(carrying(dmarcXml("a")), carrying(dmarcXml("a")), carrying(""))).toEqual([1, 2, 3]);
-    expect(writer.unparsed).toBe(3);
+    expect(await writer.unparsed()).toBe(3);
     expect(await reader.receivedMail("m1")).toMatchObject({ outcome: "spooled", rawKept: true });
     expect(await total()).toBe(0);
     expect((await writer.parseSpooled(read, 1)).map((r) => r.outcome)).toEqual(["imported"]);
     expect((await writer.parseSpooled(read, 9)).map((r) => r.outcome)).toEqual(["duplicate", "invalid"]);
     expect(await writer.parseSpooled(read, 9)).toEqual([]);
-    expect(writer.unparsed).toBe(0);
+    expect(await writer.unparsed()).toBe(0);
     expect(await reader.receivedMail("m2")).toMatchObject({ rawKept: false });
     expect(await total()).toBe(2);
     expect(await stats()).toMatchObject({ "archive.mail": 3, "archive.outcome.imported": 1 });
@@ -248,31 +247,27 @@ describe("the archive", () => {
     expect(accepted.map((one) => "spooled" in one && one.spooled)).toEqual([true, false, true]);
     const spooled = await reader.received({ outcome: "spooled" }, { limit: 10 });
     expect(spooled.items.map(({ id }) => id).sort()).toEqual(["m1", "m3"]);
-    expect([writer.unparsed, await total()]).toEqual([2, 2]);
+    expect([await writer.unparsed(), await total()]).toEqual([2, 2]);
     expect(await stats()).toMatchObject({ "archive.mail": 3, "archive.unread": 2 });
-    writer.close();
-    writer = openArchiveWriter(path, POLICY);
-    expect(writer.unparsed).toBe(2);
+    await writer.close();
+    writer = ParsingArchive.open(path);
+    expect(await writer.unparsed()).toBe(2);
     await writer.reparse([1], read); // by hand, before its turn
-    expect(writer.unparsed).toBe(1);
+    expect(await writer.unparsed()).toBe(1);
     await writer.parseSpooled(read, 8);
-    expect([writer.unparsed, await total()]).toEqual([0, 6]);
+    expect([await writer.unparsed(), await total()]).toEqual([0, 6]);
   });
 
   it("loses one mail to a value that the database does not take, not its neighbours", async () => {
-    const results = await intake([carrying(dmarcXml("a")), carrying(dmarcXml("b"))], (raw, hints, sink) =>
-      read(raw, hints, {
-        ...sink,
-        open: (head, part) => {
-          const writing = sink.open(head, part);
-          if (head.kind !== "dmarc" || head.reportId !== "b") return writing;
-          return {
-            ...writing,
-            close: (figures, hash) => writing.close({ ...figures, messages: 0.5 }, hash),
-          };
-        },
-      }),
-    );
+    const results = await intake([carrying(dmarcXml("a")), carrying(dmarcXml("b"))], (raw, hints) => {
+      const staged = read(raw, hints);
+      const items = staged.items.map((item) =>
+        item.ok && item.figures.reportId === "b"
+          ? { ...item, figures: { ...item.figures, messages: 0.5 } }
+          : item,
+      );
+      return { ...staged, items };
+    });
     expect(results).toMatchObject([
       { mailId: 1, reason: null },
       { mailId: 2, outcome: "invalid", reason: "internal" },
@@ -283,8 +278,8 @@ describe("the archive", () => {
 
   it("loses one spooled mail to a bug in its reading, not those that are read with it", async () => {
     await spool(...["a", "b", "c"].map((id) => carrying(dmarcXml(id))));
-    const results = await writer.parseSpooled((raw, hints, sink) => {
-      const reading = read(raw, hints, sink);
+    const results = await writer.parseSpooled((raw, hints) => {
+      const reading = read(raw, hints);
       if (reading.items.some((item) => item.ok && item.figures.reportId === "b")) throw new Error("bug");
       return reading;
     }, 8);
@@ -323,7 +318,7 @@ describe("the archive", () => {
       feedback: 30 * DAY,
     };
     const all = async (at: number, policy = keep): Promise<void> => {
-      for (let n = 1; n > 0; ) n = await writer.expire(at, policy, 10);
+      for (let n = 1; n > 0; ) n = await writer.writer.expire(at, policy, 10);
     };
     const kept = async (): Promise<unknown[]> =>
       Promise.all(["m1", "m2"].map(async (id) => (await reader.receivedMail(id))?.rawKept));
@@ -492,7 +487,7 @@ describe("an archive file", () => {
   it("syncs its commits on every open, not only the first", () =>
     inDirectory(async (path) => {
       for (let n = 0; n < 2; n++) {
-        openArchiveWriter(path, POLICY).close();
+        await ParsingArchive.open(path).close();
         const database = openDatabase(path);
         expect(database.pragma("synchronous", { simple: true })).toBe(2);
         expect(database.pragma("journal_mode", { simple: true })).toBe("wal");
@@ -502,16 +497,16 @@ describe("an archive file", () => {
 
   it("of a newer program is refused when that broke with this one, else opened", () =>
     inDirectory(async (path) => {
-      openArchiveWriter(path, POLICY).close();
+      await ParsingArchive.open(path).close();
       const change = (pragma: string): void => {
         const database = openDatabase(path);
         database.pragma(pragma);
         database.close();
       };
       change("user_version = 999");
-      openArchiveWriter(path, POLICY).close();
+      await ParsingArchive.open(path).close();
       change("application_id = 999");
-      expect(() => openArchiveWriter(path, POLICY)).toThrow(
+      expect(() => ParsingArchive.open(path)).toThrow(
         expect.objectContaining({ code: "store.newer_schema" }),
       );
     }));
@@ -519,16 +514,13 @@ describe("an archive file", () => {
   it("that is no database is named as damaged", () =>
     inDirectory(async (path) => {
       writeFileSync(path, "this is no database, but long enough to be looked at".repeat(40));
-      expect(() => openArchiveWriter(path, POLICY)).toThrow(
-        expect.objectContaining({ code: "store.corrupt" }),
-      );
+      expect(() => ParsingArchive.open(path)).toThrow(expect.objectContaining({ code: "store.corrupt" }));
     }));
 });
 
 /** Finds no report. */
-const nothing: ReadMail = (raw, hints) =>
-  readMail(raw.subarray(0, 20), hints, LIMITS, () => 0, { open: () => never(), whole: () => never() });
+const nothing: Stage = (raw, hints) => stage(raw.subarray(0, 20), hints);
 
 function never(): never {
-  throw new Error("nothing is to be kept");
+  throw new Error("nothing is to be parsed");
 }

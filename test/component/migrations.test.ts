@@ -11,7 +11,6 @@ import { QUEUE_MIGRATIONS } from "../../src/store/sqlite/queue/schema.ts";
 import { openQueueStore } from "../../src/store/sqlite/queue/store.ts";
 import { archiveContents, queueContents } from "../data/databases/contents.js";
 import { ROOT } from "../support/build.ts";
-import { POLICY } from "../support/intake.ts";
 
 const DATABASES = join(ROOT, "test", "data", "databases");
 const VERSIONS = readdirSync(DATABASES).filter((name) => statSync(join(DATABASES, name)).isDirectory());
@@ -42,7 +41,7 @@ describe.each(VERSIONS)("databases of %s", (version) => {
   };
 
   it("the archive is migrated: mails, reports, records and figures are the same", async () => {
-    openArchiveWriter(join(copy, "archive.db"), POLICY).close();
+    await openArchiveWriter(join(copy, "archive.db")).close();
     expect(schemaOf("archive.db")).toBe(ARCHIVE_MIGRATIONS.length);
     const reader = openArchiveReader(join(copy, "archive.db"));
     try {

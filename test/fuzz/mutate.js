@@ -9,7 +9,7 @@ import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { configSchema } from "../../dist/config/schema.js";
-import { readMail } from "../../dist/format/mail/read.js";
+import { stageMail } from "../../dist/format/mail/stage.js";
 import { mailOutcome } from "../../dist/model/mail-outcome.js";
 import { OUTCOMES } from "../../dist/model/outcome.js";
 import { hostileInputs } from "../support/hostile.js";
@@ -114,20 +114,12 @@ const TOKENS = [
   "\u0000\u0000",
 ];
 
-const writer = { record() {}, policy() {}, close: () => "new", abort() {} };
-const sink = { open: () => writer, whole: () => "new" };
-
 function readOnce(raw, form, fileName) {
   const from = performance.now();
   const cpu = process.cpuUsage();
-  const reading = readMail(
-    raw,
-    { form, fileName, receivedAt: 1795132800 },
-    limits,
-    () => performance.now(),
-    sink,
-  );
-  const verdict = mailOutcome(reading);
+  const staged = stageMail(raw, { form, fileName, receivedAt: 1795132800 }, limits, () => performance.now());
+  const items = staged.items.map((item) => (item.ok ? { ...item, kept: "new" } : item));
+  const verdict = mailOutcome({ ...staged, items });
   if (!OUTCOMES.includes(verdict.outcome)) throw new Error(`an outcome that is none: ${verdict.outcome}`);
   // the processor's time: on a machine with other work the wall clock tells of that
   const { user, system } = process.cpuUsage(cpu);

@@ -2,18 +2,16 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { readMail } from "../../src/format/mail/read.ts";
-import type { ArchiveWriter, Intake, IntakeResult, ReadMail } from "../../src/store/archive/intake.ts";
+import type { Intake, IntakeResult } from "../../src/store/archive/intake.ts";
 import type { RetentionPolicy } from "../../src/store/archive/maintenance.ts";
 import type { ArchiveReader } from "../../src/store/archive/reader.ts";
 import { openArchiveReader } from "../../src/store/sqlite/archive/reader.ts";
-import { openArchiveWriter } from "../../src/store/sqlite/archive/writer.ts";
 import { openDatabase, type Sqlite } from "../../src/store/sqlite/open.ts";
-import { intakeOf, POLICY } from "./intake.ts";
-import { LIMITS, mail } from "./reading.ts";
+import { intakeOf } from "./intake.ts";
+import { ParsingArchive, type Stage, stage } from "./parsing-archive.ts";
+import { mail } from "./reading.ts";
 
-export const read: ReadMail = (raw, hints, sink) =>
-  readMail(raw, hints, LIMITS, () => performance.now(), sink);
+export const read: Stage = stage;
 
 /** A mail with these parts of XML. */
 export const mailWithXml = (...xml: string[]): Intake =>
@@ -22,41 +20,35 @@ export const mailWithXml = (...xml: string[]): Intake =>
 export class ArchiveBox {
   readonly #folder: string;
   readonly path: string;
-  writer: ArchiveWriter;
+  writer: ParsingArchive;
   readonly reader: ArchiveReader;
 
   constructor(parent = tmpdir()) {
     this.#folder = mkdtempSync(join(parent, "archive-"));
     this.path = join(this.#folder, "archive.db");
-    this.writer = openArchiveWriter(this.path, POLICY);
+    this.writer = ParsingArchive.open(this.path);
     this.reader = openArchiveReader(this.path);
   }
 
   /** Closes the writer in order and opens another one. */
-  reopen(): void {
-    this.writer.close();
-    this.writer = openArchiveWriter(this.path, POLICY);
+  async reopen(): Promise<void> {
+    await this.writer.close();
+    this.writer = ParsingArchive.open(this.path);
   }
 
   /** Parses and stores; the results. */
   async intake(...mails: readonly Intake[]): Promise<IntakeResult[]> {
-    const answers = await this.writer.intake(
-      mails.map((intake) => ({ intake, parseNow: true })),
-      read,
-    );
+    const answers = await this.writer.intake(mails.map((intake) => ({ intake, parseNow: true })));
     return answers.flatMap((one) => ("spooled" in one && !one.spooled ? [one.result] : []));
   }
 
   async spool(...mails: readonly Intake[]): Promise<void> {
-    await this.writer.intake(
-      mails.map((intake) => ({ intake, parseNow: false })),
-      read,
-    );
+    await this.writer.intake(mails.map((intake) => ({ intake, parseNow: false })));
   }
 
   /** Runs the hourly job to its end. */
   async expire(now: number, policy: RetentionPolicy): Promise<void> {
-    while ((await this.writer.expire(now, policy, 10)) > 0);
+    while ((await this.writer.writer.expire(now, policy, 10)) > 0);
   }
 
   /** Counters that are not 0. */
@@ -93,7 +85,7 @@ export class ArchiveBox {
 
   async remove(): Promise<void> {
     await this.reader.close();
-    this.writer.close();
+    await this.writer.close();
     rmSync(this.#folder, { recursive: true, force: true });
   }
 }

@@ -48,7 +48,6 @@ export function read(
         policy() {},
         close(_figures, hash) {
           hashes.push(hash);
-          return "new";
         },
         abort: () => void heads.pop(),
       };
@@ -56,14 +55,16 @@ export function read(
     whole(report, _figures, hash) {
       whole.push(report);
       hashes.push(hash);
-      return "new";
     },
   };
   const all: ReadHints = { form: "mail", fileName: null, receivedAt: NOW, ...hints };
   const reading = readMail(bytesOf(raw), all, { ...LIMITS, ...limits }, () => performance.now(), sink);
   const good = reading.items.filter((item) => item.ok);
   return {
-    ...mailOutcome(reading),
+    ...mailOutcome({
+      ...reading,
+      items: reading.items.map((item) => (item.ok ? { ...item, kept: "new" as const } : item)),
+    }),
     ids: good.map((item) => item.figures.reportId),
     warnings: [...new Set(good.flatMap((item) => item.figures.warnings.map((w) => w.code)))],
     refused: reading.items

@@ -10,7 +10,7 @@ const frame = (size: number, ...whens: ParseWhen[]): Frame => ({
 });
 const mails = (n: number, when: ParseWhen = "soon"): ParseWhen[] => Array(n).fill(when);
 const sizes = (frames: readonly Frame[]): number[] => frames.map((one) => headsOf(one).length);
-const PACE: Pace = { unparsed: 0, inBurst: false, commitMs: 0.5, parseMs: 0.2 };
+const PACE: Pace = { unparsed: 0, inBurst: false };
 const read = (frames: readonly Frame[], pace: Partial<Pace> = {}): string =>
   groupOf(frames, { ...PACE, ...pace })
     .requests.map(({ parseNow }) => (parseNow ? "r" : "s"))
@@ -47,13 +47,6 @@ describe("reading in a transaction", () => {
     expect(overloaded(frames)).toBe(true);
     expect(overloaded([frame(1, ...mails(40, "now"))])).toBe(false);
     expect(overloaded([frame(1, ...mails(40, "later"))])).toBe(false);
-  });
-
-  it("is for as many as take no longer than the commit, be the disk slow", () => {
-    const frames = [frame(1, ...mails(40))];
-    expect(overloaded(frames, { commitMs: 10 })).toBe(false);
-    expect(overloaded(frames, { commitMs: 7 })).toBe(true);
-    expect(overloaded(frames, { commitMs: 7, parseMs: 0 })).toBe(false); // nothing was measured yet
   });
 
   it("is for none while a crowd is not gone; a few of them are no crowd themselves", () => {

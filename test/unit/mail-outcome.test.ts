@@ -9,11 +9,11 @@ import {
   type Warning,
   WarningList,
 } from "../../src/model/outcome.ts";
-import type { ItemReading, Kept, MailReading } from "../../src/model/reading.ts";
+import type { ItemResult, Kept } from "../../src/model/reading.ts";
 
 const part = { name: null, mediaType: null, size: 1 };
 
-function report(kept: Kept = "new", warnings: readonly Warning[] = [], droppedRecords = 0): ItemReading {
+function report(kept: Kept = "new", warnings: readonly Warning[] = [], droppedRecords = 0): ItemResult {
   const figures = {
     kind: "dmarc" as const,
     orgName: "x",
@@ -29,12 +29,11 @@ function report(kept: Kept = "new", warnings: readonly Warning[] = [], droppedRe
   };
   return { ok: true, figures, kept, part };
 }
-const refused = (reason: Reason): ItemReading => ({ ok: false, kind: null, reason, detail: null, part });
+const refused = (reason: Reason): ItemResult => ({ ok: false, kind: null, reason, detail: null, part });
 
-const outcome = (items: readonly ItemReading[], reason: Reason | null, wanted: string) =>
+const outcome = (items: readonly ItemResult[], reason: Reason | null, wanted: string) =>
   it(`${items.map((i) => (i.ok ? `${i.kept}${i.figures.warnings.map((w) => ` ${w.code}`)}` : i.reason)).join(" + ") || reason} is ${wanted}`, () => {
-    const reading: MailReading = { headers: null, items, warnings: [], reason, detail: null };
-    const verdict = mailOutcome(reading);
+    const verdict = mailOutcome({ items, reason, detail: null });
     expect(`${verdict.outcome}${verdict.reason === null ? "" : ` (${verdict.reason})`}`).toBe(wanted);
   });
 

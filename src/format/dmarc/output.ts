@@ -1,6 +1,6 @@
 /** Output of the DMARC parser: head and records go to the sink, sums and the hash of the content are kept here. */
 import { createHash, type Hash, hash } from "node:crypto";
-import type { Kept, PartInfo, ReportSink, ReportWriter } from "../../model/reading.ts";
+import type { PartInfo, ReportSink, ReportWriter } from "../../model/reading.ts";
 import type { DmarcHead, DmarcRecord, ReportFigures } from "../../model/report.ts";
 
 const HASH_CHUNK = 32_768;
@@ -43,10 +43,7 @@ export class ReportOutput {
   }
 
   /** The report is complete. `rest`: its figures besides the sums. */
-  close(rest: Pick<ReportFigures, "droppedRecords" | "warnings">): {
-    readonly figures: ReportFigures;
-    readonly kept: Kept;
-  } {
+  close(rest: Pick<ReportFigures, "droppedRecords" | "warnings">): ReportFigures {
     const { kind, orgName, reportId, policy, begin, end } = this.#head;
     const figures: ReportFigures = {
       kind,
@@ -63,7 +60,8 @@ export class ReportOutput {
     const contentHash = this.#hash
       ? this.#hash.update(this.#identity).digest("hex")
       : hash("sha256", this.#identity, "hex");
-    return { figures, kept: this.#writer.close(figures, contentHash) };
+    this.#writer.close(figures, contentHash);
+    return figures;
   }
 
   /** Undoes all. */

@@ -144,11 +144,11 @@ class Pass {
     const output = this.#open();
     for (const record of held) output.record(record);
     if (this.#seen === 0) this.#warnings.add("no-records");
-    const { figures, kept } = output.close({
+    const figures = output.close({
       droppedRecords: this.#dropped,
       warnings: joinWarnings(this.#context.carried, this.#warnings, this.#known!.warnings),
     });
-    return { ok: true, figures, kept, part: this.#part };
+    return { ok: true, figures, part: this.#part };
   }
 
   #open(): ReportOutput {

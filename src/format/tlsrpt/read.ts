@@ -90,7 +90,8 @@ class TlsReader {
     };
     const writer = this.#sink.open(head, this.#part);
     for (const policy of policies) writer.policy(policy);
-    return { ok: true, figures, kept: writer.close(figures, contentHash), part: this.#part };
+    writer.close(figures, contentHash);
+    return { ok: true, figures, part: this.#part };
   }
 
   #parse(bytes: Uint8Array): Json {

@@ -4,14 +4,15 @@
  */
 import { Socket } from "node:net";
 import type { IngestLimits } from "../../config/schema.ts";
-import { readMail } from "../../format/mail/read.ts";
+import { stageMail } from "../../format/mail/stage.ts";
 import { MailreportError } from "../../lib/errors.ts";
-import { smoothed } from "../../lib/smoothed.ts";
 import { failureOf, stackOf } from "../../lib/supervised.ts";
-import type { ArchiveWriter, ReadMail, SpoolState } from "../../store/archive/intake.ts";
-import { openArchiveWriter } from "../../store/sqlite/archive/writer.ts";
+import { judge, type ReceivePolicy } from "../../model/counting.ts";
+import type { Intake, PutItem, SpoolState, Unparsable } from "../../store/archive/intake.ts";
+import { type ArchiveWriter, openArchiveWriter } from "../../store/sqlite/archive/writer.ts";
 import { type Frame, frameReader, writeFrame } from "./frames.ts";
 import { groupOf, headsOf, isMail, MAX_UNPARSED, takeGroup } from "./groups.ts";
+import { parseSpooled, reparse } from "./parse-stored.ts";
 import {
   joinIntakes,
   type Notice,
@@ -28,6 +29,8 @@ const pipe = new Socket({ fd: 3, readable: true, writable: true });
 const queue: Frame[] = [];
 let archive: ArchiveWriter | undefined;
 let limits: IngestLimits | undefined;
+let policy: ReceivePolicy | undefined;
+let spool: SpoolState | undefined;
 let parsing = true;
 /** Parsing spooled mail met an error of the archive: it is tried again with the next request, or after a second. */
 let troubled = false;
@@ -35,8 +38,6 @@ let running = false;
 /** Until then mails are stored and not parsed: there was a burst. Milliseconds of performance.now(). */
 let burstUntil = 0;
 const BURST_MS = 20;
-/** How long parsing a mail takes at present, milliseconds. */
-let parseMs = 0;
 /** What is done when nothing else is: parsing spooled mail, a checkpoint (which costs a sync). */
 let idle: NodeJS.Timeout | undefined;
 const IDLE_MS = 1000;
@@ -45,7 +46,18 @@ const LARGE_MAIL = 1 << 20;
 /** Bytes outside of the heap that are not worth a collection. */
 const LITTLE = 8 << 20;
 
-const read: ReadMail = (raw, hints, sink) => readMail(raw, hints, limits!, () => performance.now(), sink);
+/** Parses a mail; a bug that stops the parser is its result. */
+function parse(intake: Intake): ReturnType<typeof judge> | Unparsable {
+  try {
+    const staged = stageMail(intake.raw, intake.hints, limits!, () => performance.now());
+    return judge(staged, intake, policy!);
+  } catch (error) {
+    const { detail, stack } = named(error);
+    return { reason: "internal", detail, ...(stack === undefined ? {} : { stack }) };
+  }
+}
+
+const parseLater = async (intake: Intake) => parse(intake);
 
 pipe.on(
   "data",
@@ -58,8 +70,7 @@ pipe.on("end", leave);
 pipe.on("error", leave);
 
 function leave(): void {
-  guard("close", () => archive?.close());
-  process.exit(0);
+  void guard("close", async () => archive?.close()).then(() => process.exit(0));
 }
 
 function tell(message: Reply | Notice): void {
@@ -70,9 +81,9 @@ function tell(message: Reply | Notice): void {
 const failing = new Map<string, WireError["code"]>();
 
 /** Runs work that nobody asked for; an error is told and ends nothing. */
-function guard<T>(unit: string, work: () => T): T | undefined {
+async function guard<T>(unit: string, work: () => Promise<T>): Promise<T | undefined> {
   try {
-    const value = work();
+    const value = await work();
     failing.delete(unit);
     return value;
   } catch (error) {
@@ -115,10 +126,11 @@ async function turn(): Promise<void> {
 }
 
 /** Nothing happened for a second. */
-function rest(): void {
-  guard("checkpoint", () => archive?.checkpoint());
+async function rest(): Promise<void> {
+  await guard("checkpoint", async () => archive?.checkpoint());
   troubled = false;
-  if (archive && spoolNow().spool === undefined) idle = setTimeout(rest, IDLE_MS);
+  await askSpool();
+  if (archive && spool === undefined) idle = setTimeout(rest, IDLE_MS);
   else if (unparsedNow() > 0) goOn();
 }
 
@@ -142,19 +154,17 @@ async function takeIn(writer: ArchiveWriter, frames: readonly Frame[]): Promise<
   const idOf = (frame: Frame): number => (frame.header as RequestFrame).id;
   pipe.cork();
   try {
-    const { unparsed, commitMs } = writer;
-    const { requests, overloaded } = groupOf(frames, { unparsed, inBurst: inBurst(), commitMs, parseMs });
-    const begun = performance.now();
-    const accepted = await writer.intake(requests, read);
-    const end = performance.now();
-    if (overloaded) burstUntil = end + BURST_MS;
-    if (requests.every(({ parseNow }) => parseNow))
-      parseMs = smoothed(parseMs, Math.max(0, end - begun - writer.commitMs) / requests.length);
-    const spool = spoolNow();
+    const { requests, overloaded } = groupOf(frames, { unparsed: spool?.unparsed ?? 0, inBurst: inBurst() });
+    const items = requests.map(
+      ({ intake, parseNow }): PutItem => ({ intake, content: parseNow ? parse(intake) : null }),
+    );
+    const accepted = await writer.put(items);
+    if (overloaded) burstUntil = performance.now() + BURST_MS;
+    await askSpool();
     let at = 0;
     for (const frame of frames) {
       const mails = headsOf(frame).length;
-      tell({ id: idOf(frame), ok: true, value: accepted.slice(at, at + mails), ...spool });
+      tell({ id: idOf(frame), ok: true, value: accepted.slice(at, at + mails), ...spoolNow() });
       at += mails;
     }
   } catch (error) {
@@ -164,14 +174,18 @@ async function takeIn(writer: ArchiveWriter, frames: readonly Frame[]): Promise<
   }
 }
 
+/** Asks what is spooled. */
+async function askSpool(): Promise<void> {
+  spool = await guard("spool", async () => archive?.spool());
+}
+
 /** Spooled mails that may be parsed now. */
 function unparsedNow(): number {
-  return (parsing && !troubled && spoolNow().spool?.unparsed) || 0;
+  return (parsing && !troubled && spool?.unparsed) || 0;
 }
 
 /** What is spooled, for a message; nothing when the archive cannot tell. */
 function spoolNow(): { readonly spool?: SpoolState } {
-  const spool = guard("spool", () => archive?.spool);
   return spool ? { spool } : {};
 }
 
@@ -182,11 +196,13 @@ function giveBack(): void {
 async function parseSomeSpooled(writer: ArchiveWriter): Promise<void> {
   tell({ notice: "parsing" });
   try {
-    const results = await writer.parseSpooled(read, SPOOLED_MAILS);
+    const results = await parseSpooled(writer, parseLater, SPOOLED_MAILS);
     setImmediate(giveBack);
+    await askSpool();
     tell({ notice: "parsed", results, ...spoolNow() });
   } catch (error) {
     troubled = true;
+    await askSpool();
     tell({ notice: "parse-failed", ...named(error), ...spoolNow() });
   }
 }
@@ -195,8 +211,10 @@ async function answer(frame: Frame): Promise<void> {
   const request = frame.header as RequestFrame;
   try {
     const value = (await perform(request, frame.body)) ?? null;
+    await askSpool();
     tell({ id: request.id, ok: true, value, ...spoolNow() });
   } catch (error) {
+    await askSpool();
     tell({ id: request.id, ok: false, ...named(error), ...spoolNow() });
   }
 }
@@ -211,8 +229,9 @@ function named(thrown: unknown): WireError {
 async function perform(request: RequestFrame, body: Uint8Array): Promise<unknown> {
   if (request.op === "open") {
     limits = request.limits;
+    policy = request.policy;
     parsing = request.parsing;
-    archive = openArchiveWriter(request.path, request.policy, {
+    archive = openArchiveWriter(request.path, {
       onMigrate: ({ from, to }) => {
         if (from > 0) tell({ notice: "migrating", from, to });
       },
@@ -223,15 +242,17 @@ async function perform(request: RequestFrame, body: Uint8Array): Promise<unknown
   switch (request.op) {
     case "configure":
       limits = request.limits;
-      return archive.setPolicy(request.policy);
+      policy = request.policy;
+      return null;
     case "intake":
       throw new MailreportError("daemon.bug", { detail: "a mail outside of a group" });
     case "quarantine":
-      return archive.quarantine(joinIntakes(request.heads, body)[0]!, request.reason, request.detail);
+      return quarantine(archive, joinIntakes(request.heads, body)[0]!, request);
     case "reparse":
-      return archive.reparse(request.mailIds, read, (result) =>
-        tell({ notice: "parsed", results: [result], ...spoolNow() }),
-      );
+      return reparse(archive, parseLater, request.mailIds, async (result) => {
+        await askSpool();
+        tell({ notice: "parsed", results: [result], ...spoolNow() });
+      });
     case "expire":
       return archive.expire(request.now, request.policy, request.rows);
     case "backup":
@@ -245,8 +266,16 @@ async function perform(request: RequestFrame, body: Uint8Array): Promise<unknown
       burstUntil = 0;
       return null;
     case "close":
-      archive.close();
+      await archive.close();
       archive = undefined;
       return null;
   }
+}
+
+/** Keeps a mail raw, with the reason why it is not parsed; returns its number. */
+async function quarantine(writer: ArchiveWriter, intake: Intake, content: Unparsable): Promise<number> {
+  const { reason, detail } = content;
+  const [answer] = await writer.put([{ intake, content: { reason, detail } }]);
+  if (!answer || !("result" in answer)) throw new MailreportError("store.io");
+  return answer.result.mailId;
 }

@@ -3,7 +3,7 @@
  * the commit. In a burst only some are: the bytes of the others are stored with them and parsed after the burst, so that
  * senders wait for the disk alone.
  */
-import type { IntakeRequest } from "../../store/archive/intake.ts";
+import type { Intake } from "../../store/archive/intake.ts";
 import type { Frame } from "./frames.ts";
 import { type IntakeHead, joinIntakes, type RequestFrame } from "./protocol.ts";
 
@@ -37,9 +37,15 @@ export function takeGroup(queue: Frame[]): Frame[] {
 }
 
 export interface Group {
-  readonly requests: readonly IntakeRequest[];
-  /** Parsing would take longer than the commit: mails are stored first. */
+  readonly requests: readonly GroupMail[];
+  /** More mails came together than are parsed before they are answered. */
   readonly overloaded: boolean;
+}
+
+export interface GroupMail {
+  readonly intake: Intake;
+  /** False: its bytes are stored, and parsed later. */
+  readonly parseNow: boolean;
 }
 
 /** What decides whether mails are a burst. */
@@ -48,21 +54,15 @@ export interface Pace {
   readonly unparsed: number;
   /** There was a burst a moment ago: until it ends, single mails are stored first as well. */
   readonly inBurst: boolean;
-  /** How long a commit takes, and parsing one mail; milliseconds. */
-  readonly commitMs: number;
-  readonly parseMs: number;
 }
 
-/**
- * The mails of a transaction are a burst when parsing them would take longer than the commit that they wait for anyway: on
- * a slow disk that takes many mails, on a fast one few.
- */
-export function groupOf(frames: readonly Frame[], { unparsed, inBurst, commitMs, parseMs }: Pace): Group {
+/** Mails that come together are a burst when there are more of them than senders should wait for. */
+export function groupOf(frames: readonly Frame[], { unparsed, inBurst }: Pace): Group {
   const heads = frames.flatMap(headsOf);
   const intakes = frames.flatMap((frame) => joinIntakes(headsOf(frame), frame.body));
   const soon = heads.filter(({ when }) => when === "soon").length;
   const room = unparsed < MAX_UNPARSED;
-  const overloaded = room && soon > BURST_MIN_MAILS && soon * parseMs > commitMs;
+  const overloaded = room && soon > BURST_MIN_MAILS;
   const parseNow = { now: true, soon: !overloaded && !(inBurst && room), later: false };
   return {
     overloaded,

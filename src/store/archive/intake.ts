@@ -1,29 +1,23 @@
 /**
  * Mail on its way into the archive: complete business operations, asynchronous so that another engine than SQLite can
- * implement them. Used in the ingest process alone.
+ * implement them. Used in the ingest process alone. The archive does not parse: it is given parse results, with how each
+ * report is kept (model/counting.ts), and tells duplicates from new reports.
  */
 import type { ErrorCode } from "../../lib/errors.ts";
-import type { ReceivePolicy } from "../../model/counting.ts";
-import type { MessageAuth } from "../../model/message-auth.ts";
+import type { JudgedMail, Received } from "../../model/counting.ts";
 import type { Outcome, Reason } from "../../model/outcome.ts";
-import type { ItemReading, MailReading, ReadHints, ReportSink } from "../../model/reading.ts";
-import type { DsnReport, ReportKind } from "../../model/report.ts";
-import type { RetentionPolicy } from "./maintenance.ts";
+import type { ItemResult, ReadHints } from "../../model/reading.ts";
+import type { DsnReport } from "../../model/report.ts";
 
 /** One accepted mail or imported file on its way to the ingest process. */
-export interface Intake {
+export interface Intake extends Received {
   readonly raw: Uint8Array;
   readonly hints: ReadHints;
-  /** smtp, lmtp, import, imap. */
-  readonly source: string;
   readonly envelopeFrom: string | null;
   readonly envelopeTo: readonly string[];
   readonly remoteIp: string | null;
   readonly remoteName: string | null;
   readonly tls: string | null;
-  readonly auth: MessageAuth;
-  /** Kinds of report that the recipient address accepts; empty = any. */
-  readonly kinds: readonly ReportKind[];
 }
 
 /** What became of one intake; the wire form of `import --json` derives from it. */
@@ -33,7 +27,7 @@ export interface IntakeResult {
   readonly outcome: Outcome;
   readonly reason: Reason | null;
   readonly detail: string | null;
-  readonly items: readonly ItemReading[];
+  readonly items: readonly ItemResult[];
   /** Numbers of the reports that were new (`r42`). */
   readonly reportIds: readonly number[];
   /** Delivery status notifications in the mail: the daemon finds its envelopes by them, */
@@ -44,16 +38,36 @@ export interface IntakeResult {
   readonly stack?: string;
 }
 
-/** A mail on its way into the archive. */
-export interface IntakeRequest {
-  readonly intake: Intake;
-  /** False: its bytes are stored, state `spooled`, and parsed later. */
-  readonly parseNow: boolean;
+/** A mail that is not parsed, and why: by a bug, or because it ended the parser. */
+export interface Unparsable {
+  readonly reason: Reason;
+  readonly detail: string;
+  /** Of the bug. */
+  readonly stack?: string;
 }
+
+/** What is known of the content of a mail; null: it is parsed later. */
+export type MailContent = JudgedMail | Unparsable | null;
+
+/** One mail of a batch. */
+export type PutItem =
+  /** A new mail. Without content it is spooled: its bytes are stored, to be parsed later. */
+  | { readonly intake: Intake; readonly content: MailContent }
+  /**
+   * The parse result of a stored mail: spooled before, or parsed again. Reports that it gave before are replaced; one with
+   * the same key keeps its number, and records that have expired are not stored again. An unparsable mail keeps the
+   * reports that it gave before.
+   */
+  | { readonly mailId: number; readonly content: JudgedMail | Unparsable };
 
 /** A mail that was stored: with its outcome, or raw and to be parsed soon. */
 export type Accepted =
-  | { readonly spooled: false; readonly result: IntakeResult }
+  | {
+      readonly spooled: false;
+      readonly result: IntakeResult;
+      /** It had been spooled before. */
+      readonly wasSpooled?: true;
+    }
   | { readonly spooled: true; readonly mailId: number };
 
 /** A mail of which nothing was stored, and why. */
@@ -69,50 +83,36 @@ export interface SpoolState {
   readonly newest: number | null;
 }
 
-/** Parses one mail into a sink; handed to the writer, so that store/ knows no formats. */
-export type ReadMail = (raw: Uint8Array, hints: ReadHints, sink: ReportSink) => MailReading;
+/** A stored mail that is to be parsed: its content, or why it must not be tried. */
+export type StoredMail =
+  | { readonly mailId: number; readonly spooled: boolean; readonly intake: Intake }
+  | { readonly mailId: number; readonly spooled: boolean; readonly unparsable: Unparsable };
 
-export interface ArchiveWriter {
-  /** Applies to all mail from now on. */
-  setPolicy(policy: ReceivePolicy): void;
-  /** Mails that are stored and not parsed yet. */
-  readonly unparsed: number;
-  readonly spool: SpoolState;
-  /** How long a commit takes at present, its sync included, milliseconds. */
-  readonly commitMs: number;
+export interface ArchiveIntake {
   /**
-   * Parses and stores a batch in one transaction. When one of its mails cannot be parsed or stored because of a bug, each
-   * mail gets a transaction of its own, and that one is kept raw with the reason `internal`. Resolves after the commit.
-   * Errors: `store.*` when nothing was stored. A store error in a transaction of one mail is the answer for that mail.
+   * Stores a batch; the answers are in its order. Resolves after the commit, and nothing is lost after that. It alone
+   * tells which reports are new, duplicates or conflicts; an authenticated report replaces one that anybody could have sent.
+   * Mails of one batch share a transaction: when a bug stops one of them, each gets a transaction of its own, and that one
+   * is kept raw with the reason `internal`. A mail with many records is stored in several transactions and becomes
+   * visible with the last one; other batches are stored in between.
+   * Errors: `store.*` when nothing of the batch was stored. An error in a transaction of one mail is the answer for that
+   * mail (`archive.no_such_mail` for a stored mail that is gone).
    */
-  intake(batch: readonly IntakeRequest[], read: ReadMail): Promise<(Accepted | NotStored)[]>;
+  put(batch: readonly PutItem[]): Promise<readonly (Accepted | NotStored)[]>;
+  /** What is spooled now. */
+  spool(): Promise<SpoolState>;
   /**
-   * Parses spooled mail, oldest first, at most `limit` mails in one transaction. Large mails are parsed alone, and so are
-   * those with an attempt that did not end, for they may have ended the process. After three such attempts a mail is set
-   * aside as `internal`. An attempt that ends by an error of the store is not counted. Empty: no mail is spooled.
-   * Errors: `store.*`; the mails stay spooled.
+   * The spooled mails to be parsed next, oldest first, at most `limit`: an attempt to parse them begins, and is durable
+   * when this resolves. Large mails come alone, and so do those with an attempt that did not end, for they may have ended
+   * the process. After three such attempts a mail comes as unparsable, without its content. Empty: none is spooled.
+   * Errors: `store.*`.
    */
-  parseSpooled(read: ReadMail, limit: number): Promise<IntakeResult[]>;
-  /** Keeps a mail raw, with the reason why it is not parsed. */
-  quarantine(intake: Intake, reason: Reason, detail: string): Promise<number>;
+  takeSpooled(limit: number): Promise<readonly StoredMail[]>;
   /**
-   * Parses stored raw mails again and replaces their reports. A report with the same key keeps its number, and records
-   * that have expired are not stored again. When a bug stops the parser, what the mail gave before stays, and its result
-   * is `internal`. A mail whose bytes are gone is left out.
-   * @param onSpooled called after the commit of a mail that had not been parsed before: as after `parseSpooled`, what
-   * follows from its reports is not done yet
+   * The attempt to parse these mails ended without a result, by an error of the store or because the parser stops: it was
+   * no fault of theirs, and is not counted.
    */
-  reparse(
-    mailIds: readonly number[],
-    read: ReadMail,
-    onSpooled?: (result: IntakeResult) => void,
-  ): Promise<IntakeResult[]>;
-  /** One slice of retention; returns deleted rows, 0 when there is nothing left to do. */
-  expire(now: number, policy: RetentionPolicy, rows: number): Promise<number>;
-  /** Online copy to a new file; a copy that fails leaves no file. Other work goes on meanwhile. Errors: `store.*`. */
-  backup(path: string): Promise<{ readonly bytes: number }>;
-  /** Gives up to `pages` unused pages back; returns how many are left. */
-  vacuum(pages: number): Promise<number>;
-  checkpoint(): void;
-  close(): void;
+  giveBack(mailIds: readonly number[]): Promise<void>;
+  /** A stored mail; undefined when its bytes are gone. */
+  load(mailId: number): Promise<StoredMail | undefined>;
 }

@@ -19,3 +19,14 @@ export interface ArchiveSize {
   readonly raw_mails: number;
   readonly raw_bytes: number;
 }
+
+/** Upkeep of the archive, beside intake. */
+export interface ArchiveMaintenance {
+  /** One slice of retention; returns deleted rows, 0 when there is nothing left to do. */
+  expire(now: number, policy: RetentionPolicy, rows: number): Promise<number>;
+  /** Online copy to a new file; a copy that fails leaves no file. Other work goes on meanwhile. Errors: `store.*`. */
+  backup(path: string): Promise<{ readonly bytes: number }>;
+  /** Gives up to `pages` unused pages back; returns how many are left. */
+  vacuum(pages: number): Promise<number>;
+  checkpoint(): Promise<void>;
+}

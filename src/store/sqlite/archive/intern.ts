@@ -1,6 +1,6 @@
 /**
  * Ids of strings that recur: domains, organisations, source addresses, sets of authentication results, report heads. Bounded
- * caches before the tables; they are emptied when a savepoint is rolled back, for ids inserted inside it are gone.
+ * caches before the tables; they are emptied when a transaction is rolled back, for ids inserted inside it are gone.
  */
 import { hash } from "node:crypto";
 import { packIp } from "../../../model/ip.ts";

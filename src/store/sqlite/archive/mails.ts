@@ -1,17 +1,17 @@
 /** The rows of accepted mails: envelope, authentication, outcome and the raw bytes. */
 import type { MailOutcome } from "../../../model/mail-outcome.ts";
 import type { MessageAuth } from "../../../model/message-auth.ts";
-import type { ItemReading, MailReading } from "../../../model/reading.ts";
+import type { ItemResult, MailHeaders } from "../../../model/reading.ts";
 import type { ReportKind } from "../../../model/report.ts";
 import type { Intake } from "../../archive/intake.ts";
 import type { Sqlite } from "../open.ts";
 import { numbering } from "./ids.ts";
 
-export interface StoredMail {
-  readonly id: number;
-  readonly state: string;
+/** A stored mail without its bytes. */
+export interface KnownMail {
+  readonly spooled: boolean;
   readonly outcome: string | null;
-  readonly intake: Intake;
+  readonly mail: Omit<Intake, "raw">;
 }
 
 export interface SpooledMail {
@@ -39,7 +39,6 @@ interface MailRow {
   readonly auth_more: string | null;
   readonly state: string;
   readonly outcome: string | null;
-  readonly body: Buffer;
 }
 
 /** Characters of a detail that are kept. */
@@ -61,8 +60,7 @@ export function readAuthMore(text: string | null): AuthMore {
   return JSON.parse(text) as AuthMore;
 }
 
-function resultOf({ outcome, reason, detail }: MailOutcome, reading: MailReading | null): readonly unknown[] {
-  const headers = reading?.headers;
+function resultOf({ outcome, reason, detail }: MailOutcome, headers: MailHeaders | null): readonly unknown[] {
   return [
     outcome,
     reason,
@@ -72,6 +70,12 @@ function resultOf({ outcome, reason, detail }: MailOutcome, reading: MailReading
     headers?.messageId ?? null,
     headers?.date ?? null,
   ];
+}
+
+/** What is kept of a mail that was parsed, besides its reports. */
+export interface ParsedMail extends MailOutcome {
+  readonly headers: MailHeaders | null;
+  readonly items: readonly ItemResult[];
 }
 
 export type Mails = ReturnType<typeof prepareMails>;
@@ -103,9 +107,8 @@ export function prepareMails(database: Sqlite) {
     `SELECT (SELECT min(id) FROM mail WHERE state = 'spooled') AS oldest,
        (SELECT max(id) FROM mail WHERE state = 'spooled') AS newest`,
   );
-  const load = database.prepare<[number], MailRow>(
-    "SELECT mail.*, body FROM mail JOIN raw ON mail_id = id WHERE id = ?",
-  );
+  const known = database.prepare<[number], MailRow>("SELECT * FROM mail WHERE id = ?");
+  const raw = database.prepare<[number], Buffer>("SELECT body FROM raw WHERE mail_id = ?").pluck();
   const spooled = database.prepare<[number], SpooledMail>(
     "SELECT id, tries, size FROM mail WHERE state = 'spooled' ORDER BY id LIMIT ?",
   );
@@ -138,7 +141,7 @@ export function prepareMails(database: Sqlite) {
     );
   }
 
-  function insertItems(id: number, items: readonly ItemReading[]): void {
+  function insertItems(id: number, items: readonly ItemResult[]): void {
     for (const [seq, item] of items.entries()) {
       if (!item.ok) {
         const { kind, reason, detail, part } = item;
@@ -158,9 +161,9 @@ export function prepareMails(database: Sqlite) {
       insertRow(id, intake, "spooled", UNPARSED);
     },
     /** A mail that was parsed. */
-    insertParsed(id: number, intake: Intake, verdict: MailOutcome, reading: MailReading | null): void {
-      insertRow(id, intake, "done", resultOf(verdict, reading));
-      insertItems(id, reading?.items ?? []);
+    insertParsed(id: number, intake: Intake, parsed: ParsedMail): void {
+      insertRow(id, intake, "done", resultOf(parsed, parsed.headers));
+      insertItems(id, parsed.items);
     },
     keepRaw(id: number, raw: Uint8Array): void {
       insertRaw.run(id, raw);
@@ -169,10 +172,10 @@ export function prepareMails(database: Sqlite) {
       deleteRaw.run(id);
     },
     /** A stored mail was parsed, for the first time or again. */
-    settle(id: number, verdict: MailOutcome, reading: MailReading | null): void {
-      settle.run(...resultOf(verdict, reading), id);
+    settle(id: number, parsed: ParsedMail): void {
+      settle.run(...resultOf(parsed, parsed.headers), id);
       deleteItems.run(id);
-      insertItems(id, reading?.items ?? []);
+      insertItems(id, parsed.items);
     },
     /** One more attempt to parse a spooled mail begins; durable with the transaction around it. */
     begun(id: number): void {
@@ -188,16 +191,17 @@ export function prepareMails(database: Sqlite) {
     spooled: (limit: number): SpooledMail[] => spooled.all(limit),
     /** Numbers of the oldest and the newest spooled mail. */
     spoolEnds: () => ends.get()!,
-    load(id: number): StoredMail | undefined {
-      const row = load.get(id);
+    /** The bytes of a mail; undefined when they are gone. */
+    raw: (id: number): Buffer | undefined => raw.get(id),
+    /** A mail without its bytes; undefined: there is none. */
+    known(id: number): KnownMail | undefined {
+      const row = known.get(id);
       if (!row) return undefined;
       const more = readAuthMore(row.auth_more);
       return {
-        id,
-        state: row.state,
+        spooled: row.state === "spooled",
         outcome: row.outcome,
-        intake: {
-          raw: row.body,
+        mail: {
           hints: { form: row.form, fileName: row.file_name, receivedAt: row.received_at },
           source: row.source,
           envelopeFrom: row.envelope_from,

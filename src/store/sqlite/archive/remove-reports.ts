@@ -2,7 +2,7 @@
 import type { DomainNotes } from "./domains.ts";
 import type { Interner } from "./intern.ts";
 import type { ReportRow, ReportStatements } from "./statements.ts";
-import { readEvaluations, readSessions, type Sums } from "./sums.ts";
+import type { Sums } from "./sums.ts";
 
 /** What stays of a report when its mail is parsed again and gives one with the same key. */
 export interface PreviousReport {
@@ -45,12 +45,11 @@ export function makeReportRemoval(
   notes: DomainNotes,
 ): ReportRemoval {
   function subtract(row: ReportRow): void {
-    const at = { domainId: row.domain_id ?? 0, orgId: row.org_id, begin: row.begin, end: row.end };
-    if (row.kind === "dmarc") {
-      sums.dmarc(at, readEvaluations(row.sums), row.records_kept * row.records, -1);
-    } else if (row.kind === "tls") {
-      for (const sessions of readSessions(row.sums)) sums.tls(at, sessions, -1);
-    }
+    const { kind, org_id: orgId, domain_id: domainId, begin, end } = row;
+    sums.add(
+      { kind, orgId, domainId, begin, end, sums: row.sums, records: row.records_kept * row.records },
+      -1,
+    );
   }
 
   function removeRow(row: ReportRow): void {

@@ -1,6 +1,7 @@
 /** Scans packed records: SQL selects the reports, their blocks are decoded here. */
 import { isUnknown, unpackEvaluation } from "../../../model/figures.ts";
 import { unpackIp } from "../../../model/ip.ts";
+import { type RecordExtra, readAuthset } from "../../../model/packed-records.ts";
 import type {
   ArchiveFilter,
   ArchivePage,
@@ -9,7 +10,7 @@ import type {
   StoredRecord,
 } from "../../archive/reader.ts";
 import type { Sqlite } from "../open.ts";
-import { BLOCKS_PER_REPORT, BlockCursor, type RecordExtra, readAuthset } from "./records.ts";
+import { BLOCKS_PER_REPORT, BlockCursor } from "./records.ts";
 import { evaluationsOf, reportsIn, type Where } from "./select.ts";
 
 /** Ids of what the filter names; undefined = any. */

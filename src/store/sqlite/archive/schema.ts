@@ -205,4 +205,38 @@ UPDATE counter SET value =
   WHERE name = 'archive.record';
 `,
   },
+  {
+    // what expires is found by index; reports are stored in steps; the key of an expired report stays
+    breaking: true,
+    sql: `
+-- whether the bytes of a mail are stored: 0 no, 1 yes, 2 yes, of one that could not be parsed
+ALTER TABLE mail ADD COLUMN raw INTEGER NOT NULL DEFAULT 0;
+UPDATE mail SET raw = CASE WHEN outcome IN ('invalid', 'partial', 'unauthenticated', 'duplicate-conflict') THEN 2 ELSE 1 END
+  WHERE id IN (SELECT mail_id FROM raw);
+CREATE INDEX mail_raw ON mail (raw, received_at) WHERE raw > 0;
+CREATE INDEX mail_received ON mail (received_at);
+-- the last month (received_at / 2592000) in which a stored record or report referred to the row, or a later one
+ALTER TABLE source ADD COLUMN used INTEGER NOT NULL DEFAULT 0;
+UPDATE source SET used = (SELECT coalesce(max(received_at), 0) / 2592000 FROM report);
+CREATE INDEX source_used ON source (used);
+ALTER TABLE authset ADD COLUMN used INTEGER NOT NULL DEFAULT 0;
+UPDATE authset SET used = (SELECT coalesce(max(received_at), 0) / 2592000 FROM report);
+CREATE INDEX authset_used ON authset (used);
+ALTER TABLE head ADD COLUMN used INTEGER NOT NULL DEFAULT 0;
+UPDATE head SET used = (SELECT coalesce(max(received_at), 0) / 2592000 FROM report);
+CREATE INDEX head_used ON head (used);
+-- reports that are being stored in several transactions: their rows are not visible yet, and are deleted at the next open
+CREATE TABLE staged_report (id INTEGER PRIMARY KEY) STRICT;
+-- reports that have expired, but not the sums that they went into: a late copy is still a duplicate.
+-- key = first 16 bytes of the sha256 of what tells a report from all others
+CREATE TABLE expired_report (
+  id INTEGER PRIMARY KEY,
+  key BLOB NOT NULL,
+  content_hash BLOB NOT NULL,
+  "end" INTEGER NOT NULL
+) STRICT;
+CREATE INDEX expired_report_key ON expired_report (key);
+CREATE INDEX expired_report_end ON expired_report ("end");
+`,
+  },
 ];

@@ -34,9 +34,6 @@ export function prepareReportStatements(database: Sqlite) {
   return {
     reportRow,
     reportsOf: database.prepare<[number], number>("SELECT id FROM report WHERE mail_id = ?").pluck(),
-    savepoint: database.prepare("SAVEPOINT report"),
-    release: database.prepare("RELEASE report"),
-    rollback: database.prepare("ROLLBACK TO report"),
     byKey: database.prepare<
       [string, number, string, string, number, number],
       { id: number; content_hash: Buffer; auth: string }
@@ -57,15 +54,7 @@ export function prepareReportStatements(database: Sqlite) {
          part_size, records_kept)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ),
-    insertBlock: database.prepare("INSERT INTO record_block (id, body, extra) VALUES (?, ?, ?)"),
     insertAlso: database.prepare("INSERT OR IGNORE INTO report_also (domain_id, report_id) VALUES (?, ?)"),
-    insertPolicy: database.prepare(
-      "INSERT INTO tls_policy (report_id, seq, type, domain, successes, failures, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
-    ),
-    insertFailure: database.prepare(
-      `INSERT INTO tls_failure (report_id, policy_seq, seq, result_type, sending_ip, mx, helo, receiving_ip, sessions,
-         info, reason_code) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-    ),
     insertRecipient: database.prepare(
       "INSERT INTO dsn_recipient (report_id, seq, recipient, action, status, diagnostic) VALUES (?, ?, ?, ?, ?, ?)",
     ),

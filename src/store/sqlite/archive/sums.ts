@@ -1,12 +1,14 @@
 /** Day sums and running counters of the archive: changed in the same transaction as what they count. */
 import { isPass, spreadOverDays } from "../../../model/figures.ts";
+import type { StagedContent } from "../../../model/staged.ts";
 import type { Sqlite } from "../open.ts";
+import type { Interner } from "./intern.ts";
 
 /** Messages by packed evaluation, of one report. */
-export type Evaluations = ReadonlyMap<number, number>;
+type Evaluations = ReadonlyMap<number, number>;
 
 /** Sessions of one policy domain, of one report. */
-export interface Sessions {
+interface Sessions {
   readonly domainId: number;
   readonly successes: number;
   readonly failures: number;
@@ -14,21 +16,21 @@ export interface Sessions {
 
 // What a report adds is stored with it, as text, so that it can be subtracted when its records have expired.
 
-export function evaluationsText(evaluations: Evaluations): string {
+function evaluationsText(evaluations: Evaluations): string {
   return [...evaluations].map((pair) => pair.join(":")).join(",");
 }
 
 /** The inverse of `evaluationsText`. */
-export function readEvaluations(text: string | null): Evaluations {
+function readEvaluations(text: string | null): Evaluations {
   return new Map(numbersOf(text) as [number, number][]);
 }
 
-export function sessionsText(sessions: readonly Sessions[]): string {
+function sessionsText(sessions: readonly Sessions[]): string {
   return sessions.map((s) => `${s.domainId}:${s.successes}:${s.failures}`).join(",");
 }
 
 /** The inverse of `sessionsText`. */
-export function readSessions(text: string | null): Sessions[] {
+function readSessions(text: string | null): Sessions[] {
   return numbersOf(text).map(([domainId = 0, successes = 0, failures = 0]) => ({
     domainId,
     successes,
@@ -43,27 +45,33 @@ function numbersOf(text: string | null): number[][] {
     .map((group) => group.split(":").map(Number));
 }
 
+/** What a report adds to the sums, as text; null when it has no part in them. */
+export function sumsText(content: StagedContent, intern: Interner): string | null {
+  if (content.kind === "dmarc") return evaluationsText(new Map(content.records.evaluations));
+  if (content.kind !== "tls") return null;
+  const sessions = content.policies.flatMap(({ policyDomain, successes, failures }) =>
+    policyDomain === null ? [] : [{ domainId: intern.domain(policyDomain), successes, failures }],
+  );
+  return sessionsText(sessions);
+}
+
+/** A report as the sums see it. */
+export interface SummedReport {
+  readonly kind: string;
+  readonly orgId: number;
+  /** The policy domain of a DMARC report. */
+  readonly domainId: number | null;
+  readonly begin: number;
+  readonly end: number;
+  /** As `sumsText` writes it. */
+  readonly sums: string | null;
+  /** How many records of it are stored. */
+  readonly records: number;
+}
+
 export interface Sums {
-  /**
-   * Adds (sign 1) or subtracts (sign -1) a DMARC report.
-   * @param records how many records of it are stored
-   */
-  dmarc(
-    report: {
-      readonly domainId: number;
-      readonly orgId: number;
-      readonly begin: number;
-      readonly end: number;
-    },
-    evaluations: Evaluations,
-    records: number,
-    sign: 1 | -1,
-  ): void;
-  tls(
-    report: { readonly orgId: number; readonly begin: number; readonly end: number },
-    sessions: Sessions,
-    sign: 1 | -1,
-  ): void;
+  /** Adds (sign 1) or subtracts (sign -1) a report. */
+  add(report: SummedReport, sign: 1 | -1): void;
   count(name: string, by: number): void;
   /** The value of a counter, as stored. */
   counted(name: string): number;
@@ -94,32 +102,43 @@ export function makeSums(database: Sqlite): Sums {
   const count = (name: string, by: number): void => {
     if (by !== 0) gathered.set(name, (gathered.get(name) ?? 0) + by);
   };
+  function addDmarc({ domainId, orgId, begin, end, sums, records }: SummedReport, sign: 1 | -1): void {
+    let messages = 0;
+    let pass = 0;
+    for (const [ev, n] of readEvaluations(sums)) {
+      messages += n;
+      if (isPass(ev)) pass += n;
+      for (const [day, part] of spreadOverDays(begin, end, n)) {
+        daily.run(domainId, day, orgId, ev, sign * part);
+        total.run(domainId, day, ev, sign * part);
+      }
+    }
+    count("archive.record", sign * records);
+    count("archive.message", sign * messages);
+    count("archive.message.pass", sign * pass);
+  }
+
+  function addSessions(
+    { orgId, begin, end }: SummedReport,
+    { domainId, successes, failures }: Sessions,
+    sign: 1 | -1,
+  ): void {
+    const failed = new Map(spreadOverDays(begin, end, failures));
+    for (const [day, part] of spreadOverDays(begin, end, successes)) {
+      tlsDaily.run(domainId, day, orgId, sign * part, sign * (failed.get(day) ?? 0));
+      failed.delete(day);
+    }
+    for (const [day, part] of failed) tlsDaily.run(domainId, day, orgId, 0, sign * part);
+    count("archive.tls.session", sign * (successes + failures));
+    count("archive.tls.failure", sign * failures);
+  }
+
   return {
     count,
-    dmarc({ domainId, orgId, begin, end }, evaluations, records, sign) {
-      let messages = 0;
-      let pass = 0;
-      for (const [ev, n] of evaluations) {
-        messages += n;
-        if (isPass(ev)) pass += n;
-        for (const [day, part] of spreadOverDays(begin, end, n)) {
-          daily.run(domainId, day, orgId, ev, sign * part);
-          total.run(domainId, day, ev, sign * part);
-        }
-      }
-      count("archive.record", sign * records);
-      count("archive.message", sign * messages);
-      count("archive.message.pass", sign * pass);
-    },
-    tls({ orgId, begin, end }, { domainId, successes, failures }, sign) {
-      const failed = new Map(spreadOverDays(begin, end, failures));
-      for (const [day, part] of spreadOverDays(begin, end, successes)) {
-        tlsDaily.run(domainId, day, orgId, sign * part, sign * (failed.get(day) ?? 0));
-        failed.delete(day);
-      }
-      for (const [day, part] of failed) tlsDaily.run(domainId, day, orgId, 0, sign * part);
-      count("archive.tls.session", sign * (successes + failures));
-      count("archive.tls.failure", sign * failures);
+    add(report, sign) {
+      if (report.kind === "dmarc") addDmarc(report, sign);
+      else if (report.kind === "tls")
+        for (const sessions of readSessions(report.sums)) addSessions(report, sessions, sign);
     },
     counted: (name) => value.get(name) ?? 0,
     flush() {

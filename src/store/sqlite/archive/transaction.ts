@@ -1,6 +1,5 @@
 /** Transactions of the archive's writer: what is cached is forgotten when one is rolled back. */
 import { MailreportError } from "../../../lib/errors.ts";
-import { smoothed } from "../../../lib/smoothed.ts";
 import { guarded, type Sqlite, storeError } from "../open.ts";
 
 /** An error of our own, in parsing or storing; not one of the disk or the database. */
@@ -11,8 +10,6 @@ export function isBug(error: unknown): boolean {
 export interface ArchiveTransaction {
   /** Runs `work` in one transaction; nothing of it stays when it throws. Errors: `store.*`, and what `work` throws. */
   run<T>(work: () => T): T;
-  /** How long a commit takes at present, its sync included, milliseconds. */
-  readonly commitMs: number;
 }
 
 export interface TransactionHooks {
@@ -20,23 +17,18 @@ export interface TransactionHooks {
   readonly flush: () => void;
   /** After a roll-back. */
   readonly undo: () => void;
-  /** Milliseconds. */
-  readonly monotonic: () => number;
 }
 
 export function makeArchiveTransaction(database: Sqlite, hooks: TransactionHooks): ArchiveTransaction {
   const begin = database.prepare("BEGIN IMMEDIATE");
   const commit = database.prepare("COMMIT");
   const rollback = database.prepare("ROLLBACK");
-  let commitMs = 0;
 
   function body<T>(work: () => T): T {
     try {
       const result = work();
       hooks.flush();
-      const begun = hooks.monotonic();
       commit.run();
-      commitMs = smoothed(commitMs, hooks.monotonic() - begun);
       return result;
     } catch (error) {
       // SQLite rolls back by itself when the disk is full or fails: what was thrown after that is no bug of a mail
@@ -57,8 +49,5 @@ export function makeArchiveTransaction(database: Sqlite, hooks: TransactionHooks
         begin.run();
         return body(work);
       }, "archive"),
-    get commitMs() {
-      return commitMs;
-    },
   };
 }

@@ -1,0 +1,82 @@
+/** Parses mail that is stored already: spooled mail, and mail that is to be parsed again. */
+import { MailreportError } from "../../lib/errors.ts";
+import type { JudgedMail } from "../../model/counting.ts";
+import type {
+  Accepted,
+  ArchiveIntake,
+  Intake,
+  IntakeResult,
+  NotStored,
+  PutItem,
+  StoredMail,
+  Unparsable,
+} from "../../store/archive/intake.ts";
+
+/** Parses one mail; a bug that stops the parser is its result. */
+export type ParseMail = (intake: Intake) => Promise<JudgedMail | Unparsable>;
+
+async function itemOf(mail: StoredMail, parse: ParseMail): Promise<PutItem> {
+  return { mailId: mail.mailId, content: "unparsable" in mail ? mail.unparsable : await parse(mail.intake) };
+}
+
+function resultsOf(answers: readonly (Accepted | NotStored)[]): IntakeResult[] {
+  return answers.flatMap((answer) => ("result" in answer ? [answer.result] : []));
+}
+
+function errorOf({ error: { code, detail } }: NotStored): MailreportError {
+  return new MailreportError(code, { detail });
+}
+
+/**
+ * Parses the next spooled mails, at most `limit`; empty: none is spooled.
+ * Errors: `store.*` when none of them could be stored; they stay spooled.
+ */
+export async function parseSpooled(
+  archive: ArchiveIntake,
+  parse: ParseMail,
+  limit: number,
+): Promise<IntakeResult[]> {
+  const mails = await archive.takeSpooled(limit);
+  if (mails.length === 0) return [];
+  const ids = mails.map(({ mailId }) => mailId);
+  let answers: readonly (Accepted | NotStored)[];
+  try {
+    const items: PutItem[] = [];
+    for (const mail of mails) items.push(await itemOf(mail, parse));
+    answers = await archive.put(items);
+  } catch (error) {
+    await archive.giveBack(ids);
+    throw error;
+  }
+  const failed = answers.find((answer) => "error" in answer);
+  if (!failed) return resultsOf(answers);
+  await archive.giveBack(ids.filter((_, i) => "error" in answers[i]!));
+  const results = resultsOf(answers);
+  if (results.length === 0) throw errorOf(failed);
+  return results;
+}
+
+/**
+ * Parses stored mails again, one after the other; a mail without its bytes is left out. Errors: `store.*`; the mails before
+ * have been parsed.
+ * @param onSpooled called after the commit of a mail that had not been parsed before: as after `parseSpooled`, what
+ * follows from its reports is not done yet
+ */
+export async function reparse(
+  archive: ArchiveIntake,
+  parse: ParseMail,
+  mailIds: readonly number[],
+  onSpooled: (result: IntakeResult) => Promise<void> | void = () => {},
+): Promise<IntakeResult[]> {
+  const results: IntakeResult[] = [];
+  for (const mailId of mailIds) {
+    const mail = await archive.load(mailId);
+    if (!mail) continue;
+    const [answer] = await archive.put([await itemOf(mail, parse)]);
+    if (answer && "error" in answer) throw errorOf(answer);
+    if (!answer || !("result" in answer)) continue;
+    results.push(answer.result);
+    if (answer.wasSpooled) await onSpooled(answer.result);
+  }
+  return results;
+}

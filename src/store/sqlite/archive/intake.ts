@@ -1,0 +1,225 @@
+/**
+ * Stores mail: `put` and what belongs to it (store/archive/intake.ts). A batch is one transaction; when a bug stops one of
+ * its mails, nothing of the batch stays and each mail gets a transaction of its own, so that one cannot harm the others.
+ */
+import { errorText, MailreportError } from "../../../lib/errors.ts";
+import { failureOf, stackOf } from "../../../lib/supervised.ts";
+import type { JudgedMail } from "../../../model/counting.ts";
+import { type MailOutcome, mailOutcome } from "../../../model/mail-outcome.ts";
+import type {
+  Accepted,
+  ArchiveIntake,
+  Intake,
+  IntakeResult,
+  MailContent,
+  NotStored,
+  PutItem,
+  StoredMail,
+  Unparsable,
+} from "../../archive/intake.ts";
+import { guarded } from "../open.ts";
+import type { Attempts } from "./attempts.ts";
+import type { KnownMail, Mails, ParsedMail } from "./mails.ts";
+import type { PreviousReports } from "./remove-reports.ts";
+import type { MailReports, ReportArchive } from "./reports.ts";
+import type { Sums } from "./sums.ts";
+import { type ArchiveTransaction, isBug } from "./transaction.ts";
+
+/** A spooled mail with this many attempts that did not end is set aside. */
+const MOST_TRIES = 3;
+/** Bytes of a mail that is parsed together with others. */
+const SMALL_MAIL = 262_144;
+/** The counter of mails that are stored and not parsed yet. */
+const UNPARSED = "archive.unread";
+/** Outcomes with which the raw mail is not kept: an equal report is stored already. */
+const NO_RAW = new Set(["duplicate"]);
+
+export interface IntakeParts {
+  readonly mails: Mails;
+  readonly reports: ReportArchive;
+  readonly sums: Sums;
+  readonly attempts: Attempts;
+  readonly transaction: ArchiveTransaction;
+}
+
+/** A parse result that was stored, and what the row of its mail says. */
+interface Kept {
+  readonly result: IntakeResult;
+  readonly parsed: ParsedMail;
+}
+
+export function makeIntake({ mails, reports, sums, attempts, transaction }: IntakeParts): ArchiveIntake {
+  function outcomeOf(content: JudgedMail, { items, refusals, reportIds }: MailReports): MailOutcome {
+    const verdict = mailOutcome({ ...content, items });
+    if (refusals.size === 0 || reportIds.length > 0) return verdict;
+    return refusals.has("unauthenticated")
+      ? { outcome: "unauthenticated", reason: "unauthenticated", detail: null }
+      : { outcome: "invalid", reason: "wrong-kind", detail: null };
+  }
+
+  /** Stores the reports of a mail; the caller writes the row of the mail. */
+  function keepReports(
+    mailId: number,
+    mail: Omit<Intake, "raw">,
+    content: JudgedMail | Unparsable,
+    previous?: PreviousReports,
+  ): Kept {
+    if (!("items" in content)) {
+      sums.count("archive.outcome.invalid", 1);
+      return unparsable(mailId, content);
+    }
+    const found = reports.store(mailId, mail, content, previous);
+    const verdict = outcomeOf(content, found);
+    sums.count(`archive.outcome.${verdict.outcome}`, 1);
+    const { items, reportIds, dsns } = found;
+    const envelopeTo = dsns.length > 0 ? mail.envelopeTo : [];
+    return {
+      result: { mailId, ...verdict, items, reportIds, dsns, envelopeTo },
+      parsed: { ...verdict, headers: content.headers, items },
+    };
+  }
+
+  function countMail({ auth }: Intake): void {
+    sums.count("archive.mail", 1);
+    if (auth.by !== null) sums.count(`archive.auth.${auth.verdict}`, 1);
+  }
+
+  function putNew(intake: Intake, content: MailContent): Accepted {
+    const mailId = mails.nextId();
+    countMail(intake);
+    if (content === null) {
+      sums.count(UNPARSED, 1);
+      mails.insertSpooled(mailId, intake);
+      mails.keepRaw(mailId, intake.raw);
+      return { spooled: true, mailId };
+    }
+    const { result, parsed } = keepReports(mailId, intake, content);
+    mails.insertParsed(mailId, intake, parsed);
+    if (!NO_RAW.has(result.outcome)) mails.keepRaw(mailId, intake.raw);
+    return { spooled: false, result };
+  }
+
+  function putStored(mailId: number, content: JudgedMail | Unparsable): Accepted {
+    const known = mails.known(mailId);
+    if (!known) throw new MailreportError("archive.no_such_mail", { detail: `m${mailId}` });
+    return known.spooled
+      ? { spooled: false, wasSpooled: true, result: settle(mailId, known, content) }
+      : { spooled: false, result: replace(mailId, known, content) };
+  }
+
+  /** The result of a mail that was spooled. */
+  function settle(mailId: number, { mail }: KnownMail, content: JudgedMail | Unparsable): IntakeResult {
+    const { result, parsed } = keepReports(mailId, mail, content);
+    sums.count(UNPARSED, -1);
+    mails.settle(mailId, parsed);
+    if (NO_RAW.has(result.outcome)) mails.dropRaw(mailId);
+    return result;
+  }
+
+  /** The result of a mail that was parsed again; one that cannot be parsed keeps what it gave before. */
+  function replace(mailId: number, known: KnownMail, content: JudgedMail | Unparsable): IntakeResult {
+    if (!("items" in content)) return unparsable(mailId, content).result;
+    const previous = reports.removeOfMail(mailId);
+    if (known.outcome !== null) sums.count(`archive.outcome.${known.outcome}`, -1);
+    const { result, parsed } = keepReports(mailId, known.mail, content, previous);
+    mails.settle(mailId, parsed);
+    return result;
+  }
+
+  function putOne(item: PutItem): Accepted {
+    return "intake" in item ? putNew(item.intake, item.content) : putStored(item.mailId, item.content);
+  }
+
+  /** A transaction for one mail; when a bug stops it, another one that keeps the mail raw. */
+  function putAlone(item: PutItem): Accepted | NotStored {
+    try {
+      return transaction.run(() => putOne(item));
+    } catch (error) {
+      if (!isBug(error)) return notStored(error);
+      const content = bugOf(error);
+      try {
+        return transaction.run(() => putOne({ ...item, content }));
+      } catch (again) {
+        return notStored(again);
+      }
+    }
+  }
+
+  /** The next ones that can be parsed together: small, and none with an attempt that did not end. */
+  function nextSpooled(limit: number): number[] {
+    const waiting = guarded(() => mails.spooled(limit), "archive");
+    const alone = waiting.findIndex(({ tries, size }) => tries > 0 || size > SMALL_MAIL);
+    return waiting.slice(0, alone < 0 ? limit : Math.max(1, alone)).map(({ id }) => id);
+  }
+
+  function loadSpooled(mailId: number): StoredMail {
+    const setAside = (detail: string): StoredMail => ({
+      mailId,
+      spooled: true,
+      unparsable: { reason: "internal", detail },
+    });
+    if (mails.triesOf(mailId) > MOST_TRIES)
+      return setAside(`the process ended ${MOST_TRIES} times while it was parsed`);
+    return loadOne(mailId) ?? setAside("the raw mail is gone");
+  }
+
+  function loadOne(mailId: number): StoredMail | undefined {
+    const known = mails.known(mailId);
+    const raw = mails.raw(mailId);
+    if (!known || !raw) return undefined;
+    return { mailId, spooled: known.spooled, intake: { ...known.mail, raw } };
+  }
+
+  return {
+    async put(batch) {
+      if (batch.length === 1) return [putAlone(batch[0]!)];
+      try {
+        return transaction.run(() => batch.map(putOne));
+      } catch (error) {
+        if (!isBug(error) && !isMissing(error)) throw error;
+      }
+      return batch.map(putAlone);
+    },
+    async spool() {
+      return guarded(() => {
+        const unparsed = sums.counted(UNPARSED);
+        if (unparsed === 0) return { unparsed, oldest: null, newest: null };
+        return { unparsed, ...mails.spoolEnds() };
+      }, "archive");
+    },
+    async takeSpooled(limit) {
+      const ids = nextSpooled(limit);
+      if (ids.length === 0) return [];
+      attempts.begin(ids);
+      return guarded(() => ids.map(loadSpooled), "archive");
+    },
+    async giveBack(mailIds) {
+      attempts.giveBack(mailIds);
+    },
+    async load(mailId) {
+      return guarded(() => loadOne(mailId), "archive");
+    },
+  };
+}
+
+const isMissing = (error: unknown): boolean =>
+  error instanceof MailreportError && error.code === "archive.no_such_mail";
+
+/** The content of a mail that a bug stopped. */
+function bugOf(error: unknown): Unparsable {
+  const stack = stackOf(failureOf(error));
+  return { reason: "internal", detail: errorText(error), ...(stack === undefined ? {} : { stack }) };
+}
+
+/** The result of a mail that is not parsed. */
+function unparsable(mailId: number, { reason, detail, stack }: Unparsable): Kept {
+  const verdict: MailOutcome = { outcome: "invalid", reason, detail };
+  const nothing = { items: [], reportIds: [], dsns: [], envelopeTo: [] };
+  const result = { mailId, ...verdict, ...nothing, ...(stack === undefined ? {} : { stack }) };
+  return { result, parsed: { ...verdict, headers: null, items: [] } };
+}
+
+function notStored(thrown: unknown): NotStored {
+  const { code, detail, message } = failureOf(thrown).error;
+  return { error: { code, detail: detail ?? message } };
+}
