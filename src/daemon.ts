@@ -33,7 +33,7 @@ import { Stopping } from "./daemon/stopping.ts";
 import { systemError } from "./daemon/system-error.ts";
 import { Delivery } from "./deliver/runner.ts";
 import { makeFeeder } from "./feed/batch.ts";
-import { startFeedSocket } from "./feed/socket.ts";
+import { makeFeedSource } from "./feed/sources.ts";
 import { type Clock, epochSeconds } from "./lib/clock.ts";
 import { errorText, MailreportError } from "./lib/errors.ts";
 import type { RandomBytes } from "./lib/ids.ts";
@@ -266,12 +266,13 @@ export class Daemon {
     const feeder = this.#parts.need("feeder");
     const delivery = this.#parts.need("delivery");
     const scheduler = this.#parts.need("scheduler");
+    const sources = config.feed.map((feed) => makeFeedSource(feed, { feeder, clock, log: this.#log }));
+    this.#parts.made.feeds = sources;
     return [
       () => this.#pauses.apply(),
-      ...config.feed.map(({ name, socket: path, group, mode }) => async () => {
-        const access = { group, mode: Number.parseInt(mode, 8) };
-        const feed = await startFeedSocket({ name, path, ...access, feeder, clock, log: this.#log });
-        this.#stops.add("feed", () => feed.stop());
+      ...sources.map((source) => async () => {
+        await source.start();
+        this.#stops.add("feed", () => source.stop());
       }),
       () => {
         delivery.start();

@@ -2,6 +2,7 @@
 import type { Config } from "../config/schema.ts";
 import type { Delivery } from "../deliver/runner.ts";
 import type { Feeder } from "../feed/batch.ts";
+import type { FeedSource } from "../feed/source.ts";
 import type { SigningKey } from "../format/mail/dkim-sign.ts";
 import { MailreportError } from "../lib/errors.ts";
 import type { MessageVerifier } from "../receive/auth/verify.ts";
@@ -24,6 +25,7 @@ export interface PartTypes {
   readonly ingest: Ingest;
   readonly archive: ArchiveReader;
   readonly feeder: Feeder;
+  readonly feeds: readonly FeedSource[];
   readonly scheduler: Scheduler;
   readonly delivery: Delivery;
   readonly housekeeping: Housekeeping;

@@ -13,8 +13,11 @@ export const BATCH = 500;
 export const NAMED_ERRORS = 100;
 
 export interface Feeder {
-  /** Counts one batch, durably when it returns. Errors: MailreportError of the store; then nothing was counted. */
-  lines(feed: string, lines: readonly Line[]): FeedReply;
+  /**
+   * Counts one batch, durably when it returns. Errors: MailreportError of the store; then nothing was counted.
+   * @param cursor how far the source has been read with these lines; stored with what they count
+   */
+  lines(feed: string, lines: readonly Line[], cursor?: string): FeedReply;
   /** Parses one batch and counts nothing. Events that were counted before, or will not fit, are not known. */
   check(lines: readonly Line[]): FeedReply;
 }
@@ -52,9 +55,9 @@ export function makeFeeder({ config, clock, count }: FeederOptions): Feeder {
   }
 
   return {
-    lines(feed, lines) {
+    lines(feed, lines, cursor) {
       const { events, numbers, errors } = parseBatch(lines, context());
-      const { counted, repeated, refused } = count(feed, events, errors.length);
+      const { counted, repeated, refused } = count(feed, events, errors.length, cursor);
       const late = refused.map(({ index, reason }) => ({ line: numbers[index]!, reason }));
       return replyOf(counted + repeated, repeated, [...errors, ...late]);
     },

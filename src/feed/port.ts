@@ -19,12 +19,14 @@ export interface FeedReply {
 
 /**
  * Counts normalised events into tallies of outgoing reports; one transaction. Implemented in report/, handed to feeds.
- * `rejected` is the number of lines of the batch that were no events, for the counters.
+ * `rejected` is the number of lines of the batch that were no events, for the counters; `cursor` how far the source has
+ * been read with this batch, stored in the same transaction.
  */
 export type CountEvents = (
   feed: string,
   events: readonly FeedEvent[],
   rejected?: number,
+  cursor?: string,
 ) => {
   readonly counted: number;
   readonly repeated: number;

@@ -43,7 +43,7 @@ export function makeCounter({ config, store, clock, secret, log, onOpened }: Cou
   const known = new Map<string, Known>();
   let knownConfig: Config | undefined;
 
-  return (feed: string, events: readonly FeedEvent[], rejected = 0): Counted => {
+  return (feed: string, events: readonly FeedEvent[], rejected = 0, cursor?: string): Counted => {
     const now = epochSeconds(clock);
     const current = config();
     if (knownConfig !== current || known.size > KNOWN_POLICIES) known.clear();
@@ -57,7 +57,7 @@ export function makeCounter({ config, store, clock, secret, log, onOpened }: Cou
       else if (full) refused.push({ index, reason: `more than ${MOST_TALLIES} rows wait to be reported` });
       else accepted.push(place(event, current, now));
     }
-    const result = store.count(feed, accepted, now, rejected + refused.length);
+    const result = store.count(feed, accepted, now, rejected + refused.length, cursor);
     if (result.opened.length > 0) {
       for (const id of result.opened) log.info("outgoing.opened", { id });
       onOpened();

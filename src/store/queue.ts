@@ -106,8 +106,17 @@ export interface QueueStore {
   /**
    * Counts a batch in one transaction. With ids, an event counts once per (feed, id).
    * @param rejected lines that came with the batch and could not be counted; only for the counters
+   * @param cursor how far the feed has been read with this batch: stored in the same transaction
    */
-  count(feed: string, events: readonly CountedEvent[], now: number, rejected?: number): CountResult;
+  count(
+    feed: string,
+    events: readonly CountedEvent[],
+    now: number,
+    rejected?: number,
+    cursor?: string,
+  ): CountResult;
+  /** The cursor of the last batch of a feed that had one; undefined when there was none. */
+  feedCursor(feed: string): string | undefined;
   /**
    * The last second of [begin, end] that is closed for this key: composed, dropped, or cut short. Undefined when the
    * whole period is open.

@@ -27,7 +27,15 @@ interface Gathered {
 }
 
 export interface Counting {
-  count(feed: string, events: readonly CountedEvent[], now: number, rejected: number): CountResult;
+  count(
+    feed: string,
+    events: readonly CountedEvent[],
+    now: number,
+    rejected: number,
+    cursor: string | undefined,
+  ): CountResult;
+  /** How far a feed has been counted. */
+  cursorOf(feed: string): string | undefined;
   /** Forgets what is remembered of a report that changed. */
   forget(id: string): void;
 }
@@ -87,6 +95,7 @@ export function makeCounting(
     events: readonly CountedEvent[],
     now: number,
     rejected: number,
+    cursor: string | undefined,
   ): CountResult {
     const today = Math.floor(now / DAY);
     const opened: string[] = [];
@@ -108,6 +117,7 @@ export function makeCounting(
       gather(into, event, late);
     }
     for (const into of batch.values()) store(into);
+    if (cursor !== undefined) sql.setCursor.run(feed, cursor, now);
     counters.add("feed.accepted", events.length);
     counters.add("feed.repeated", repeated);
     counters.add("feed.rejected", rejected);
@@ -134,7 +144,9 @@ export function makeCounting(
   }
 
   return {
-    count: (feed, events, now, rejected) => transaction.run(() => countBatch(feed, events, now, rejected)),
+    count: (feed, events, now, rejected, cursor) =>
+      transaction.run(() => countBatch(feed, events, now, rejected, cursor)),
+    cursorOf: (feed) => sql.cursor.get(feed),
     forget: (id) => void targets.delete(id),
   };
 }
@@ -209,6 +221,11 @@ function prepare(database: Sqlite) {
   );
   return {
     addId: database.prepare("INSERT OR IGNORE INTO event_id (feed, id, day) VALUES (?, ?, ?)"),
+    setCursor: database.prepare(
+      `INSERT INTO feed_cursor (feed, cursor, at) VALUES (?, ?, ?)
+       ON CONFLICT DO UPDATE SET cursor = excluded.cursor, at = excluded.at`,
+    ),
+    cursor: database.prepare<[string], string>("SELECT cursor FROM feed_cursor WHERE feed = ?").pluck(),
     oldestId: database.prepare<[], number>("SELECT day FROM event_id ORDER BY no LIMIT 1").pluck(),
     deleteIds: database.prepare(
       "DELETE FROM event_id WHERE no IN (SELECT no FROM event_id ORDER BY no LIMIT ?) AND day < ?",

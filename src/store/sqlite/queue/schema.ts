@@ -206,6 +206,17 @@ CREATE TRIGGER raw_slice_of_message AFTER DELETE ON message BEGIN
 END;
 `,
   },
+  {
+    breaking: false,
+    sql: `
+-- How far a feed was counted, in its own words (a file and an offset, a number), changed with what it counted.
+CREATE TABLE feed_cursor (
+  feed TEXT PRIMARY KEY,
+  cursor TEXT NOT NULL,
+  at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+`,
+  },
 ];
 
 /** Envelopes that bounced after their delivery are failed; their last reply and their history say it already. */

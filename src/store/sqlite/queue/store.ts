@@ -42,7 +42,8 @@ function build(database: ReturnType<typeof openDatabase>, options: QueueOptions)
   const { insertMessage, ...envelopes } = makeEnvelopes(database, transaction, suppressionWrites);
   const outgoing = makeOutgoing(database, transaction, counting.forget, insertMessage);
   return {
-    count: (feed, events, now, rejected = 0) => counting.count(feed, events, now, rejected),
+    count: (feed, events, now, rejected = 0, cursor) => counting.count(feed, events, now, rejected, cursor),
+    feedCursor: (feed) => counting.cursorOf(feed),
     ...outgoing,
     ...envelopes,
     ...makeFinishedCount(database),
