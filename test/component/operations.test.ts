@@ -250,6 +250,13 @@ describe("a dry run changes no row of any table and audits nothing", () => {
   });
 });
 
+it("a dry run of reparse asks the ingest process for nothing, and counts what would be parsed", async () => {
+  await box.intake(MAIL);
+  box.writer.reparse = () => Promise.reject(new Error("it was asked"));
+  const would = await services.mails.reparse.dryRun({ all: true }, CALLER);
+  expect(would).toMatchObject({ parsed: 1, outcomes: {} });
+});
+
 describe("an operation that changes nothing is not audited", () => {
   it.each([
     "hold",
