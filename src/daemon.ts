@@ -11,7 +11,7 @@ import type { Found } from "./config/find.ts";
 import type { Environment } from "./config/load.ts";
 import type { Config } from "./config/schema.ts";
 import { startControl } from "./control/server.ts";
-import type { ReloadAnswer, StatusAnswer } from "./control/services.ts";
+import type { Services } from "./control/services.ts";
 import { Bounces } from "./daemon/bounces.ts";
 import { checkMachine } from "./daemon/check-machine.ts";
 import { Housekeeping } from "./daemon/housekeeping.ts";
@@ -48,6 +48,7 @@ import { ComposeThread } from "./report/compose/thread.ts";
 import { makeCounter } from "./report/counter.ts";
 import { messageOfReturnPath } from "./report/messages.ts";
 import { Scheduler } from "./report/scheduler.ts";
+import type { DaemonStatus } from "./services/daemon.ts";
 import type { IntakeResult } from "./store/archive/intake.ts";
 import { startArchiveReader } from "./store/sqlite/archive/reader-client.ts";
 import { takeStateLock } from "./store/sqlite/lock.ts";
@@ -86,6 +87,7 @@ export class Daemon {
   readonly #loop = monitorEventLoopDelay({ resolution: 10 });
   readonly #parts: Parts;
   readonly #pauses: Pauses;
+  readonly #services: Services;
   readonly #reloader: Reloader;
   readonly #startup: Startup;
   readonly #stops: Stopping;
@@ -111,10 +113,20 @@ export class Daemon {
       onProblem: (problem) => this.#parts.made.smtp?.suspend(problem),
     });
     this.#parts = new Parts(config, () => this.#startup.problem);
-    this.#pauses = new Pauses(this.#parts, clock, log);
+    this.#pauses = new Pauses(this.#parts);
     this.#reloader = new Reloader({ parts: this.#parts, sink, find: reloadConfig });
     this.#stops = new Stopping(log, clock);
     this.#bounces = new Bounces(log, () => this.#parts.need("secret"));
+    this.#services = makeServices({
+      parts: this.#parts,
+      pauses: this.#pauses,
+      clock,
+      sink,
+      stats: () => this.#stats(),
+      status: () => this.#status(),
+      reload: (who, dryRun) => this.#reloader.reload(who, dryRun),
+      stop: (who) => void this.stop(who),
+    }).services;
   }
 
   /**
@@ -177,7 +189,7 @@ export class Daemon {
       () => makeStateDirectory(state),
       () => makeRuntimeDirectory(config.runtime_directory),
       async () => {
-        const control = await startControl(config, this.#services(), this.#log);
+        const control = await startControl(config, this.#services, this.#log);
         this.#stops.add("control", () => control.stop());
       },
       () => {
@@ -209,9 +221,10 @@ export class Daemon {
         this.#stops.add("archive", () => archive.close());
         this.#log.info("store.opened", { path });
       },
-      () => {
+      async () => {
+        const caller = { who: "command line", reason: null };
         for (const subsystem of this.#options.paused)
-          this.#pauses.pause(subsystem, null, "command line", null);
+          await this.#services.pauses.pause.run({ subsystem, destination: null }, caller);
       },
     ];
   }
@@ -350,21 +363,6 @@ export class Daemon {
 
   // ---- control ---------------------------------------------------------------------
 
-  #services() {
-    const { clock, sink } = this.#options;
-    const who = "control socket";
-    return makeServices({
-      parts: this.#parts,
-      pauses: this.#pauses,
-      clock,
-      sink,
-      stats: () => this.#stats(),
-      status: () => this.#status(),
-      reload: (dryRun) => this.reload(who, dryRun),
-      stop: () => void this.stop(who),
-    });
-  }
-
   async #stats(): Promise<Record<string, number>> {
     return {
       ...(await statsOf(this.#parts)),
@@ -375,7 +373,7 @@ export class Daemon {
     };
   }
 
-  #status(): StatusAnswer {
+  #status(): DaemonStatus {
     return {
       version: VERSION,
       pid: process.pid,
@@ -401,9 +399,13 @@ export class Daemon {
     });
   }
 
-  /** Loads the configuration again: applied as a whole, or the old one stays. Never rejects. */
-  reload(who: string, dryRun = false): Promise<ReloadAnswer> {
-    return this.#reloader.reload(who, dryRun);
+  /** Carries out what a signal asks for: SIGHUP reloads the configuration, the others stop the daemon. Never rejects. */
+  async signal(name: "SIGHUP" | "SIGTERM" | "SIGINT"): Promise<void> {
+    const { reload, stop } = this.#services.daemon;
+    const caller = { who: "signal", reason: name };
+    await supervised({ log: this.#log, unit: "signal", fields: { signal: name } }, async () => {
+      await (name === "SIGHUP" ? reload : stop).run(undefined, caller);
+    });
   }
 
   /** Drains and stops, once. */

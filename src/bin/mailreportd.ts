@@ -109,10 +109,10 @@ async function main(): Promise<number> {
     process.on(signal, () => {
       signals++;
       if (signals > 1) process.exit(EXIT.NOTHING); // the second one: at once
-      void daemon.stop(signal);
+      void daemon.signal(signal);
     });
   }
-  process.on("SIGHUP", () => void daemon.reload("SIGHUP"));
+  process.on("SIGHUP", () => void daemon.signal("SIGHUP"));
   process.on("SIGUSR2", () => daemon.logStatus());
   shutDebugger();
   await Promise.race([daemon.start(), daemon.stopped]); // a signal may end a start that hangs

@@ -1,6 +1,6 @@
 /** The control socket: HTTP/1.1 over a Unix stream socket. Its mode and group decide who may connect. */
 import { lstatSync, unlinkSync } from "node:fs";
-import { fastify } from "fastify";
+import { type FastifyInstance, fastify } from "fastify";
 import { serializerCompiler, validatorCompiler } from "fastify-type-provider-zod";
 import type { Config } from "../config/schema.ts";
 import { errorText, MailreportError } from "../lib/errors.ts";
@@ -19,9 +19,8 @@ export interface ControlServer {
 const BODY = 65_536;
 const HOSTS = new Set(["", "localhost", "mailreportd"]);
 
-/** Opens the control socket. Errors: `daemon.already_running`, `daemon.state_unusable`. */
-export async function startControl(config: Config, services: Services, log: Log): Promise<ControlServer> {
-  const path = config.control.socket;
+/** A server without routes: schemas, bodies, the checks of every request and the error boundary. */
+export function makeApp(log: Log): FastifyInstance {
   const app = fastify({
     logger: false,
     bodyLimit: BODY,
@@ -45,6 +44,13 @@ export async function startControl(config: Config, services: Services, log: Log)
       throw new MailreportError("request.version");
   });
   addBoundary(app, log);
+  return app;
+}
+
+/** Opens the control socket. Errors: `daemon.already_running`, `daemon.state_unusable`. */
+export async function startControl(config: Config, services: Services, log: Log): Promise<ControlServer> {
+  const path = config.control.socket;
+  const app = makeApp(log);
   const endRequests = addRoutes(app, services);
   await removeStaleSocket(path, { notSocket: "daemon.state_unusable", inUse: "daemon.already_running" });
   const umask = process.umask(0o177);

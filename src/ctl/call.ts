@@ -14,6 +14,7 @@ import {
   type Form,
   type Item,
   plainLine,
+  str,
   Table,
   titleLine,
   tsvLine,
@@ -120,6 +121,10 @@ export function query(
     throw new UsageError("the window is empty: --until is not after --since");
   return params;
 }
+
+/** The member of a body that says why something is changed; none without --reason. */
+export const reasonOf = ({ parsed: { options } }: Call): { readonly reason?: string } =>
+  options.reason ? { reason: str(options.reason) } : {};
 
 export const withQuery = (path: string, params: URLSearchParams): string =>
   params.size > 0 ? `${path}?${params}` : path;

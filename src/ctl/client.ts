@@ -83,8 +83,7 @@ export function exitOf(code: unknown): number {
 
 /** An answer that is an error. */
 function refusal(text: string, status: number): ClientError {
-  const body = fromJson(text) as (Partial<WireError> & { problems?: string[]; code?: string }) | undefined;
-  if (body?.problems) return new ClientError(body.problems.join("\n"), exitOf(body.code ?? "config.invalid"));
+  const body = fromJson(text) as Partial<WireError> | undefined;
   if (body?.error === undefined) return new ClientError(`the daemon answered ${status}`, EXIT.SOFTWARE);
   return new ClientError(body.error.message, exitOf(body.error.code));
 }

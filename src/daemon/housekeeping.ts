@@ -11,6 +11,7 @@ import { type ErrorCode, errorText, MailreportError } from "../lib/errors.ts";
 import type { Log } from "../lib/log/log.ts";
 import { failureOf, supervised } from "../lib/supervised.ts";
 import type { IngestPort } from "../receive/port.ts";
+import type { DatabaseStats } from "../services/databases.ts";
 import type { RetentionPolicy } from "../store/archive/maintenance.ts";
 import type { ArchiveReader } from "../store/archive/reader.ts";
 import type { QueueStore } from "../store/queue.ts";
@@ -296,7 +297,7 @@ export class Housekeeping {
   }
 
   /** Size and content of the databases. */
-  async stats(): Promise<Record<string, unknown>> {
+  async stats(): Promise<DatabaseStats> {
     const { archive, archivePath, queue, queuePath } = this.#options;
     const size = await archive.size();
     const counters = await archive.stats();

@@ -1,91 +1,55 @@
-/** The services behind the control socket. While the start waits, one that needs a missing part fails with the reason. */
-import type { ReloadAnswer, Services, StatusAnswer } from "../control/services.ts";
-import { makeEnvelopeOperations } from "../deliver/operations.ts";
-import { type Clock, epochSeconds } from "../lib/clock.ts";
+/** Connects the services with the parts of the daemon. While the start waits, a missing part fails with the reason. */
+import type { Services } from "../control/services.ts";
+import type { Clock } from "../lib/clock.ts";
 import type { LogSink } from "../lib/log/pino.ts";
-import { failureOf, logFailure } from "../lib/supervised.ts";
-import { NOT_VERIFIED } from "../receive/auth/verify.ts";
+import { type LifeControl, makeDaemonService } from "../services/daemon.ts";
+import { makeDatabases } from "../services/databases.ts";
+import { makeEnvelopes } from "../services/envelopes.ts";
+import { makeFeeds } from "../services/feeds.ts";
+import { makeMails } from "../services/mails.ts";
+import { Operations } from "../services/operation.ts";
+import { makeOutgoing } from "../services/outgoing.ts";
+import { makePauses } from "../services/pauses.ts";
+import { makeSuppressions } from "../services/suppressions.ts";
 import { late } from "./late.ts";
 import type { Parts } from "./parts.ts";
 import type { Pauses } from "./pauses.ts";
 
-/** A request waits this long until mail that was accepted before it is parsed; with `--wait` the second one. */
-const CATCH_UP_MS = 1000;
-const WAIT_MS = 3_600_000;
-
-export interface ServiceOptions {
+export interface ServiceOptions extends Omit<LifeControl, "setLogLevel"> {
   readonly parts: Parts;
   readonly pauses: Pauses;
   readonly clock: Clock;
   readonly sink: LogSink;
-  readonly stats: () => Promise<Record<string, number>>;
-  readonly status: () => StatusAnswer;
-  readonly reload: (dryRun: boolean) => Promise<ReloadAnswer>;
-  readonly stop: () => void;
 }
 
-export function makeServices({ parts, pauses, clock, sink, ...life }: ServiceOptions): Services {
-  const queue = parts.late("queue");
-  const audit: Services["audit"] = (command, detail) => {
-    const who = "control socket";
-    sink.log.info("control.changed", { command, who, ...detail });
-    try {
-      queue.audit({ at: epochSeconds(clock), who, command, detail: JSON.stringify(detail) });
-    } catch (error) {
-      const failure = failureOf(error);
-      if (failure.error.code === "store.not_durable") throw error;
-      // the command was carried out, and must not be told as failed
-      logFailure({ log: sink.log, unit: "audit", fields: { command } }, failure);
-    }
+/** The services, and the operations that they declare. */
+export function makeServices({ parts, pauses, clock, sink, ...life }: ServiceOptions): {
+  readonly services: Services;
+  readonly operations: Operations;
+} {
+  const { log } = sink;
+  const { made } = parts;
+  const operations = new Operations({
+    log,
+    clock,
+    // before the queue is open there is no table; the log has the entry
+    audit: (entry) => made.queue?.audit(entry),
+    wake: (part) => made[part]?.wake(),
+  });
+  const config = (): Parts["config"] => parts.config;
+  const [store, archive, ingest] = [parts.late("queue"), parts.late("archive"), parts.late("ingest")];
+  const requests = late(() => parts.need("scheduler").requests);
+  const services: Services = {
+    archive,
+    queue: store,
+    envelopes: makeEnvelopes(operations, { config, store, clock }),
+    suppressions: makeSuppressions(operations, { store, clock }),
+    outgoing: makeOutgoing(operations, { requests, store, clock, log }),
+    pauses: makePauses(operations, { control: pauses, clock }),
+    mails: makeMails(operations, { ingest, archive, clock, log }),
+    feeds: makeFeeds(operations, { config, feeder: parts.late("feeder") }),
+    databases: makeDatabases(operations, parts.late("housekeeping")),
+    daemon: makeDaemonService(operations, { ...life, setLogLevel: (level) => sink.setLevel(level) }),
   };
-  return {
-    log: sink.log,
-    queue,
-    envelopes: makeEnvelopeOperations({
-      config: () => parts.config,
-      store: queue,
-      clock,
-      audit,
-      wake: () => parts.made.delivery?.wake(),
-    }),
-    archive: parts.late("archive"),
-    outgoing: late(() => parts.need("scheduler").requests),
-    importOne: async ({ raw, fileName, form }) =>
-      parts.need("ingest").acceptAndParse({
-        raw,
-        hints: { form, fileName, receivedAt: epochSeconds(clock) },
-        source: "import",
-        envelopeFrom: null,
-        envelopeTo: [],
-        remoteIp: null,
-        remoteName: null,
-        tls: null,
-        auth: NOT_VERIFIED,
-        kinds: [],
-      }),
-    reparse: async (mails) => parts.need("ingest").reparse(mails.map((mail) => Number(mail.id.slice(1)))),
-    parsed: async (all) => {
-      const ingest = parts.need("ingest");
-      await ingest.allParsed(all ? WAIT_MS : CATCH_UP_MS);
-      return ingest.unparsed;
-    },
-    parsing: () => parts.need("ingest").parsing,
-    wait: (ms) => new Promise((resolve) => clock.after(ms, resolve)),
-    feeds: () => ["control", ...parts.config.feed.map(({ name }) => name)],
-    feed: (name, texts, first, dryRun) => {
-      const lines = texts.map((text, i) => ({ number: first + i, text }));
-      const feeder = parts.need("feeder");
-      return dryRun ? feeder.check(lines) : feeder.lines(name, lines);
-    },
-    stats: () => life.stats(),
-    status: () => life.status(),
-    pause: (subsystem, destination, who, reason) => pauses.pause(subsystem, destination, who, reason),
-    resume: (subsystem, destination, who, reason) => pauses.resume(subsystem, destination, who, reason),
-    audit,
-    databases: parts.late("housekeeping"),
-    reload: (dryRun) => life.reload(dryRun),
-    stop: () => life.stop(),
-    setLogLevel: (level) => sink.setLevel(level),
-    now: () => epochSeconds(clock),
-  };
+  return { services, operations };
 }

@@ -1,8 +1,8 @@
 /** The state of the daemon: its counters, and a line about each subsystem. */
-import type { StatusAnswer } from "../control/services.ts";
 import { errorText, MailreportError } from "../lib/errors.ts";
 import { iso } from "../lib/units.ts";
 import { SUBSYSTEMS, type Subsystem } from "../model/queue.ts";
+import type { DaemonStatus } from "../services/daemon.ts";
 import type { ArchiveReader } from "../store/archive/reader.ts";
 import type { QueueStore } from "../store/queue.ts";
 import type { Parts } from "./parts.ts";
@@ -56,11 +56,11 @@ export async function statsOf(parts: Parts): Promise<Record<string, number>> {
 }
 
 /** All subsystems of a daemon that has not started yet: they wait for a problem to pass. */
-export function waitingSubsystems(problem: MailreportError | null): StatusAnswer["subsystems"] {
+export function waitingSubsystems(problem: MailreportError | null): DaemonStatus["subsystems"] {
   const detail = problem ? `the start waits: ${errorText(problem)}` : "starting";
   return Object.fromEntries(
     SUBSYSTEMS.map((name) => [name, { state: "waiting", detail }]),
-  ) as StatusAnswer["subsystems"];
+  ) as DaemonStatus["subsystems"];
 }
 
 /** When the next report is due. The store may be unable to tell. */
@@ -95,7 +95,7 @@ function pausedText(queue: QueueStore): string {
 export function subsystemsOf(
   parts: Parts,
   isPaused: (subsystem: Subsystem) => boolean,
-): StatusAnswer["subsystems"] {
+): DaemonStatus["subsystems"] {
   const [queue, ingest, smtp] = [parts.need("queue"), parts.need("ingest"), parts.need("smtp")];
   const stats = { ...smtp.stats(), ...parts.need("delivery").stats() };
   const failing = ingest.parsing === "failing" ? "; parsing fails, see the log" : "";
@@ -107,5 +107,5 @@ export function subsystemsOf(
   };
   return Object.fromEntries(
     SUBSYSTEMS.map((name) => [name, { state: isPaused(name) ? "paused" : "running", detail: details[name] }]),
-  ) as StatusAnswer["subsystems"];
+  ) as DaemonStatus["subsystems"];
 }

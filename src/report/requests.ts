@@ -1,4 +1,7 @@
-/** What operators ask about outgoing reports: look, send, preview, hold, schedule, cancel, undelete, explain. */
+/**
+ * What operators ask about outgoing reports: look, send, preview, hold, schedule, cancel, undelete, explain. Each change
+ * has a plan beside it that changes nothing. Nothing is woken here.
+ */
 import type { Config } from "../config/schema.ts";
 import type { Resolver } from "../dns/resolver.ts";
 import type { SigningKey } from "../format/mail/dkim-sign.ts";
@@ -25,8 +28,6 @@ export interface RequestOptions {
   readonly log: Log;
   readonly keys: () => readonly SigningKey[];
   readonly composition: Composition;
-  /** Something may have become due. */
-  readonly wake: () => void;
 }
 
 /** What `send` would do. */
@@ -36,6 +37,13 @@ export interface SendPlan {
   readonly end: number;
   /** Report URIs. */
   readonly to: readonly string[];
+}
+
+/** What became of holding, releasing or scheduling. */
+export interface ReportChange {
+  readonly id: string;
+  /** False: it was so before, or it is in a state in which that cannot be changed. */
+  readonly changed: boolean;
 }
 
 export interface Explanation {
@@ -81,7 +89,7 @@ export class OutgoingRequests {
    * Errors: `outgoing.not_open`, `outgoing.composing`, those of composing.
    */
   async send(typed: string): Promise<SendResult> {
-    const { composition, wake } = this.#options;
+    const { composition } = this.#options;
     const { report, found } = await this.#sendable(typed);
     if (found.result !== "send") return { sent: false, id: report.id, why: whyNot(found) };
     try {
@@ -91,8 +99,6 @@ export class OutgoingRequests {
     } catch (error) {
       await this.#failed(report, failureOf(error).error);
       throw error;
-    } finally {
-      wake();
     }
   }
 
@@ -195,57 +201,75 @@ export class OutgoingRequests {
   /**
    * Drops what was counted so far; what comes later in the same period begins a new report. The tallies are kept for
    * `report.keep_dropped`. Errors: `outgoing.not_open`.
-   * @param dryRun only tells which report that would be
    */
-  cancel(typed: string, dryRun = false): OutgoingReport {
-    const { store, clock, log, wake } = this.#options;
+  cancel(typed: string): OutgoingReport {
+    const { store, clock, log } = this.#options;
+    const report = this.planCancel(typed);
+    store.dropOutgoing(report.id, "cancelled", epochSeconds(clock));
+    log.info("outgoing.dropped", { id: report.id, reason: "cancelled", messages: report.messages });
+    return report;
+  }
+
+  /** The report that `cancel` would drop. Errors: those of `cancel`. */
+  planCancel(typed: string): OutgoingReport {
     const report = this.find(typed);
     if (!isWaiting(report))
       throw new MailreportError("outgoing.not_open", { detail: `${report.id} is ${report.state}` });
-    if (dryRun) return report;
-    store.dropOutgoing(report.id, "cancelled", epochSeconds(clock));
-    log.info("outgoing.dropped", { id: report.id, reason: "cancelled", messages: report.messages });
-    wake();
     return report;
   }
 
   /**
    * Brings a dropped report back with its tallies. A report that was opened meanwhile for the rest of its period
-   * becomes a part of it; where that one was composed, dropped or closed, the period ends where it was cut. A report
-   * whose due time has passed is tried again in an hour.
+   * becomes a part of it; where that one was composed, dropped or closed, the period ends where it was cut. When the due
+   * time has passed, the report is tried again in an hour.
    * Errors: `outgoing.not_dropped`, `outgoing.not_kept`.
    */
-  undelete(typed: string, dryRun = false): RestoredReport {
-    const { store, clock, log, composition, wake } = this.#options;
-    const { id } = this.#find(typed, (report) => report.state === "dropped");
-    composition.refuseIfComposing(id);
-    const now = epochSeconds(clock);
-    if (dryRun) return store.planUndelete(id, now, now + UNDELETE_WAIT);
-    const restored = store.undeleteOutgoing(id, now, now + UNDELETE_WAIT);
+  undelete(typed: string): RestoredReport {
+    const { store, log } = this.#options;
+    const { id, now, notBefore } = this.#dropped(typed);
+    const restored = store.undeleteOutgoing(id, now, notBefore);
     const { due, messages } = restored.report;
     log.info("outgoing.undeleted", { id, due, messages, merged: restored.merged });
-    wake();
     return restored;
   }
 
-  /** Holds or releases; false: it was so before. */
-  hold(typed: string, held: boolean, dryRun = false): boolean {
-    const { store, wake } = this.#options;
-    const { id, state } = this.find(typed);
-    if (dryRun) return state === (held ? "open" : "held");
-    const changed = store.holdOutgoing(id, held);
-    wake();
-    return changed;
+  /** What `undelete` would do. Errors: those of `undelete`. */
+  planUndelete(typed: string): RestoredReport {
+    const { id, now, notBefore } = this.#dropped(typed);
+    return this.#options.store.planUndelete(id, now, notBefore);
   }
 
-  /** Sets the due time; false: it is not open. @param at epoch seconds */
-  schedule(typed: string, at: number, dryRun = false): boolean {
-    const { store, wake } = this.#options;
+  /** The report that would be brought back, and when its next try may be. Errors: `outgoing.composing`. */
+  #dropped(typed: string): { readonly id: string; readonly now: number; readonly notBefore: number } {
+    const { clock, composition } = this.#options;
+    const { id } = this.#find(typed, (report) => report.state === "dropped");
+    composition.refuseIfComposing(id);
+    const now = epochSeconds(clock);
+    return { id, now, notBefore: now + UNDELETE_WAIT };
+  }
+
+  /** Holds or releases. */
+  hold(typed: string, held: boolean): ReportChange {
+    const { id } = this.find(typed);
+    return { id, changed: this.#options.store.holdOutgoing(id, held) };
+  }
+
+  /** What `hold` would do. */
+  planHold(typed: string, held: boolean): ReportChange {
     const { id, state } = this.find(typed);
-    if (dryRun) return state === "open";
-    const changed = store.setOutgoingDue(id, at);
-    wake();
-    return changed;
+    return { id, changed: state === (held ? "open" : "held") };
+  }
+
+  /** Sets the due time of an open report. @param at epoch seconds */
+  schedule(typed: string, at: number): ReportChange {
+    const { id } = this.find(typed);
+    return { id, changed: this.#options.store.setOutgoingDue(id, at) };
+  }
+
+  /** What `schedule` would do. */
+  planSchedule(typed: string): ReportChange {
+    const { id, state } = this.find(typed);
+    return { id, changed: state === "open" };
   }
 }
 

@@ -25,7 +25,7 @@ export interface SchedulerOptions extends Omit<CompositionOptions, "onStaged"> {
 }
 
 export class Scheduler {
-  /** What operators ask. */
+  /** What operators ask. After a change the scheduler must be woken. */
   readonly requests: OutgoingRequests;
   readonly #options: SchedulerOptions;
   readonly #timer: DueTimer;
@@ -47,11 +47,7 @@ export class Scheduler {
       onStaged: () => this.#cleanup.staged(),
     });
     this.#cleanup = new TallyCleanup({ ...options, onError, staging: () => this.#composition.staging });
-    this.requests = new OutgoingRequests({
-      ...options,
-      composition: this.#composition,
-      wake: () => this.wake(),
-    });
+    this.requests = new OutgoingRequests({ ...options, composition: this.#composition });
     this.#timer = new DueTimer(
       clock,
       () => this.#nextDue(),

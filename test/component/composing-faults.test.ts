@@ -42,7 +42,7 @@ describe("one poisonous report blocked all composing", () => {
     expect(report).toMatchObject({ failures: expect.any(Number), messages: 3, rows: 1 });
     expect(report.failures).toBeGreaterThan(0);
     expect(report.lastError).not.toBeNull();
-    const { checks } = await run.scheduler.requests.explain("d!one.example");
+    const { checks } = await run.requests.explain("d!one.example");
     expect(checks.find((each) => each.check === "composing")).toMatchObject({ ok: false });
 
     run.beforeComposing = () => {};
@@ -160,13 +160,10 @@ describe("a store that fails for now", () => {
 
 describe("a report that had rested made the timer fire without a pause for two hours", () => {
   const ways: readonly (readonly [string, () => unknown])[] = [
-    ["cancelled", () => run.scheduler.requests.cancel("d!one.example")],
-    ["sent by an operator", () => run.scheduler.requests.send("d!one.example")],
-    ["held", () => run.scheduler.requests.hold("d!one.example", true)],
-    [
-      "scheduled",
-      () => run.scheduler.requests.schedule("d!one.example", run.of("one.example").due + 864_000),
-    ],
+    ["cancelled", () => run.requests.cancel("d!one.example")],
+    ["sent by an operator", () => run.requests.send("d!one.example")],
+    ["held", () => run.requests.hold("d!one.example", true)],
+    ["scheduled", () => run.requests.schedule("d!one.example", run.of("one.example").due + 864_000)],
     [
       "deferred by another error",
       () => {
@@ -224,7 +221,7 @@ describe("a report of many large messages", () => {
       committed.push(messages.reduce((sum, { raw }) => sum + (raw?.byteLength ?? 0), 0));
       run.store.compose(id, messages, ...rest);
     };
-    await run.scheduler.requests.send("d!one.example");
+    await run.requests.send("d!one.example");
     const { messageIds } = run.of("one.example");
     expect(messageIds).toHaveLength(10);
     expect(committed[0]).toBeGreaterThan(0);
@@ -241,7 +238,7 @@ describe("a report of many large messages", () => {
         if (method === "compose" || ++calls > 3) return full();
         return (run.store[method] as (...all: never[]) => never)(...given);
       };
-      await expect(run.scheduler.requests.send("d!one.example")).rejects.toMatchObject({
+      await expect(run.requests.send("d!one.example")).rejects.toMatchObject({
         code: "store.full",
       });
       expect(slices()).toBe(0);
@@ -253,7 +250,7 @@ describe("a report of many large messages", () => {
     await run.scheduler.idle();
     feedLarge();
     run.faults = { compose: full, unstageRaw: full, dropStagedRaw: full };
-    await expect(run.scheduler.requests.send("d!one.example")).rejects.toMatchObject({ code: "store.full" });
+    await expect(run.requests.send("d!one.example")).rejects.toMatchObject({ code: "store.full" });
     expect(slices()).toBeGreaterThan(0);
     run.faults = {};
     await run.pass(0.25);
@@ -291,7 +288,7 @@ describe("what stands around a composition", () => {
     expect(run.states()).toEqual({ "one.example": "open", "two.example": "composed" });
     expect(run.of("one.example")).toMatchObject({ lastError: "resolver", failures: 0 });
     expect(run.of("one.example").resolveAttempts).toBeGreaterThan(0);
-    const { verdict } = await run.scheduler.requests.explain("d!one.example");
+    const { verdict } = await run.requests.explain("d!one.example");
     expect(verdict).toBe("waits for DNS: resolver");
     run.resolver = resolver;
     await run.pass(8);
@@ -301,7 +298,7 @@ describe("what stands around a composition", () => {
   it("what is counted during a composition is in the next report, and nothing twice", async () => {
     run.beforeComposing = () => void run.feed(run.about("one.example", { count: 5 }));
     run.feed(run.about("one.example", { count: 2 }));
-    await run.scheduler.requests.send("d!one.example");
+    await run.requests.send("d!one.example");
     run.beforeComposing = () => {};
     await run.pass(48);
     const sums = run.reports().map((each) => run.countIn(each.messageIds[0]!));
@@ -309,8 +306,8 @@ describe("what stands around a composition", () => {
   });
 
   const changes: readonly (readonly [string, () => void, string])[] = [
-    ["cancelled", () => void run.scheduler.requests.cancel("d!one.example"), "dropped"],
-    ["held", () => void run.scheduler.requests.hold("d!one.example", true), "held"],
+    ["cancelled", () => void run.requests.cancel("d!one.example"), "dropped"],
+    ["held", () => void run.requests.hold("d!one.example", true), "held"],
   ];
   it.each(changes)(
     "a report that is %s while it is composed is not sent, the others are",
@@ -326,10 +323,10 @@ describe("what stands around a composition", () => {
   it("a report that is being composed is not composed a second time", async () => {
     let second: Promise<unknown> | undefined;
     run.beforeComposing = () => {
-      second ??= run.scheduler.requests.send("d!one.example").catch((error: unknown) => error);
+      second ??= run.requests.send("d!one.example").catch((error: unknown) => error);
     };
     run.feed(run.about("one.example"));
-    await run.scheduler.requests.send("d!one.example");
+    await run.requests.send("d!one.example");
     expect(await second).toMatchObject({ code: "outgoing.composing" });
     expect(run.jobs).toEqual(["one.example"]);
   });

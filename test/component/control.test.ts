@@ -6,23 +6,32 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type ControlServer, startControl } from "../../src/control/server.ts";
 import type { Services } from "../../src/control/services.ts";
+import type { Feeder } from "../../src/feed/batch.ts";
 import { MailreportError } from "../../src/lib/errors.ts";
+import { makeFeeds } from "../../src/services/feeds.ts";
+import { type ImportOptions, makeImport } from "../../src/services/import.ts";
+import type { MailService } from "../../src/services/mails.ts";
+import { Operations } from "../../src/services/operation.ts";
+import { FakeClock } from "../support/fake-clock.ts";
 import { keepingLog } from "../support/keeping-log.ts";
 import { testConfig } from "../support/test-config.ts";
 import { until } from "../support/wait.ts";
 
-type Item = Parameters<Services["importOne"]>[0];
+type Item = Parameters<ImportOptions["importOne"]>[0];
 type Line = Record<string, unknown>;
 
 let dir: string;
 let socket: string;
 let server: ControlServer | undefined;
 let logged: Line[];
+/** Commands and details of the audit table. */
+let audited: [string, unknown][];
 
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), "control-"));
   socket = join(dir, "control.sock");
   logged = [];
+  audited = [];
 });
 afterEach(async () => {
   await server?.stop();
@@ -30,11 +39,32 @@ afterEach(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-/** Starts the control socket; services that a test does not give are not there. */
-async function start(services: Partial<Services>): Promise<void> {
-  const config = testConfig();
+/** What the services that a test needs do; services that it does not give are not there. */
+interface Fakes extends Omit<Partial<Services>, "mails" | "feeds">, Partial<Omit<ImportOptions, "log">> {
+  readonly feeder?: Partial<Feeder>;
+  readonly parsed?: MailService["parsed"];
+  readonly parsing?: MailService["parsing"];
+}
+
+/** Starts the control socket, with the feeds `control` and `mta`. */
+async function start({ feeder, parsed, parsing, importOne, wait, ...services }: Fakes): Promise<void> {
+  const config = testConfig({ feed: [{ name: "mta", socket: "/nonexistent/mta.sock" }] });
   const log = keepingLog(logged);
-  const all = { log, parsed: async () => 0, ...services } as unknown as Services;
+  const operations = new Operations({
+    log,
+    clock: new FakeClock(),
+    audit: ({ command, detail }) => void audited.push([command, JSON.parse(detail)]),
+    wake() {},
+  });
+  const all = {
+    mails: {
+      parsed: parsed ?? (async () => 0),
+      parsing,
+      import: makeImport(operations, { log, importOne: importOne!, wait: wait! }),
+    },
+    feeds: makeFeeds(operations, { config: () => config, feeder: feeder as Feeder }),
+    ...services,
+  } as unknown as Services;
   server = await startControl({ ...config, control: { ...config.control, socket } }, all, log);
 }
 
@@ -85,11 +115,11 @@ const stored = (outcome = "imported") => ({
   dsns: [],
   envelopeTo: [],
 });
-type Stored = Awaited<ReturnType<Services["importOne"]>>;
+type Stored = Awaited<ReturnType<ImportOptions["importOne"]>>;
 
 /** Imports; each file by its name: an error is thrown, a function decides. */
 const importer =
-  (faults: Readonly<Record<string, Error | (() => Promise<Stored>)>>): Services["importOne"] =>
+  (faults: Readonly<Record<string, Error | (() => Promise<Stored>)>>): ImportOptions["importOne"] =>
   async ({ fileName }: Item) => {
     const fault = faults[fileName ?? ""];
     if (fault instanceof Error) throw fault;
@@ -133,6 +163,8 @@ describe("an import", () => {
     expect(lines.at(-1)).toMatchObject({
       end: { imported: 1, error: { code: "store.full", message: "no space left for the database" } },
     });
+    // what was stored is audited, what was not is not
+    expect(audited).toMatchObject([["import", { outcomes: { imported: 1 } }]]);
     delete faults.b;
     expect((await imported(file("b"), file("c"))).at(-1)).toEqual({
       end: { count: 2, next: null, imported: 2 },
@@ -335,7 +367,7 @@ describe("a list", () => {
         return all ? 0 : 7;
       },
       parsing: () => parsing,
-      stats: async () => ({ uptime: 1 }),
+      daemon: { stats: async () => ({ uptime: 1 }) } as unknown as Services["daemon"],
     });
     expect((await get("/v1/days")).lines.at(-1)).toEqual({ end: { count: 1, next: null, unparsed: 7 } });
     expect((await get("/v1/days?wait=true")).lines.at(-1)).toEqual({ end: { count: 1, next: null } });
@@ -357,13 +389,15 @@ describe("a feed of the control socket", () => {
     let turns = 0;
     const failAt = { line: 0 };
     await start({
-      feeds: () => ["control"],
-      feed: (_name, lines, first) => {
-        if (first === failAt.line) throw new MailreportError("store.full");
-        setImmediate(() => turns++);
-        batches.push([first, lines.length]);
-        const errors = lines.slice(0, 60).map((reason, i) => ({ line: first + i, reason }));
-        return { accepted: 400, repeated: 1, rejected: 100, errors };
+      feeder: {
+        lines: (_name, lines) => {
+          const first = lines[0]!.number;
+          if (first === failAt.line) throw new MailreportError("store.full");
+          setImmediate(() => turns++);
+          batches.push([first, lines.length]);
+          const errors = lines.slice(0, 60).map(({ number, text }) => ({ line: number, reason: text ?? "" }));
+          return { accepted: 400, repeated: 1, rejected: 100, errors };
+        },
       },
     });
     const post = async (): Promise<Line[]> => {
@@ -390,15 +424,25 @@ describe("a feed of the control socket", () => {
         },
       },
     ]);
+    const detail = { feed: "control", first: 11, repeated: 3, reason: null };
+    expect(audited).toEqual([
+      ["feed", { ...detail, accepted: 1200, rejected: 300 }],
+      ["feed", { ...detail, accepted: 800, rejected: 200, repeated: 2 }],
+    ]);
   });
 
   it("a name that is no feed made one: it is refused, and the known ones are named", async () => {
     const fed: unknown[] = [];
     await start({
-      feeds: () => ["control", "mta"],
-      feed: (name, lines, first, dryRun) => {
-        fed.push([name, lines, first, dryRun]);
-        return { accepted: 1, repeated: 0, rejected: 0, errors: [] };
+      feeder: {
+        lines: (name, lines) => {
+          fed.push([name, lines]);
+          return { accepted: 1, repeated: 0, rejected: 0, errors: [] };
+        },
+        check: (lines) => {
+          fed.push(["check", lines]);
+          return { accepted: 1, repeated: 0, rejected: 0, errors: [] };
+        },
       },
     });
     const post = async (query: string): Promise<Line[]> => {
@@ -413,8 +457,8 @@ describe("a feed of the control socket", () => {
     await post("?name=mta&first=3");
     await post("?dry_run=true");
     expect(fed).toEqual([
-      ["mta", ["{}"], 3, false],
-      ["control", ["{}"], 1, true],
+      ["mta", [{ number: 3, text: "{}" }]],
+      ["check", [{ number: 1, text: "{}" }]],
     ]);
   });
 });

@@ -74,7 +74,7 @@ describe("a daemon that fails", () => {
   });
 
   it("a reload that changes nothing ended in a colon, and any refusal was 78", async () => {
-    const told = { ok: true, applied: [] as string[], needsRestart: [], problems: [] as string[] };
+    const told = { ok: true, applied: [] as string[], needs_restart: [], dry_run: false };
     let answer: object = told;
     let status = 200;
     await daemon((_request, response) => {
@@ -85,10 +85,10 @@ describe("a daemon that fails", () => {
     expect((await ctl(["reload"])).stdout).toBe("reloaded; nothing has changed\n");
     answer = { ...told, applied: ["a: 1 -> 2"] };
     expect((await ctl(["reload"])).stdout).toBe("reloaded\n  a: 1 -> 2\n");
-    answer = { ...told, ok: false, code: "store.full", problems: ["no space left for the database"] };
+    answer = { error: { code: "store.full", message: "no space left for the database" } };
     status = 503;
     expect(await ctl(["reload"])).toMatchObject({ code: 74, stderr: oneLine(/no space left.*/) });
-    answer = { ...told, ok: false, problems: ["x"] };
+    answer = { error: { code: "config.invalid", message: "x", detail: { problems: ["x"] } } };
     status = 422;
     expect((await ctl(["reload"])).code).toBe(78);
   });

@@ -37,15 +37,16 @@ afterEach(() => {
 const services = () =>
   makeServices({
     parts,
-    pauses: new Pauses(parts, clock, log),
+    pauses: new Pauses(parts),
     clock,
     sink: { log } as unknown as LogSink,
-  } as unknown as ServiceOptions);
+  } as unknown as ServiceOptions).services;
+const by = (reason: string) => ({ who: "control socket", reason });
 
-it("a command that was carried out was told as failed when its audit failed: the log has both", () => {
+it("a command that was carried out was told as failed when its audit failed: the log has both", async () => {
   faults.failWith("store.full", "audit");
   const target = "@slow.example";
-  services().envelopes.suppress({ target, until: null, reason: "asked for", dryRun: false });
+  await services().suppressions.add.run({ target, until: null }, by("asked for"));
   expect(real.suppressions()).toMatchObject([{ target }]);
   expect(log.of("control.changed")).toMatchObject([{ command: "suppress add", target }]);
   expect(log.of("unit.failed")).toMatchObject([
@@ -53,9 +54,12 @@ it("a command that was carried out was told as failed when its audit failed: the
   ]);
 });
 
-it("a resume was logged without who and why", () => {
-  services().pause("mta", "slow.example", "control socket", "they asked");
-  services().resume("mta", "slow.example", "control socket", "they recovered");
+it("a resume was logged without who and why", async () => {
+  const { pauses } = services();
+  const asked = { subsystem: "mta", destination: "slow.example" } as const;
+  await pauses.pause.run(asked, by("they asked"));
+  expect(pauses.list()).toMatchObject([{ ...asked, ...by("they asked") }]);
+  await pauses.resume.run(asked, by("they recovered"));
   expect(log.of("control.changed").at(-1)).toMatchObject({
     command: "resume mta",
     destination: "slow.example",

@@ -411,13 +411,14 @@ describe("operators", () => {
 
   it("hold, release and schedule", async () => {
     feed(about("example.com"));
-    expect(scheduler.requests.hold("d!example.com", true)).toBe(true);
+    expect(scheduler.requests.hold("d!example.com", true)).toMatchObject({ changed: true });
     await pass(48);
     expect(only().state).toBe("held");
     await expect(scheduler.requests.send("d!example.com")).rejects.toMatchObject({
       code: "outgoing.not_open",
     });
-    expect(scheduler.requests.hold("d!example.com", false)).toBe(true);
+    expect(scheduler.requests.hold("d!example.com", false)).toMatchObject({ changed: true });
+    scheduler.wake();
     await clock.advance(1000);
     await until("composing", () => only().state === "composed");
   });

@@ -12,7 +12,7 @@ beforeEach(() => {
 });
 afterEach(() => run.end());
 
-const requests = () => run.scheduler.requests;
+const requests = () => run.requests;
 const now = () => epochSeconds(run.clock);
 
 describe("report send of a report that cannot be sent closed its period and dropped it", () => {
@@ -138,16 +138,16 @@ describe("dry runs acted", () => {
       to: ["mailto:r@one.example"],
     });
     expect(await requests().planSend("d!silent.example")).toMatchObject({ sent: false });
-    expect(requests().cancel("d!one.example", true)).toMatchObject({ messages: 3 });
-    expect(requests().hold("d!one.example", true, true)).toBe(true);
-    expect(requests().hold("d!one.example", false, true)).toBe(false);
-    expect(requests().schedule("d!one.example", now(), true)).toBe(true);
-    expect(requests().undelete(dropped.id, true)).toMatchObject({
+    expect(requests().planCancel("d!one.example")).toMatchObject({ messages: 3 });
+    expect(requests().planHold("d!one.example", true)).toMatchObject({ changed: true });
+    expect(requests().planHold("d!one.example", false)).toMatchObject({ changed: false });
+    expect(requests().planSchedule("d!one.example")).toMatchObject({ changed: true });
+    expect(requests().planUndelete(dropped.id)).toMatchObject({
       report: { state: "open", end: DAY + 86_399 },
       merged: expect.stringContaining("d!two.example!"),
     });
     expect(run.content()).toBe(before);
-    expect(() => requests().undelete(run.of("one.example").id, true)).toThrow(/was not dropped/);
+    expect(() => requests().planUndelete(run.of("one.example").id)).toThrow(/was not dropped/);
   });
 });
 

@@ -1,5 +1,5 @@
-/** --dry-run of every command in the table: it is refused, or both databases stay as they are. */
-import { writeFileSync } from "node:fs";
+/** --dry-run of every command in the table: it is refused, or both databases stay as they are. --reason is audited. */
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -32,6 +32,22 @@ function content(): Record<string, unknown> {
     db.close();
   }
   return all;
+}
+
+/** Who changed what, and why. */
+function audit(): { command: string; who: string; reason: unknown }[] {
+  const db = new Database(join(d.dir, "var", "queue.db"), { readonly: true });
+  const rows = db.prepare("SELECT command, who, detail FROM audit ORDER BY no").all() as {
+    command: string;
+    who: string;
+    detail: string;
+  }[];
+  db.close();
+  return rows.map(({ command, who, detail }) => ({
+    command,
+    who,
+    reason: (JSON.parse(detail) as { reason: unknown }).reason,
+  }));
 }
 
 beforeAll(async () => {
@@ -163,8 +179,51 @@ describe("--dry-run", () => {
     expect(out("reparse", "m1", "m2")).toBe("2 mails would be parsed again\n");
     expect(out("feed", "feed.jsonl")).toBe("2 would be accepted, 0 would be rejected\n");
     expect(out("import", TOUR)).toMatch(/^3 files would be parsed and stored: imported 3$/m);
+    const good = readFileSync(d.configFile);
     writeFileSync(d.configFile, 'hostname = "rx.example.org"\nfrobnicate = 1\n');
     const broken = d.ctl("reload", "-n");
     expect([broken.code, broken.stderr]).toEqual([78, expect.stringContaining("frobnicate")]);
+    writeFileSync(d.configFile, good);
+  });
+});
+
+describe("--reason", () => {
+  /** Commands that act, and what the audit calls them. */
+  const acting = (): (readonly [string[], ...string[]])[] => [
+    [["log", "verbose"], "log"],
+    [["pause", "smtp"], "pause smtp"],
+    [["resume", "smtp"], "resume smtp"],
+    [["hold", ...operands.schedule!], "report hold", "hold"],
+    [["suppress", "add", "@quiet.example"], "suppress add"],
+    [["suppress", "remove", "@quiet.example"], "suppress remove"],
+    [["report", "cancel", operands.reportCancel![0]!], "report cancel"],
+    [["report", "undelete", operands.reportCancel![0]!], "report undelete"],
+    [["feed", "feed.jsonl"], "feed"],
+    [["import", TOUR], "import"],
+    [["reparse", "m1"], "reparse"],
+    [["db", "vacuum"], "db vacuum"],
+    [["db", "backup", join(d.dir, "copy")], "db backup"],
+    [["reload"], "reload"],
+  ];
+
+  it("was missing in the audit of most commands: each has one entry with who and why, signals too", async () => {
+    const before = audit().length;
+    for (const [args] of acting()) {
+      const ran = d.ctl(...args, "--reason", "they asked", "--yes");
+      expect(ran.code, `${args.join(" ")}: ${ran.stderr}`).toBe(0);
+    }
+    const byOperator = { who: "control socket", reason: "they asked" };
+    const expected = acting().flatMap(([, ...commands]) =>
+      commands.map((command) => ({ command, ...byOperator })),
+    );
+    expect(audit().slice(before)).toEqual(expected);
+    d.signal("SIGHUP");
+    await until("the reload", () => d.events("daemon.reloaded").some(({ who }) => who === "signal"));
+    await d.stop("SIGTERM");
+    expect(audit().slice(before + expected.length)).toEqual([
+      { command: "reload", who: "signal", reason: "SIGHUP" },
+      { command: "stop", who: "signal", reason: "SIGTERM" },
+    ]);
+    expect(d.events("unit.failed")).toEqual([]);
   });
 });

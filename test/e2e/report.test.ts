@@ -27,6 +27,11 @@ generate = "ed25519"
   expect(d.ctlInput(EVALUATIONS, "feed", "-").code).toBe(0);
 });
 
+it("a pause of the command line had no audit: it is there, with who", () => {
+  expect(d.events("control.changed")[0]).toMatchObject({ command: "pause mta", who: "command line" });
+  expect(d.ctl("show", "status").stdout).toMatch(/^MTA paused/m);
+});
+
 afterEach(async ({ task }) => {
   await d.stop();
   if (task.result?.state === "pass") d.remove();

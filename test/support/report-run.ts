@@ -14,6 +14,7 @@ import type { FeedEvent } from "../../src/model/evaluation.ts";
 import type { OutgoingReport } from "../../src/model/outgoing.ts";
 import type { ComposeJob } from "../../src/report/compose/job.ts";
 import { makeCounter } from "../../src/report/counter.ts";
+import type { OutgoingRequests } from "../../src/report/requests.ts";
 import { Scheduler } from "../../src/report/scheduler.ts";
 import type { QueueStore } from "../../src/store/queue.ts";
 import { openQueueStore } from "../../src/store/sqlite/queue/store.ts";
@@ -125,6 +126,25 @@ export class ReportRun {
     await this.scheduler.stop();
     this.store.close();
     rmSync(this.dir, { recursive: true, force: true });
+  }
+
+  /** What operators ask. The scheduler is woken after each call, as the services do. */
+  get requests(): OutgoingRequests {
+    const { scheduler } = this;
+    return new Proxy(scheduler.requests, {
+      get: (requests, name) => {
+        const method: unknown = Reflect.get(requests, name, requests);
+        if (typeof method !== "function") return method;
+        return (...args: unknown[]): unknown => {
+          try {
+            const result: unknown = method.apply(requests, args);
+            return result instanceof Promise ? result.finally(() => scheduler.wake()) : result;
+          } finally {
+            scheduler.wake();
+          }
+        };
+      },
+    });
   }
 
   feed(...events: readonly FeedEvent[]) {

@@ -19,6 +19,7 @@ const RANK: Readonly<Record<string, number>> = {
   feed: 4,
   report: 4,
   deliver: 4,
+  services: 4.5,
   control: 5,
   daemon: 5.5,
   "daemon.ts": 6,

@@ -5,7 +5,7 @@ import { z } from "zod";
 import { MailreportError } from "../../lib/errors.ts";
 import { OUTCOMES, REASONS, type Reason, WARNINGS, type Warning } from "../../model/outcome.ts";
 import { REPORT_KINDS } from "../../model/report.ts";
-import type { ArchiveFilter, ArchivePage, ReceivedMail } from "../../store/archive/reader.ts";
+import type { ArchiveFilter, ArchivePage } from "../../store/archive/reader.ts";
 import type { Services } from "../services.ts";
 import { type ListPage, sendList, sendWhole } from "../stream.ts";
 import {
@@ -25,8 +25,6 @@ import { unparsedHeader, unparsedMember } from "./unparsed.ts";
 
 /** Sources of one answer: they are summed up in memory. */
 const MOST_SOURCES = 100_000;
-/** Mails parsed again in one request to the ingest process: new mail is stored in between. */
-const REPARSED_AT_ONCE = 20;
 
 const time = { since: TIME.optional(), until: TIME.optional() };
 const named = { domain: TEXT.optional(), org: TEXT.optional(), ...time };
@@ -163,56 +161,5 @@ export function addArchiveRoutes(fastify: FastifyInstance, services: Services): 
     const { name, mediaType, size } = report.part;
     const part = { name, media_type: mediaType, size };
     return { ...reportView(report), part, head: report.head, ...(policies ? { policies } : {}) };
-  });
-  addReparse(fastify, services);
-}
-
-const reparseBody = z.strictObject({
-  ids: z.array(TEXT).max(10_000).optional(),
-  outcome: outcome.optional(),
-  all: z.literal(true).optional(),
-  dry_run: z.boolean().default(false),
-});
-
-/** Parses mails again: the named ones (or those that named reports came in), those of an outcome, or all. */
-function addReparse(fastify: FastifyInstance, services: Services): void {
-  const app = fastify.withTypeProvider<ZodTypeProvider>();
-  const { archive } = services;
-  app.post("/v1/reparse", { schema: { body: reparseBody } }, async (request) => {
-    const { ids, outcome: only, all, dry_run } = request.body;
-    if (!ids && !only && !all)
-      throw new MailreportError("request.invalid", { detail: "ids, outcome or all" });
-    const outcomes: Record<string, number> = {};
-    const skipped: { id: string; code: string }[] = [];
-    let parsed = 0;
-    let noRaw = 0;
-    const again = async (mails: readonly ReceivedMail[]) => {
-      const kept = mails.filter((mail) => mail.rawKept);
-      noRaw += mails.length - kept.length;
-      if (dry_run) parsed += kept.length;
-      for (let at = 0; at < kept.length && !dry_run; at += REPARSED_AT_ONCE) {
-        for (const result of await services.reparse(kept.slice(at, at + REPARSED_AT_ONCE))) {
-          outcomes[result.outcome] = (outcomes[result.outcome] ?? 0) + 1;
-          parsed++;
-        }
-      }
-    };
-    for (const id of new Set(ids ?? [])) {
-      const mailId = id.startsWith("r") ? (await archive.report(id))?.mailId : id;
-      const mail = mailId === undefined ? undefined : await archive.receivedMail(mailId);
-      if (!mail)
-        skipped.push({ id, code: id.startsWith("r") ? "archive.no_such_report" : "archive.no_such_mail" });
-      else if (!mail.rawKept) skipped.push({ id, code: "archive.no_raw" });
-      else await again([mail]);
-    }
-    let after: string | undefined;
-    do {
-      if (ids) break;
-      const found = await archive.received(only ? { outcome: only } : {}, given({ limit: 500, after }));
-      await again(found.items);
-      after = found.next ?? undefined;
-    } while (after !== undefined);
-    if (!dry_run) services.audit("reparse", { parsed, outcomes, no_raw: noRaw });
-    return { parsed, outcomes, skipped, no_raw: noRaw, dry_run };
   });
 }

@@ -2,30 +2,40 @@
 import type { FastifyInstance } from "fastify";
 import type { ZodTypeProvider } from "fastify-type-provider-zod";
 import { z } from "zod";
+import { perform } from "../../services/operation.ts";
+import { answers } from "../answers/common.ts";
+import { BACKUP, DATABASE_STATS, INTEGRITY, PRUNED, VACUUMED } from "../answers/daemon.ts";
+import type { CallerOf } from "../caller.ts";
 import type { Services } from "../services.ts";
-import { TEXT as text } from "./schemas.ts";
+import { NO_QUERY, optionalBody, REASON, TEXT } from "./schemas.ts";
 
-export function addDatabaseRoutes(fastify: FastifyInstance, services: Services): void {
+const reason = REASON.nullish();
+const question = { querystring: NO_QUERY };
+
+export function addDatabaseRoutes(
+  fastify: FastifyInstance,
+  { databases }: Services,
+  callerOf: CallerOf,
+): void {
   const app = fastify.withTypeProvider<ZodTypeProvider>();
 
-  app.post("/v1/db/backup", { schema: { body: z.strictObject({ path: text }) } }, async (request) => {
-    const files = await services.databases.backup(request.body.path);
-    services.audit("db backup", { files: files.map((file) => file.path) });
-    return { files };
-  });
-  app.get("/v1/db/check", async () => {
-    const problems = await services.databases.check();
+  const backup = { body: z.strictObject({ path: TEXT, reason }), response: answers(BACKUP) };
+  app.post("/v1/db/backup", { schema: backup }, async (request) => ({
+    files: await databases.backup.run(request.body.path, callerOf(request, request.body.reason)),
+  }));
+  app.get("/v1/db/check", { schema: { ...question, response: answers(INTEGRITY) } }, async () => {
+    const problems = await databases.check();
     return { ok: problems.length === 0, problems };
   });
-  app.post("/v1/db/vacuum", async () => ({ freed: await services.databases.vacuum() }));
-  app.post(
-    "/v1/db/prune",
-    { schema: { body: z.strictObject({ dry_run: z.boolean() }) } },
-    async (request) => {
-      const counts = await services.databases.prune(request.body.dry_run);
-      if (!request.body.dry_run) services.audit("db prune", counts);
-      return counts;
-    },
+  const vacuum = { body: optionalBody({ reason }), response: answers(VACUUMED) };
+  app.post("/v1/db/vacuum", { schema: vacuum }, async (request) => ({
+    freed: await databases.vacuum.run(undefined, callerOf(request, request.body.reason)),
+  }));
+  const prune = { body: z.strictObject({ dry_run: z.boolean(), reason }), response: answers(PRUNED) };
+  app.post("/v1/db/prune", { schema: prune }, (request) =>
+    perform(databases.prune, undefined, callerOf(request, request.body.reason), request.body.dry_run),
   );
-  app.get("/v1/db/stats", async () => services.databases.stats());
+  app.get("/v1/db/stats", { schema: { ...question, response: answers(DATABASE_STATS) } }, () =>
+    databases.stats(),
+  );
 }

@@ -1,35 +1,24 @@
 /**
- * Files that the client sends: frames of u32 header length, JSON header, u32 body length, bytes. Each is stored and
- * parsed before its answer; several are in progress at once, so that they share commits. Answers come in order.
+ * The route of files that the client sends: frames of u32 header length, JSON header, u32 body length, bytes. The answer
+ * has a line for each, in order.
  */
 import type { IncomingMessage } from "node:http";
-import type { FastifyInstance, FastifyReply } from "fastify";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { ZodTypeProvider } from "fastify-type-provider-zod";
 import { z } from "zod";
-import { type ErrorCode, MailreportError } from "../../lib/errors.ts";
-import { failureOf, supervised } from "../../lib/supervised.ts";
-import type { IntakeResult } from "../../store/archive/intake.ts";
+import { MailreportError } from "../../lib/errors.ts";
+import { failureOf } from "../../lib/supervised.ts";
+import type { ImportItem, ImportRequest, ImportResult } from "../../services/import.ts";
+import { ERROR } from "../answers/common.ts";
+import { IMPORT_LINE } from "../answers/mails.ts";
+import type { CallerOf } from "../caller.ts";
 import type { Services } from "../services.ts";
 import { LineReply } from "../stream.ts";
 import { importView, refusedView } from "../views.ts";
+import { REASON } from "./schemas.ts";
 
 const LONGEST_HEADER = 65_536;
 const LARGEST_FILE = 256 << 20;
-/** Files in progress at once, and their bytes; one file may be larger. */
-const AT_ONCE = 64;
-const BYTES_AT_ONCE = 64 << 20;
-/** While the ingest process has no room, an item is tried again after this; refused after that. */
-const RETRY_MS = 100;
-const LONGEST_WAIT_MS = 60_000;
-
-/** Errors that the next item would meet as well: the import ends, and says so. */
-const ENDING = new Set<ErrorCode>([
-  "store.full",
-  "store.io",
-  "store.corrupt",
-  "ingest.unavailable",
-  "daemon.stopping",
-]);
-
 const importHeader = z.object({
   file: z.string(),
   member: z.string().nullish(),
@@ -117,127 +106,88 @@ async function* chunksOf(stream: IncomingMessage, stopping: AbortSignal): AsyncG
   }
 }
 
-/** An item that is being imported; `answer` never rejects. */
-interface InProgress {
-  readonly bytes: number;
-  readonly answer: Promise<object>;
+/** The items of a request. Throws `request.invalid`, `request.too_large`, `daemon.stopping`. */
+async function* itemsOf(
+  stream: IncomingMessage,
+  stopping: AbortSignal,
+): AsyncGenerator<ImportItem, undefined> {
+  try {
+    for await (const { header, body } of frames(chunksOf(stream, stopping))) {
+      const { file, member = null, form } = header;
+      yield { file, member, form, raw: Buffer.from(body) }; // the chunk that it lies in is not kept
+    }
+  } catch (error) {
+    if (!(error instanceof ClientGone)) throw error;
+  }
+  return undefined;
 }
 
-/** One import: its items, what became of them, and why it ended early. */
-class Import {
-  readonly #services: Services;
-  readonly #reply: LineReply;
-  readonly #inProgress: InProgress[] = [];
-  readonly #counts: Record<string, number> = {};
-  #count = 0;
-  #bytes = 0;
-  /** Why the rest is refused. */
-  ended: MailreportError | undefined;
+/** One line of the answer. A line that its schema does not know is a bug. */
+const checked = (line: z.input<typeof IMPORT_LINE>): object => IMPORT_LINE.parse(line);
 
-  constructor(services: Services, reply: LineReply) {
-    this.#services = services;
-    this.#reply = reply;
-  }
-
-  /** Begins an item, and answers the oldest ones while too many are in progress. */
-  async add({ header, body }: Frame): Promise<void> {
-    const raw = Buffer.from(body); // the chunk that it lies in is not kept
-    this.#bytes += raw.length;
-    this.#inProgress.push({ bytes: raw.length, answer: this.#answer(header, raw) });
-    while (this.#inProgress.length > AT_ONCE || (this.#bytes > BYTES_AT_ONCE && this.#inProgress.length > 1))
-      await this.#answerOldest();
-  }
-
-  /** Answers all that are in progress, and ends. */
-  async finish(): Promise<void> {
-    while (this.#inProgress.length > 0) await this.#answerOldest();
-    const { ended } = this;
-    const error = ended === undefined ? {} : { error: { code: ended.code, message: ended.message } };
-    this.#reply.end({ count: this.#count, next: null, ...this.#counts, ...error });
-  }
-
-  /** Ends with an error record, after the answers of the items before it. */
-  async fail(error: MailreportError): Promise<void> {
-    while (this.#inProgress.length > 0) await this.#answerOldest();
-    this.#reply.fail(error);
-  }
-
-  async #answerOldest(): Promise<void> {
-    const { bytes, answer } = this.#inProgress.shift()!;
-    const line = await answer;
-    this.#bytes -= bytes;
-    await this.#reply.write([line]);
-  }
-
-  async #answer({ file, member = null, form }: ImportHeader, raw: Buffer): Promise<object> {
-    const fileName = (member ?? file).replace(/^.*[/\\]/s, "");
-    const { log } = this.#services;
-    const done = await supervised({ log, unit: "import", fields: { file, member } }, () =>
-      this.#store({ raw, fileName, form }),
-    );
-    const outcome = done.ok ? done.value.outcome : "refused";
-    this.#counts[outcome] = (this.#counts[outcome] ?? 0) + 1;
-    this.#count++;
-    if (done.ok) return importView(file, member, done.value);
-    const { error } = done.failure;
-    if (ENDING.has(error.code)) this.ended ??= error;
-    return refusedView(file, member, error);
-  }
-
-  /** Stores one item; when the ingest process has no room it waits for some. */
-  async #store(item: Parameters<Services["importOne"]>[0]): Promise<IntakeResult> {
-    for (let waited = 0; ; waited += RETRY_MS) {
-      if (this.ended) throw this.ended;
-      try {
-        return await this.#services.importOne(item);
-      } catch (error) {
-        const busy = error instanceof MailreportError && error.code === "ingest.busy";
-        if (!busy || waited >= LONGEST_WAIT_MS) throw error;
-      }
-      await this.#services.wait(RETRY_MS);
-    }
-  }
+/** The end record: how many items, by outcome, and why there are no more. */
+function endOf({ count, outcomes, ended }: ImportResult): object {
+  const error = ended === null ? {} : { error: { code: ended.code, message: ended.message } };
+  return checked({ end: { ...outcomes, count, next: null, ...error } } as z.input<typeof IMPORT_LINE>);
 }
 
 /**
  * Imports what a request holds. An item that fails is answered with its error, and the next ones go on; after an error
- * that all would meet (no space, the daemon stops), the end record carries it and nothing more is imported.
+ * that all would meet (no space, the daemon stops), the end record has it and nothing more is imported.
  * @param stopping the daemon stops: items in progress are finished, the rest is refused
  */
-async function importFrames(
-  stream: IncomingMessage,
+async function importItems(
+  request: FastifyRequest,
   reply: FastifyReply,
-  services: Services,
+  run: (items: ImportRequest) => Promise<ImportResult>,
   stopping: AbortSignal,
 ): Promise<FastifyReply> {
   const lines = new LineReply(reply, stopping);
   lines.begin();
-  const running = new Import(services, lines);
+  let bug: unknown;
   try {
-    for await (const frame of frames(chunksOf(stream, stopping))) {
-      await running.add(frame);
-      if (running.ended !== undefined) break;
-    }
+    const result = await run({
+      items: itemsOf(request.raw, stopping),
+      answer: async ({ file, member }, done) => {
+        try {
+          const line = done.ok
+            ? importView(file, member, done.value)
+            : refusedView(file, member, done.failure.error);
+          await lines.write([checked(line)]);
+        } catch (error) {
+          bug ??= error;
+        }
+      },
+    });
+    if (bug !== undefined) throw bug;
+    lines.end((endOf(result) as { readonly end: object }).end);
   } catch (error) {
-    const known = failureOf(error).error;
-    if (known.code === "daemon.stopping") running.ended ??= known;
-    else if (!(error instanceof ClientGone)) {
-      await running.fail(known);
-      stream.resume();
-      throw error;
-    }
+    lines.fail(failureOf(error).error);
+    throw error;
+  } finally {
+    request.raw.resume(); // the rest is read and dropped, so that the client comes to the end of what it sends
   }
-  await running.finish();
-  stream.resume(); // the rest is read and dropped, so that the client comes to the end of what it sends
   return reply;
 }
 
+const schema = {
+  querystring: z.strictObject({ reason: REASON.optional() }),
+  response: { 200: IMPORT_LINE, "4xx": ERROR, "5xx": ERROR },
+};
+
 /** Adds the import route. Returns what ends the imports in progress, each with an answer, and waits for them. */
-export function addImportRoutes(fastify: FastifyInstance, services: Services): () => Promise<void> {
+export function addImportRoutes(
+  fastify: FastifyInstance,
+  { mails }: Services,
+  callerOf: CallerOf,
+): () => Promise<void> {
+  const app = fastify.withTypeProvider<ZodTypeProvider>();
   const stopping = new AbortController();
   const running = new Set<Promise<unknown>>();
-  fastify.post("/v1/import", { bodyLimit: Number.MAX_SAFE_INTEGER }, async (request, reply) => {
-    const one = importFrames(request.raw, reply, services, stopping.signal);
+  app.post("/v1/import", { bodyLimit: Number.MAX_SAFE_INTEGER, schema }, async (request, reply) => {
+    const caller = callerOf(request, request.query.reason);
+    const run = (items: ImportRequest): Promise<ImportResult> => mails.import.run(items, caller);
+    const one = importItems(request, reply, run, stopping.signal);
     running.add(one);
     try {
       return await one;

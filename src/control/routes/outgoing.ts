@@ -2,26 +2,40 @@
 import type { FastifyInstance } from "fastify";
 import type { ZodTypeProvider } from "fastify-type-provider-zod";
 import { z } from "zod";
-import { errorText, MailreportError } from "../../lib/errors.ts";
-import { failureOf, logFailure } from "../../lib/supervised.ts";
 import { iso } from "../../lib/units.ts";
 import { OUTGOING_STATES } from "../../model/outgoing.ts";
+import { perform } from "../../services/operation.ts";
+import { answers, RAW } from "../answers/common.ts";
+import {
+  CANCELLED,
+  EXPLANATION,
+  OUTGOING_DETAILS,
+  outgoingDetailsView,
+  REPORT_CHANGED,
+  SENT,
+  UNDELETED,
+} from "../answers/outgoing.ts";
+import type { CallerOf } from "../caller.ts";
 import type { Services } from "../services.ts";
 import { sendList } from "../stream.ts";
 import { outgoingView } from "../views.ts";
 import {
   AFTER as after,
+  CHANGE,
   given,
   LIMIT as limit,
-  scheduledTime,
+  NO_QUERY,
+  optionalBody,
+  sendRaw,
   TEXT as text,
   TIME as time,
 } from "./schemas.ts";
 
-/** Tallies of one report that are shown: what is read, decoded and written in some milliseconds. */
-const SHOWN_TALLIES = 1000;
+const params = z.strictObject({ id: text });
+const question = { params, querystring: NO_QUERY };
+const change = { params, body: optionalBody(CHANGE) };
 
-export function addOutgoingRoutes(fastify: FastifyInstance, services: Services): void {
+export function addOutgoingRoutes(fastify: FastifyInstance, services: Services, callerOf: CallerOf): void {
   const app = fastify.withTypeProvider<ZodTypeProvider>();
   const { queue, outgoing } = services;
 
@@ -45,92 +59,74 @@ export function addOutgoingRoutes(fastify: FastifyInstance, services: Services):
       outgoingView,
     );
   });
-  const outgoingId = { params: z.strictObject({ id: text }) };
-  app.get("/v1/outgoing/:id", { schema: outgoingId }, async (request) => {
-    const report = outgoing.find(request.params.id);
-    return {
-      ...outgoingView(report),
-      policy: queue.outgoingPolicy(report.id),
-      ...talliesOf(report.id, services),
-    };
-  });
-  app.get("/v1/outgoing/:id/preview", { schema: outgoingId }, async (request, reply) =>
-    reply.type("message/rfc822").send(Buffer.from(await outgoing.preview(request.params.id))),
+  app.get(
+    "/v1/outgoing/:id",
+    { schema: { ...question, response: answers(OUTGOING_DETAILS) } },
+    async (request) => outgoingDetailsView(outgoing.details(request.params.id)),
   );
-  app.get("/v1/outgoing/:id/explain", { schema: outgoingId }, async (request) => {
-    const { report, checks, verdict } = await outgoing.explain(request.params.id);
-    return { ...outgoingView(report), checks, verdict };
+  app.get("/v1/outgoing/:id/preview", { schema: { ...question, response: RAW } }, async (request, reply) => {
+    const { id } = request.params;
+    return sendRaw(reply, await outgoing.preview(id), "outgoing.no_such_report", id);
   });
-  const change = {
-    ...outgoingId,
-    body: z
-      .strictObject({ dry_run: z.boolean().default(false), reason: z.string().max(1000).optional() })
-      .nullish()
-      .transform((body) => ({ dry_run: body?.dry_run ?? false, ...given({ reason: body?.reason }) })),
-  };
-  app.post("/v1/outgoing/:id/send", { schema: change }, async (request) => {
+  app.get(
+    "/v1/outgoing/:id/explain",
+    { schema: { ...question, response: answers(EXPLANATION) } },
+    async (request) => {
+      const { report, checks, verdict } = await outgoing.explain(request.params.id);
+      return { ...outgoingView(report), checks, verdict };
+    },
+  );
+  addOutgoingChanges(fastify, services, callerOf);
+}
+
+function addOutgoingChanges(fastify: FastifyInstance, { outgoing }: Services, callerOf: CallerOf): void {
+  const app = fastify.withTypeProvider<ZodTypeProvider>();
+
+  app.post("/v1/outgoing/:id/send", { schema: { ...change, response: answers(SENT) } }, async (request) => {
     const { dry_run, reason } = request.body;
-    if (dry_run) {
-      const plan = await outgoing.planSend(request.params.id);
-      if ("sent" in plan) throw cannotSend(plan);
-      return { sent: false, dry_run, id: plan.id, end: iso(plan.end), to: plan.to };
-    }
-    const result = await outgoing.send(request.params.id);
-    services.audit("report send", { ...result, reason });
-    if (!result.sent) throw cannotSend(result);
-    return { sent: true, dry_run, id: result.id, message_ids: result.messageIds };
+    const done = await perform(outgoing.send, request.params.id, callerOf(request, reason), dry_run);
+    return "messageIds" in done
+      ? { sent: true as const, dry_run: false as const, id: done.id, message_ids: done.messageIds }
+      : { sent: false as const, dry_run: true as const, id: done.id, end: iso(done.end), to: done.to };
   });
-  app.post("/v1/outgoing/:id/cancel", { schema: change }, async (request) => {
-    const { dry_run, reason } = request.body;
-    const { id, messages } = outgoing.cancel(request.params.id, dry_run);
-    if (!dry_run) services.audit("report cancel", { id, reason });
-    return { cancelled: !dry_run, dry_run, id, messages };
-  });
-  app.post("/v1/outgoing/:id/undelete", { schema: change }, async (request) => {
-    const { dry_run, reason } = request.body;
-    const { report, merged } = outgoing.undelete(request.params.id, dry_run);
-    if (!dry_run) services.audit("report undelete", { id: report.id, merged, reason });
-    const { id, state, due, end, messages } = report;
-    return { undeleted: !dry_run, dry_run, id, state, end: iso(end), due: iso(due), messages, merged };
-  });
-  for (const action of ["hold", "release"] as const) {
-    app.post(`/v1/outgoing/:id/${action}`, { schema: change }, async (request) => {
+  app.post(
+    "/v1/outgoing/:id/cancel",
+    { schema: { ...change, response: answers(CANCELLED) } },
+    async (request) => {
       const { dry_run, reason } = request.body;
-      const changed = outgoing.hold(request.params.id, action === "hold", dry_run);
-      if (!dry_run) services.audit(`report ${action}`, { id: request.params.id, changed, reason });
+      const report = await perform(outgoing.cancel, request.params.id, callerOf(request, reason), dry_run);
+      return { cancelled: !dry_run, dry_run, id: report.id, messages: report.messages };
+    },
+  );
+  app.post(
+    "/v1/outgoing/:id/undelete",
+    { schema: { ...change, response: answers(UNDELETED) } },
+    async (request) => {
+      const { dry_run, reason } = request.body;
+      const caller = callerOf(request, reason);
+      const { report, merged } = await perform(outgoing.undelete, request.params.id, caller, dry_run);
+      const { id, state, due, end, messages } = report;
+      return { undeleted: !dry_run, dry_run, id, state, end: iso(end), due: iso(due), messages, merged };
+    },
+  );
+  for (const action of ["hold", "release"] as const) {
+    const schema = { ...change, response: answers(REPORT_CHANGED) };
+    app.post(`/v1/outgoing/:id/${action}`, { schema }, async (request) => {
+      const { dry_run, reason } = request.body;
+      const caller = callerOf(request, reason);
+      const { changed } = await perform(outgoing[action], request.params.id, caller, dry_run);
       return { changed, dry_run };
     });
   }
-  const scheduleBody = z.strictObject({
-    at: time,
-    dry_run: z.boolean().default(false),
-    reason: z.string().max(1000).optional(),
-  });
+  const schedule = { params, body: z.strictObject({ at: time, ...CHANGE }) };
   app.post(
     "/v1/outgoing/:id/schedule",
-    { schema: { ...outgoingId, body: scheduleBody } },
+    { schema: { ...schedule, response: answers(REPORT_CHANGED) } },
     async (request) => {
-      const { dry_run, reason } = request.body;
-      const at = scheduledTime(request.body.at, services.now());
-      const changed = outgoing.schedule(request.params.id, at, dry_run);
-      if (!dry_run) services.audit("report schedule", { id: request.params.id, at, changed, reason });
+      const { at, dry_run, reason } = request.body;
+      const asked = { id: request.params.id, at };
+      const { changed } = await perform(outgoing.schedule, asked, callerOf(request, reason), dry_run);
       return { changed, dry_run };
     },
   );
-}
-
-/** The first tallies of a report, and how many it has. When they cannot be read, the report is shown without them. */
-function talliesOf(id: string, { queue, log }: Services) {
-  try {
-    const { rows, total } = queue.someTallies(id, SHOWN_TALLIES);
-    return { tallies: rows, tallies_total: total, tallies_error: null };
-  } catch (error) {
-    const failure = failureOf(error);
-    logFailure({ log, unit: "reading tallies", fields: { id } }, failure);
-    return { tallies: [], tallies_total: null, tallies_error: errorText(failure.error) };
-  }
-}
-
-function cannotSend({ id, why }: { readonly id: string; readonly why: string }): MailreportError {
-  return new MailreportError("outgoing.nothing_to_send", { detail: `${id}: ${why}` });
 }

@@ -1,24 +1,27 @@
-/** Routes about the queue: envelopes, messages, pauses. */
+/** Routes about the queue: envelopes and messages. */
 import type { FastifyInstance } from "fastify";
 import type { ZodTypeProvider } from "fastify-type-provider-zod";
 import { z } from "zod";
-import { ENVELOPE_ACTIONS } from "../../deliver/operations.ts";
-import { suppressionOf, suppressionText } from "../../deliver/suppression.ts";
-import { MailreportError } from "../../lib/errors.ts";
-import { ENVELOPE_STATES, type EnvelopeSelection, SUBSYSTEMS } from "../../model/queue.ts";
+import { suppressionText } from "../../deliver/suppression.ts";
+import { ENVELOPE_STATES, type EnvelopeSelection } from "../../model/queue.ts";
+import { ENVELOPE_ACTIONS } from "../../services/envelopes.ts";
+import { perform } from "../../services/operation.ts";
+import { answers, RAW } from "../answers/common.ts";
+import { ENVELOPE_DETAILS, ENVELOPES_CHANGED, MESSAGE_DETAILS } from "../answers/queue.ts";
+import type { CallerOf } from "../caller.ts";
 import type { Services } from "../services.ts";
 import { sendList } from "../stream.ts";
 import { attemptView, envelopeView, messageView } from "../views.ts";
 import {
   AFTER as after,
+  CHANGE,
   TIME as epoch,
   given,
   LIMIT as limit,
-  scheduledTime,
+  NO_QUERY,
   sendRaw,
   TEXT as text,
 } from "./schemas.ts";
-import { addSuppressionRoutes } from "./suppressions.ts";
 
 const envelopeFilter = {
   kind: z.enum(["dmarc", "tls"]).optional(),
@@ -39,12 +42,9 @@ const selectSchema = z.union([
   z.strictObject({ all: z.literal(true) }),
 ]);
 
-const actionBody = z.strictObject({
-  select: selectSchema,
-  at: epoch.optional(),
-  dry_run: z.boolean().default(false),
-  reason: z.string().max(1000).optional(),
-});
+const actionBody = z.strictObject({ select: selectSchema, at: epoch.optional(), ...CHANGE });
+
+const byId = { params: z.strictObject({ id: text }), querystring: NO_QUERY };
 
 function selectionOf(
   filter: z.infer<z.ZodObject<typeof envelopeFilter>> & { ids?: string[] | undefined },
@@ -58,7 +58,7 @@ function selectionOf(
   };
 }
 
-export function addQueueRoutes(fastify: FastifyInstance, services: Services): void {
+export function addQueueRoutes(fastify: FastifyInstance, services: Services, callerOf: CallerOf): void {
   const app = fastify.withTypeProvider<ZodTypeProvider>();
   const { queue, envelopes } = services;
 
@@ -77,63 +77,39 @@ export function addQueueRoutes(fastify: FastifyInstance, services: Services): vo
       );
     },
   );
-  app.get("/v1/envelopes/:id", { schema: { params: z.strictObject({ id: text }) } }, async (request) => {
-    const envelope = queue.envelope(request.params.id);
-    if (!envelope) throw new MailreportError("queue.no_such_envelope", { detail: request.params.id });
-    const entry = suppressionOf(queue, envelope, services.now());
-    return {
-      ...envelopeView(envelope),
-      ...(entry ? { suppressed: suppressionText(entry) } : {}),
-      history: queue.attempts(envelope.id).map(attemptView),
-    };
-  });
   app.get(
-    "/v1/messages/:id/raw",
-    { schema: { params: z.strictObject({ id: text }) } },
-    async (request, reply) =>
-      sendRaw(
-        reply,
-        queue.rawMessage(request.params.id.slice(0, 8)),
-        "queue.no_such_message",
-        request.params.id,
-      ),
+    "/v1/envelopes/:id",
+    { schema: { ...byId, response: answers(ENVELOPE_DETAILS) } },
+    async (request) => {
+      const { envelope, suppression, history } = envelopes.envelope(request.params.id);
+      return {
+        ...envelopeView(envelope),
+        ...(suppression ? { suppressed: suppressionText(suppression) } : {}),
+        history: history.map(attemptView),
+      };
+    },
   );
-  app.get("/v1/messages/:id", { schema: { params: z.strictObject({ id: text }) } }, async (request) => {
-    const id = request.params.id.slice(0, 8);
-    const message = queue.message(id);
-    if (!message) throw new MailreportError("queue.no_such_message", { detail: id });
-    return { ...messageView(message), envelopes: queue.envelopesOf(id).map(envelopeView) };
-  });
+  app.get("/v1/messages/:id/raw", { schema: { ...byId, response: RAW } }, async (request, reply) =>
+    sendRaw(reply, envelopes.rawMessage(request.params.id), "queue.no_such_message", request.params.id),
+  );
+  app.get(
+    "/v1/messages/:id",
+    { schema: { ...byId, response: answers(MESSAGE_DETAILS) } },
+    async (request) => {
+      const { message, envelopes: of } = envelopes.message(request.params.id);
+      return { ...messageView(message), envelopes: of.map(envelopeView) };
+    },
+  );
 
   for (const action of ENVELOPE_ACTIONS) {
-    app.post(`/v1/actions/${action}`, { schema: { body: actionBody } }, async (request) => {
+    const schema = { body: actionBody, response: answers(ENVELOPES_CHANGED) };
+    app.post(`/v1/actions/${action}`, { schema }, async (request) => {
       const { select, at, dry_run, reason } = request.body;
       const selection: EnvelopeSelection =
         "ids" in select ? { ids: select.ids } : "filter" in select ? selectionOf(select.filter) : {};
-      const time = at === undefined ? undefined : scheduledTime(at, services.now());
-      return { ...envelopes.change(action, selection, { at: time, dryRun: dry_run, reason }), dry_run };
+      const operation = envelopes.actions[action];
+      const done = await perform(operation, { selection, at }, callerOf(request, reason), dry_run);
+      return { ...done, dry_run };
     });
   }
-  const steer = z.strictObject({
-    subsystem: z.enum(SUBSYSTEMS),
-    destination: text.nullish(),
-    reason: z.string().max(1000).nullish(),
-    dry_run: z.boolean().default(false),
-  });
-  for (const action of ["pause", "resume"] as const) {
-    app.post(`/v1/actions/${action}`, { schema: { body: steer } }, async (request) => {
-      const { subsystem, destination = null, reason = null, dry_run } = request.body;
-      const isPaused = queue
-        .pauses()
-        .some((pause) => pause.subsystem === subsystem && pause.destination === destination);
-      if (dry_run) return { changed: isPaused === (action === "resume"), dry_run };
-      const changed =
-        action === "pause"
-          ? services.pause(subsystem, destination, "control socket", reason)
-          : services.resume(subsystem, destination, "control socket", reason);
-      return { changed, dry_run };
-    });
-  }
-  app.get("/v1/pauses", async () => ({ items: queue.pauses() }));
-  addSuppressionRoutes(fastify, services);
 }

@@ -9,8 +9,20 @@ export const AFTER = z.string().max(200).optional();
 export const TEXT = z.string().min(1).max(1000);
 /** Whether a question waits until all mail that was accepted before it is parsed. */
 export const WAIT = { wait: z.stringbool().default(false) };
+/** Why something is changed, for the audit table. */
+export const REASON = z.string().max(1000);
 /** Epoch seconds. */
 export const TIME = z.coerce.number().int().min(0).max(99_999_999_999);
+
+/** The query of a request that has none. */
+export const NO_QUERY = z.strictObject({});
+
+/** What every change may be asked with. */
+export const CHANGE = { dry_run: z.boolean().default(false), reason: REASON.nullish() };
+
+/** A body that may be left out, as if it were an empty object. */
+export const optionalBody = <T extends z.ZodRawShape>(shape: T) =>
+  z.preprocess((body) => body ?? {}, z.strictObject(shape));
 
 /** The words of a catalogue, for an enumeration. */
 export const keys = <T extends string>(object: Readonly<Record<T, unknown>>): [T, ...T[]] =>
@@ -34,14 +46,4 @@ export function sendRaw(
 ): FastifyReply {
   if (!bytes) throw new MailreportError(code, { detail: id });
   return reply.type("message/rfc822").send(Buffer.from(bytes));
-}
-
-/** Seconds by which a time may be in the past and is still meant as now. */
-const NOW_ROOM = 60;
-
-/** The time for which something is to be scheduled, at least now. Errors: `request.invalid` for one in the past. */
-export function scheduledTime(at: number, now: number): number {
-  if (at < now - NOW_ROOM)
-    throw new MailreportError("request.invalid", { detail: "the time is in the past" });
-  return Math.max(at, now);
 }

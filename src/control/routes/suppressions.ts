@@ -2,17 +2,23 @@
 import type { FastifyInstance } from "fastify";
 import type { ZodTypeProvider } from "fastify-type-provider-zod";
 import { z } from "zod";
-import { MailreportError } from "../../lib/errors.ts";
+import { perform } from "../../services/operation.ts";
+import { answers } from "../answers/common.ts";
+import { SUPPRESSION_ADDED, SUPPRESSION_LOOKUP, SUPPRESSIONS_REMOVED } from "../answers/queue.ts";
+import type { CallerOf } from "../caller.ts";
 import type { Services } from "../services.ts";
 import { sendWhole } from "../stream.ts";
 import { suppressionView } from "../views.ts";
-import { LIMIT, TEXT, TIME } from "./schemas.ts";
+import { CHANGE, LIMIT, TEXT, TIME } from "./schemas.ts";
 
 /** Next key of a page: its place in the list. */
 const PLACE = z.string().regex(/^\d{1,9}$/, "not a key of this list");
-const REASON = z.string().max(1000);
 
-export function addSuppressionRoutes(fastify: FastifyInstance, { envelopes }: Services): void {
+export function addSuppressionRoutes(
+  fastify: FastifyInstance,
+  { suppressions }: Services,
+  callerOf: CallerOf,
+): void {
   const app = fastify.withTypeProvider<ZodTypeProvider>();
 
   const listQuery = z.strictObject({
@@ -22,33 +28,32 @@ export function addSuppressionRoutes(fastify: FastifyInstance, { envelopes }: Se
   });
   app.get("/v1/suppressions", { schema: { querystring: listQuery } }, (request, reply) => {
     const { all, limit, after } = request.query;
-    return sendWhole(reply, limit, after, async () => envelopes.suppressions(all), suppressionView);
+    return sendWhole(reply, limit, after, async () => suppressions.list(all), suppressionView);
   });
 
-  const lookupQuery = z.strictObject({ target: TEXT });
-  app.get("/v1/suppressions/lookup", { schema: { querystring: lookupQuery } }, async (request) => {
+  const lookup = {
+    querystring: z.strictObject({ target: TEXT }),
+    response: answers(SUPPRESSION_LOOKUP),
+  };
+  app.get("/v1/suppressions/lookup", { schema: lookup }, async (request) => {
     const { target } = request.query;
-    const { suppressed, entries, waiting } = envelopes.lookup(target);
+    const { suppressed, entries, waiting } = suppressions.lookup(target);
     return { target, suppressed, waiting, entries: entries.map(suppressionView) };
   });
 
-  const addBody = z.strictObject({
-    target: TEXT,
-    until: TIME.nullish(),
-    reason: REASON.nullish(),
-    dry_run: z.boolean().default(false),
-  });
-  app.post("/v1/suppressions", { schema: { body: addBody } }, async (request) => {
+  const add = {
+    body: z.strictObject({ target: TEXT, until: TIME.nullish(), ...CHANGE }),
+    response: answers(SUPPRESSION_ADDED),
+  };
+  app.post("/v1/suppressions", { schema: add }, async (request) => {
     const { target, until = null, reason, dry_run } = request.body;
-    // a single label is a slip of the keyboard: no policy is published there
-    if (!/[@.\u3002\uff0e\uff61]/.test(target))
-      throw new MailreportError("suppression.bad_target", { detail: `${target}: a domain has a dot` });
-    const { entry, replaced, waiting } = envelopes.suppress({
-      target,
-      until,
-      reason: reason ?? "",
-      dryRun: dry_run,
-    });
+    const asked = { target, until };
+    const { entry, replaced, waiting } = await perform(
+      suppressions.add,
+      asked,
+      callerOf(request, reason),
+      dry_run,
+    );
     return {
       entry: suppressionView(entry),
       replaced: replaced && suppressionView(replaced),
@@ -57,14 +62,18 @@ export function addSuppressionRoutes(fastify: FastifyInstance, { envelopes }: Se
     };
   });
 
-  const removeBody = z.strictObject({
-    targets: z.array(TEXT).min(1).max(10_000),
-    reason: REASON.optional(),
-    dry_run: z.boolean().default(false),
-  });
-  app.post("/v1/suppressions/remove", { schema: { body: removeBody } }, async (request) => {
+  const remove = {
+    body: z.strictObject({ targets: z.array(TEXT).min(1).max(10_000), ...CHANGE }),
+    response: answers(SUPPRESSIONS_REMOVED),
+  };
+  app.post("/v1/suppressions/remove", { schema: remove }, async (request) => {
     const { targets, reason, dry_run } = request.body;
-    const { removed, skipped } = envelopes.unsuppress(targets, dry_run, reason);
+    const { removed, skipped } = await perform(
+      suppressions.remove,
+      targets,
+      callerOf(request, reason),
+      dry_run,
+    );
     return { removed: removed.map(suppressionView), skipped, dry_run };
   });
 }

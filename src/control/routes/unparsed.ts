@@ -17,8 +17,8 @@ export async function unparsedHeader(services: Services, reply: FastifyReply, wa
  * nothing parses them.
  */
 export async function unparsedMember(services: Services, wait: boolean): Promise<Unparsed> {
-  const unparsed = await services.parsed(wait);
+  const unparsed = await services.mails.parsed(wait);
   if (unparsed === 0) return {};
-  const parsing = services.parsing();
+  const parsing = services.mails.parsing();
   return parsing === "running" ? { unparsed } : { unparsed, parsing };
 }

@@ -2,7 +2,17 @@
 import { ERROR_CODES, type ErrorCode } from "../../lib/errors.ts";
 import { EXIT } from "../../lib/exit.ts";
 import { clean } from "../../lib/text.ts";
-import { type Call, type Handler, isOutgoingId, list, plural, query, show, withQuery } from "../call.ts";
+import {
+  type Call,
+  type Handler,
+  isOutgoingId,
+  list,
+  plural,
+  query,
+  reasonOf,
+  show,
+  withQuery,
+} from "../call.ts";
 import * as columns from "../columns.ts";
 import { UsageError, usage } from "../grammar.ts";
 import { str } from "../render.ts";
@@ -91,7 +101,8 @@ export const ARCHIVE_HANDLERS: Readonly<Record<string, Handler>> = {
 };
 
 /** `reparse` of named mails or reports, of an outcome, or of all; `ingest retry` alone parses what failed. */
-async function reparse({ parsed, client, around, form }: Call): Promise<number> {
+async function reparse(call: Call): Promise<number> {
+  const { parsed, client, around, form } = call;
   const { operands, options, command } = parsed;
   const bad = operands.filter((id) => !/^[mr]\d+$/.test(id));
   if (bad.length > 0) throw new UsageError(`not a mail or report id: ${bad.join(" ")} (m42, r42)`);
@@ -106,7 +117,7 @@ async function reparse({ parsed, client, around, form }: Call): Promise<number> 
     outcomes: Record<string, number>;
     skipped: { id: string; code: ErrorCode }[];
     no_raw: number;
-  }>("POST", "/v1/reparse", { ...select, dry_run: dryRun });
+  }>("POST", "/v1/reparse", { ...select, dry_run: dryRun, ...reasonOf(call) });
   const { parsed: count, outcomes, skipped, no_raw } = answer;
   for (const { id, code } of skipped) around.err(`mailreportctl: ${ERROR_CODES[code].text}: ${clean(id)}\n`);
   if (no_raw > 0) around.err(`${plural(no_raw, "mail")} without stored bytes skipped\n`);

@@ -2,9 +2,8 @@
 import { resolve } from "node:path";
 import { EXIT } from "../../lib/exit.ts";
 import { clean } from "../../lib/text.ts";
-import { type Call, confirmed, type Handler, query, show, withQuery } from "../call.ts";
+import { type Call, confirmed, type Handler, query, reasonOf, show, withQuery } from "../call.ts";
 import { UsageError, usage } from "../grammar.ts";
-import { str } from "../render.ts";
 import { runFeed } from "./feed.ts";
 
 async function steer(call: Call, action: "pause" | "resume"): Promise<number> {
@@ -16,7 +15,7 @@ async function steer(call: Call, action: "pause" | "resume"): Promise<number> {
   const body = {
     subsystem,
     destination: destination ?? null,
-    reason: parsed.options.reason ? str(parsed.options.reason) : null,
+    ...reasonOf(call),
     ...(parsed.options["dry-run"] ? { dry_run: true } : {}),
   };
   const { changed } = await client.json<{ changed: boolean }>("POST", `/v1/actions/${action}`, body);
@@ -31,7 +30,7 @@ async function steer(call: Call, action: "pause" | "resume"): Promise<number> {
 async function prune(call: Call): Promise<number> {
   const { parsed, client, around, form } = call;
   const ask = (dryRun: boolean) =>
-    client.json<Record<string, number>>("POST", "/v1/db/prune", { dry_run: dryRun });
+    client.json<Record<string, number>>("POST", "/v1/db/prune", { dry_run: dryRun, ...reasonOf(call) });
   const dryRun = parsed.options["dry-run"] === true;
   const expired = await ask(true);
   const total = Object.values(expired).reduce((sum, count) => sum + count, 0);
@@ -94,38 +93,44 @@ export const DAEMON_HANDLERS: Readonly<Record<string, Handler>> = {
   pause: (call) => steer(call, "pause"),
   resume: (call) => steer(call, "resume"),
   feed: (call) => runFeed(call),
-  async reload({ parsed, client, form, around }) {
+  async reload(call) {
+    const { parsed, client, form, around } = call;
     const dryRun = parsed.options["dry-run"] === true;
-    const answer = await client.json<{ applied: string[]; needsRestart: string[] }>("POST", "/v1/reload", {
+    const answer = await client.json<{ applied: string[]; needs_restart: string[] }>("POST", "/v1/reload", {
       dry_run: dryRun,
+      ...reasonOf(call),
     });
-    if (form === "json") around.out(`${JSON.stringify({ ...answer, dry_run: dryRun })}\n`);
+    if (form === "json") around.out(`${JSON.stringify(answer)}\n`);
     else {
-      const isSame = answer.applied.length + answer.needsRestart.length === 0;
+      const isSame = answer.applied.length + answer.needs_restart.length === 0;
       const would = isSame ? "nothing would change" : "a reload would apply:";
       around.out(
         dryRun ? `the configuration is ok; ${would}\n` : `reloaded${isSame ? "; nothing has changed" : ""}\n`,
       );
       for (const line of answer.applied) around.out(`  ${clean(line)}\n`);
-      for (const line of answer.needsRestart) around.out(`  needs a restart: ${clean(line)}\n`);
+      for (const line of answer.needs_restart) around.out(`  needs a restart: ${clean(line)}\n`);
     }
     return EXIT.OK;
   },
-  async stop({ client, around }) {
-    await client.json("POST", "/v1/stop", {});
+  async stop(call) {
+    const { client, around } = call;
+    await client.json("POST", "/v1/stop", reasonOf(call));
     around.out("mailreportd stops\n");
     return EXIT.OK;
   },
-  async log({ parsed, client, around }) {
+  async log(call) {
+    const { parsed, client, around } = call;
     const level = parsed.command.words[1]!;
-    await client.json("POST", "/v1/log", { level });
+    await client.json("POST", "/v1/log", { level, ...reasonOf(call) });
     around.out(`log ${level}\n`);
     return EXIT.OK;
   },
-  async dbBackup({ parsed, client, around, form }) {
+  async dbBackup(call) {
+    const { parsed, client, around, form } = call;
     const path = resolve(parsed.operands[0]!);
     const made = await client.json<{ files: { path: string; bytes: number }[] }>("POST", "/v1/db/backup", {
       path,
+      ...reasonOf(call),
     });
     if (form === "json") around.out(`${JSON.stringify(made)}\n`);
     else for (const file of made.files) around.out(`${clean(file.path)} ${file.bytes} bytes\n`);
@@ -137,8 +142,9 @@ export const DAEMON_HANDLERS: Readonly<Record<string, Handler>> = {
     else around.out(found.ok ? "ok\n" : found.problems.map((text) => `${clean(text)}\n`).join(""));
     return found.ok ? EXIT.OK : EXIT.DATAERR;
   },
-  async dbVacuum({ client, around, form }) {
-    const done = await client.json<{ freed: number }>("POST", "/v1/db/vacuum", {});
+  async dbVacuum(call) {
+    const { client, around, form } = call;
+    const done = await client.json<{ freed: number }>("POST", "/v1/db/vacuum", reasonOf(call));
     around.out(form === "json" ? `${JSON.stringify(done)}\n` : `${done.freed} bytes given back\n`);
     return EXIT.OK;
   },

@@ -1,7 +1,7 @@
 /** `feed`: sends evaluations and TLS sessions, batch by batch. */
 import { EXIT } from "../../lib/exit.ts";
 import { clean } from "../../lib/text.ts";
-import type { Call } from "../call.ts";
+import { type Call, reasonOf } from "../call.ts";
 import { ClientError } from "../client.ts";
 import { fileSource } from "../files.ts";
 import { str } from "../render.ts";
@@ -44,6 +44,8 @@ export async function runFeed(call: Call): Promise<number> {
   const send = async (): Promise<void> => {
     const params = new URLSearchParams({ name: str(parsed.options.name) || "control", first: String(first) });
     if (dryRun) params.set("dry_run", "true");
+    const { reason } = reasonOf(call);
+    if (reason !== undefined) params.set("reason", reason);
     const text = `${batch.join("\n")}\n`;
     const reply = await client.json<Reply>("POST", `/v1/feed?${params}`, text, "application/x-ndjson");
     total.accepted += reply.accepted;

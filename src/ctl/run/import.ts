@@ -1,7 +1,7 @@
 /** `import`: sends files to the daemon and prints the outcome of each that is not simply stored. */
 import { EXIT } from "../../lib/exit.ts";
 import { clean } from "../../lib/text.ts";
-import { type Call, plural } from "../call.ts";
+import { type Call, plural, reasonOf, withQuery } from "../call.ts";
 import { ClientError, exitOf } from "../client.ts";
 import { type FoundPiece, piecesOf } from "../files.ts";
 import { type Item, str } from "../render.ts";
@@ -84,7 +84,8 @@ export async function runImport(call: Call): Promise<number> {
     return undefined;
   }
   try {
-    const end = await client.stream("/v1/import", body(), (item) => progress.item(item));
+    const path = withQuery("/v1/import", new URLSearchParams(reasonOf(call)));
+    const end = await client.stream(path, body(), (item) => progress.item(item));
     progress.erase();
     const { count, next: _next, ...rest } = end;
     around.out(form === "json" ? `${JSON.stringify({ end: { count, ...rest } })}\n` : `${progress.text}\n`);

@@ -1,7 +1,7 @@
 /** Commands about outgoing reports. */
 import { EXIT } from "../../lib/exit.ts";
 import { clean } from "../../lib/text.ts";
-import { type Call, each, type Handler, list, plural, query, show, withQuery } from "../call.ts";
+import { type Call, each, type Handler, list, plural, query, reasonOf, show, withQuery } from "../call.ts";
 import * as columns from "../columns.ts";
 import { type Item, str } from "../render.ts";
 import { readTime } from "../times.ts";
@@ -28,12 +28,12 @@ const REPORT_VERBS: Readonly<Record<ReportAction, string>> = {
 /** One request for each outgoing report. `schedule` without a time sends now. */
 export function changeReports(call: Call, ids: readonly string[], action: ReportAction): Promise<number> {
   const { client, around, parsed } = call;
-  const { time, reason } = parsed.options;
+  const { time } = parsed.options;
   if (action === "schedule" && time === undefined) return sendReports(call, ids);
   const dryRun = parsed.options["dry-run"] === true;
   const body = {
     dry_run: dryRun,
-    ...(reason ? { reason: str(reason) } : {}),
+    ...reasonOf(call),
     ...(action === "schedule" ? { at: readTime(str(time), around.now) } : {}),
   };
   return each(ids, around, async (id) => {
@@ -62,9 +62,9 @@ function reportLine(
 }
 
 /** Sends outgoing reports now. */
-function sendReports({ client, around, parsed, form }: Call, ids: readonly string[]): Promise<number> {
-  const { reason } = parsed.options;
-  const body = { dry_run: parsed.options["dry-run"] === true, ...(reason ? { reason: str(reason) } : {}) };
+function sendReports(call: Call, ids: readonly string[]): Promise<number> {
+  const { client, around, parsed, form } = call;
+  const body = { dry_run: parsed.options["dry-run"] === true, ...reasonOf(call) };
   return each(ids, around, async (id) => {
     const path = `/v1/outgoing/${encodeURIComponent(id)}/send`;
     const answer = await client.json<{ id: string; message_ids?: string[]; to?: string[] }>(

@@ -10,6 +10,7 @@ import {
   list,
   plural,
   query,
+  reasonOf,
   show,
   withQuery,
 } from "../call.ts";
@@ -58,7 +59,7 @@ async function change(call: Call, action: Action): Promise<number> {
   const body = {
     select,
     ...(options.time === undefined ? {} : { at: readTime(str(options.time), around.now) }),
-    ...(options.reason ? { reason: str(options.reason) } : {}),
+    ...reasonOf(call),
   };
   const path = `/v1/actions/${action}`;
   const classic = parsed.command.words.includes("envelope");

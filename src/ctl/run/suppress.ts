@@ -2,7 +2,7 @@
 import { EXIT } from "../../lib/exit.ts";
 import { clean } from "../../lib/text.ts";
 import { parseDuration } from "../../lib/units.ts";
-import { type Call, type Handler, list, plural, query, withQuery } from "../call.ts";
+import { type Call, type Handler, list, plural, query, reasonOf, withQuery } from "../call.ts";
 import { UsageError } from "../grammar.ts";
 import { type Column, epoch, type Item, relative, str } from "../render.ts";
 import { readTime } from "../times.ts";
@@ -67,13 +67,14 @@ async function add(call: Call): Promise<number> {
   return EXIT.OK;
 }
 
-async function remove({ parsed, client, form, around }: Call): Promise<number> {
+async function remove(call: Call): Promise<number> {
+  const { parsed, client, form, around } = call;
   const { operands, options } = parsed;
   const dryRun = options["dry-run"] === true;
   const body = {
     targets: operands,
     dry_run: dryRun,
-    ...(options.reason ? { reason: str(options.reason) } : {}),
+    ...reasonOf(call),
   };
   const answer = await client.json<{ removed: Item[]; skipped: { id: string; code: string }[] }>(
     "POST",

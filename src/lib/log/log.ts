@@ -50,7 +50,7 @@ export const LOG_EVENTS = {
     "delivery has a problem: the store cannot commit, a password file cannot be read, the relay refuses the login (reason)",
   "deliver.resumed": "the store commits again; delivery resumes",
   "control.listening": "the control socket is open",
-  "control.changed": "an operator changed something (command, selection, matched, changed, reason)",
+  "control.changed": "something was changed on request (command, who, reason, and what was changed)",
   "dkim.key_generated": "a DKIM key was generated; the DNS record to publish",
   "retention.done": "old data was deleted",
   "store.opened": "a database is open (path, synchronous, schema)",
