@@ -12,6 +12,9 @@ import { openDatabase, type Sqlite } from "../../src/store/sqlite/open.ts";
 import { intakeOf, POLICY } from "./intake.ts";
 import { LIMITS, mail } from "./reading.ts";
 
+/** A page that holds all of a list. */
+export const ALL = { limit: 100_000 };
+
 export const read: ReadMail = (raw, hints, sink) =>
   readMail(raw, hints, LIMITS, () => performance.now(), sink);
 
@@ -66,12 +69,12 @@ export class ArchiveBox {
 
   /** Records that are stored. */
   async records(): Promise<number> {
-    return (await this.reader.records({}, { limit: 10_000 })).items.length;
+    return (await this.reader.list("records", {}, { limit: 10_000 })).items.length;
   }
 
   /** Messages of all day sums. */
   async messages(): Promise<number> {
-    return (await this.reader.days({})).reduce((sum, day) => sum + day.messages, 0);
+    return (await this.reader.list("days", {}, ALL)).items.reduce((sum, day) => sum + day.messages, 0);
   }
 
   /** Looks at the database, or changes it, behind the stores. */

@@ -5,18 +5,9 @@ import { z } from "zod";
 import { errorText, MailreportError } from "../../lib/errors.ts";
 import { failureOf, logFailure } from "../../lib/supervised.ts";
 import { iso } from "../../lib/units.ts";
-import { OUTGOING_STATES } from "../../model/outgoing.ts";
 import type { Services } from "../services.ts";
-import { sendList } from "../stream.ts";
 import { outgoingView } from "../views.ts";
-import {
-  AFTER as after,
-  given,
-  LIMIT as limit,
-  scheduledTime,
-  TEXT as text,
-  TIME as time,
-} from "./schemas.ts";
+import { given, scheduledTime, TEXT as text, TIME as time } from "./schemas.ts";
 
 /** Tallies of one report that are shown: what is read, decoded and written in some milliseconds. */
 const SHOWN_TALLIES = 1000;
@@ -25,26 +16,6 @@ export function addOutgoingRoutes(fastify: FastifyInstance, services: Services):
   const app = fastify.withTypeProvider<ZodTypeProvider>();
   const { queue, outgoing } = services;
 
-  const outgoingQuery = z.strictObject({
-    kind: z.enum(["dmarc", "tls"]).optional(),
-    domain: text.optional(),
-    state: z.enum([...OUTGOING_STATES, "waiting", "any"]).default("waiting"),
-    limit,
-    after,
-  });
-  app.get("/v1/outgoing", { schema: { querystring: outgoingQuery } }, (request, reply) => {
-    const { kind, domain, state, limit: most, after: from } = request.query;
-    const states =
-      state === "any" ? undefined : state === "waiting" ? (["open", "held"] as const) : ([state] as const);
-    const selection = { ...given({ kind, domain }), ...(states ? { states } : {}) };
-    return sendList(
-      reply,
-      most,
-      from,
-      (n, at) => queue.listOutgoing(selection, { limit: n, ...(at === undefined ? {} : { after: at }) }),
-      outgoingView,
-    );
-  });
   const outgoingId = { params: z.strictObject({ id: text }) };
   app.get("/v1/outgoing/:id", { schema: outgoingId }, async (request) => {
     const report = outgoing.find(request.params.id);

@@ -7,17 +7,8 @@ import { suppressionOf, suppressionText } from "../../deliver/suppression.ts";
 import { MailreportError } from "../../lib/errors.ts";
 import { ENVELOPE_STATES, type EnvelopeSelection, SUBSYSTEMS } from "../../model/queue.ts";
 import type { Services } from "../services.ts";
-import { sendList } from "../stream.ts";
 import { attemptView, envelopeView, messageView } from "../views.ts";
-import {
-  AFTER as after,
-  TIME as epoch,
-  given,
-  LIMIT as limit,
-  scheduledTime,
-  sendRaw,
-  TEXT as text,
-} from "./schemas.ts";
+import { TIME as epoch, given, scheduledTime, sendRaw, TEXT as text } from "./schemas.ts";
 import { addSuppressionRoutes } from "./suppressions.ts";
 
 const envelopeFilter = {
@@ -62,21 +53,6 @@ export function addQueueRoutes(fastify: FastifyInstance, services: Services): vo
   const app = fastify.withTypeProvider<ZodTypeProvider>();
   const { queue, envelopes } = services;
 
-  app.get(
-    "/v1/queue",
-    { schema: { querystring: z.strictObject({ ...envelopeFilter, id: text.optional(), limit, after }) } },
-    (request, reply) => {
-      const { limit: most, after: from, id, ...filter } = request.query;
-      const selection = { ...selectionOf(filter), ...(id === undefined ? {} : { ids: [id] }) };
-      return sendList(
-        reply,
-        most,
-        from,
-        (n, at) => queue.listEnvelopes(selection, { limit: n, ...(at === undefined ? {} : { after: at }) }),
-        envelopeView,
-      );
-    },
-  );
   app.get("/v1/envelopes/:id", { schema: { params: z.strictObject({ id: text }) } }, async (request) => {
     const envelope = queue.envelope(request.params.id);
     if (!envelope) throw new MailreportError("queue.no_such_envelope", { detail: request.params.id });
@@ -134,6 +110,5 @@ export function addQueueRoutes(fastify: FastifyInstance, services: Services): vo
       return { changed, dry_run };
     });
   }
-  app.get("/v1/pauses", async () => ({ items: queue.pauses() }));
   addSuppressionRoutes(fastify, services);
 }

@@ -6,11 +6,13 @@ import { addDaemonRoutes } from "./daemon.ts";
 import { addDatabaseRoutes } from "./databases.ts";
 import { addFeedRoutes } from "./feed.ts";
 import { addImportRoutes } from "./import.ts";
+import { addListRoutes } from "./lists.ts";
 import { addOutgoingRoutes } from "./outgoing.ts";
 import { addQueueRoutes } from "./queue.ts";
 
 /** Adds all routes. Returns what ends the requests that would outlast the server, and waits for them. */
 export function addRoutes(fastify: FastifyInstance, services: Services): () => Promise<void> {
+  addListRoutes(fastify, services);
   addArchiveRoutes(fastify, services);
   addDaemonRoutes(fastify, services);
   addQueueRoutes(fastify, services);

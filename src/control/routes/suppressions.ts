@@ -4,26 +4,13 @@ import type { ZodTypeProvider } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { MailreportError } from "../../lib/errors.ts";
 import type { Services } from "../services.ts";
-import { sendWhole } from "../stream.ts";
 import { suppressionView } from "../views.ts";
-import { LIMIT, TEXT, TIME } from "./schemas.ts";
+import { TEXT, TIME } from "./schemas.ts";
 
-/** Next key of a page: its place in the list. */
-const PLACE = z.string().regex(/^\d{1,9}$/, "not a key of this list");
 const REASON = z.string().max(1000);
 
 export function addSuppressionRoutes(fastify: FastifyInstance, { envelopes }: Services): void {
   const app = fastify.withTypeProvider<ZodTypeProvider>();
-
-  const listQuery = z.strictObject({
-    all: z.stringbool().default(false),
-    limit: LIMIT,
-    after: PLACE.optional(),
-  });
-  app.get("/v1/suppressions", { schema: { querystring: listQuery } }, (request, reply) => {
-    const { all, limit, after } = request.query;
-    return sendWhole(reply, limit, after, async () => envelopes.suppressions(all), suppressionView);
-  });
 
   const lookupQuery = z.strictObject({ target: TEXT });
   app.get("/v1/suppressions/lookup", { schema: { querystring: lookupQuery } }, async (request) => {
