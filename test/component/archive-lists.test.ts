@@ -292,6 +292,13 @@ describe("the archive answers", () => {
     }
   });
 
+  it("an organisation that never reported made records and sources fail: nothing is found", async () => {
+    await store(dmarc({ id: "one" }));
+    for (const name of ["records", "sources", "domains", "days", "reporters", "reports"] as const)
+      for (const filter of [{ org: "nobody" }, { org: "nobody", since: BEGIN, until: BEGIN + DAY }])
+        expect((await reader.list(name, filter, ALL)).items, name).toEqual([]);
+  });
+
   it("days over which a long report is spread, by largest remainder", async () => {
     await store(
       dmarc({ id: "long", days: 3, damage: (xml) => xml.replace(/<count>\d+/, "<count>10") }),

@@ -21,8 +21,6 @@ export interface Filter<T = unknown> {
   readonly help: string;
   /** All the words that it may be. */
   readonly values?: readonly string[];
-  /** The value where none is given. */
-  readonly default?: T;
   /** Null: it has no option. */
   readonly option: FilterOption | null;
   /** Never set: it carries the type. */
@@ -99,14 +97,11 @@ export const QUEUE_FILTERS = {
     help: "due after",
     option: { name: "due-after", short: "a", value: "TIME" },
   } as Filter<number>,
-  outgoingState: {
-    ...word(
-      ["waiting", ...OUTGOING_STATES, "any"],
-      "waiting (open and held), open, held, composed, dropped, any",
-      { value: "STATE" },
-    ),
-    default: "waiting",
-  } as Filter<"waiting" | (typeof OUTGOING_STATES)[number] | "any">,
+  outgoingState: word(
+    ["waiting", ...OUTGOING_STATES, "any"],
+    "waiting (open and held), open, held, composed, dropped, any",
+    { value: "STATE" },
+  ),
   all: flag("include entries that have expired"),
   subsystem: word(SUBSYSTEMS, "smtp, mda, mta, scheduler", { value: "SUBSYSTEM" }),
 } satisfies Filters;

@@ -15,7 +15,7 @@ export const PAUSES = defineList({
   cursor: PLACE,
   fields: {
     subsystem: word(SUBSYSTEMS, "what is paused"),
-    destination: orNull(text("the destination whose delivery is paused; null: the whole subsystem")),
+    destination: orNull(text("paused destination; null: the whole subsystem")),
     since: time("when it was paused"),
     who: text("who paused it"),
     reason: orNull(text("why it was paused")),

@@ -22,12 +22,15 @@ function makeIds({ one, all }: Ask): Pick<SourceTools, "idsOf" | "domainId"> {
     if (address === undefined) return -1;
     return one<{ id: number }>("SELECT id FROM source WHERE ip = ?", packIp(address))?.id ?? -1;
   };
-  const orgIds = (org: string | undefined): number[] | undefined =>
-    org === undefined
-      ? undefined
-      : all<{ id: number }>("SELECT id FROM org WHERE instr(key, ?) > 0 LIMIT 1000", org.toLowerCase()).map(
-          (r) => r.id,
-        );
+  const orgIds = (org: string | undefined): number[] | undefined => {
+    if (org === undefined) return undefined;
+    const found = all<{ id: number }>(
+      "SELECT id FROM org WHERE instr(key, ?) > 0 LIMIT 1000",
+      org.toLowerCase(),
+    );
+    // SQLite finds no plan for IN () with an index that is prescribed
+    return found.length > 0 ? found.map(({ id }) => id) : [-1];
+  };
   return {
     domainId,
     idsOf: (filter: ArchiveFilter) => ({
