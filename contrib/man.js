@@ -11,6 +11,7 @@ import { COMMANDS } from "../dist/ctl/commands.js";
 import { GLOBAL_OPTIONS, optionsOf } from "../dist/ctl/grammar.js";
 import { ERROR_CODES } from "../dist/lib/errors.js";
 import { LOG_EVENTS } from "../dist/lib/log/log.js";
+import { EXPORTS } from "../dist/model/lists/lists.js";
 import { NOTES, OUTCOMES, REASONS, WARNINGS } from "../dist/model/outcome.js";
 import { SUBSYSTEMS } from "../dist/model/queue.js";
 
@@ -123,6 +124,61 @@ ${list(Object.entries(LOG_EVENTS).map(([event, text]) => [`Cm ${event}`, sentenc
 .Xr mailreportd 8`,
   );
 
+/** How the type of a field is written: what JSON has, and the form of times. */
+const TYPES = {
+  text: "text",
+  number: "number",
+  time: "time",
+  day: "date",
+  flag: "true or false",
+  texts: "list of texts",
+  object: "object",
+  objects: "list of objects",
+  map: "object of texts",
+  pairs: "list of name and value",
+};
+
+/** The fields of a row or object, those of its members below it. */
+const fieldList = (fields) =>
+  list(
+    Object.entries(fields).map(([name, { type, nullable, optional, help, members }]) => [
+      `Va ${name} Pq ${TYPES[type]}${nullable ? " or null" : ""}${optional ? ", may be absent" : ""}`,
+      `${sentence(help)}${members ? `\n${fieldList(members)}` : ""}`,
+    ]),
+  );
+
+const lists = () =>
+  page(
+    "mailreport-lists",
+    7,
+    "fields of the lists of mailreportd",
+    `.Sh DESCRIPTION
+The lists of
+.Xr mailreportctl 8
+have these fields with
+.Fl -json ,
+in
+.Ic export ,
+and in the answers of
+.Ic GET /v1/ Ns Ar list
+on the control socket.
+Times are RFC 3339 in UTC, dates are UTC days.
+Texts of reports are outside text: whoever sent the report wrote them.
+${EXPORTS.map(
+  ({ name, help, order, commands, filters, fields }) => `.Sh ${name.toUpperCase()}
+${sentence(help)}
+Sorted ${plain(order)}.
+${commands.length > 0 ? `Shown by\n${commands.map(({ words }) => `.Ic ${words.join(" ")}`).join(" ,\n")} .\n` : ""}Filters:
+${Object.keys(filters)
+  .map((filter) => `.Cm ${filter}`)
+  .join(" ,\n")} .
+${fieldList(fields)}`,
+).join("\n")}
+.Sh SEE ALSO
+.Xr mailreport-codes 7 ,
+.Xr mailreportctl 8`,
+  );
+
 function option({ name, short, value, help }) {
   const flag = short ? `Fl ${short} , -${name}` : `Fl -${name}`;
   return [`${flag}${value ? ` Ar ${quoted(value)}` : ""}`, sentence(help)];
@@ -189,6 +245,7 @@ ${list(
 .Xr sysexits 3 .
 .Sh SEE ALSO
 .Xr mailreport-codes 7 ,
+.Xr mailreport-lists 7 ,
 .Xr mailreportd 8`,
   );
 
@@ -313,6 +370,7 @@ ${describedKeys()
 export function manualPages() {
   return {
     "mailreport-codes.7": codes(),
+    "mailreport-lists.7": lists(),
     "mailreportctl.8": client(),
     "mailreportd.8": daemon(),
     "mailreportd.conf.5": configuration(),

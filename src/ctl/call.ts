@@ -1,12 +1,13 @@
 /** What the commands of mailreportctl have in common: options as queries, lists, details, questions. */
 import { EXIT } from "../lib/exit.ts";
 import { clean } from "../lib/text.ts";
+import type { Filter } from "../model/lists/filter.ts";
 import { parseOutgoingId } from "../model/outgoing.ts";
 import type { WireFile } from "../model/wire-report.ts";
 import { type Client, ClientError } from "./client.ts";
 import type { Command } from "./commands.ts";
 import type { FoundPiece, Split } from "./files.ts";
-import { type Parsed, UsageError } from "./grammar.ts";
+import { type OptionSpec, type Parsed, UsageError } from "./grammar.ts";
 import {
   type Column,
   csvLine,
@@ -58,36 +59,6 @@ export interface Call {
 /** Carries out one command; returns the exit code. */
 export type Handler = (call: Call) => Promise<number>;
 
-const TIMES: Readonly<Record<string, string>> = {
-  since: "since",
-  until: "until",
-  before: "due_before",
-  "due-after": "due_after",
-};
-/** --since and --until are about the past, so that a span needs no sign; the due times need one. */
-const bareOf = (name: string): "ago" | undefined =>
-  name === "since" || name === "until" ? "ago" : undefined;
-/** Options whose query parameter has another name, or none: Stalwart's format is our kind, a mail's state its outcome. */
-const RENAMED: Readonly<Record<string, (command: Command) => string>> = {
-  format: ({ run }) => (run === "export" ? "" : "kind"),
-  state: ({ options = [] }) => (options.some((o) => o.name === "outcome") ? "outcome" : "state"),
-};
-const PASSED = [
-  "kind",
-  "domain",
-  "rcpt",
-  "sender",
-  "error",
-  "org",
-  "source",
-  "result",
-  "warning",
-  "outcome",
-  "reason",
-  "after",
-];
-
-const FLAGS = ["all", "wait"];
 /** As the daemon has it. */
 const LARGEST_LIMIT = 10_000_000;
 
@@ -98,22 +69,21 @@ function limitOf(text: string): string {
   throw new UsageError(`--limit: not a number from 1 to ${LARGEST_LIMIT}: ${text}`);
 }
 
-/** Options as query parameters. */
+/**
+ * Options as query parameters.
+ * @param options those of the command, or of the list that it shows
+ */
 export function query(
   { parsed, around }: Call,
   more: Readonly<Record<string, string | undefined>> = {},
+  options: readonly OptionSpec[] = parsed.command.options ?? [],
 ): URLSearchParams {
   const params = new URLSearchParams();
-  const known = new Set((parsed.command.options ?? []).map((o) => o.name));
-  for (const [name, value] of Object.entries(parsed.options)) {
-    if (FLAGS.includes(name) && value === true && known.has(name)) params.set(name, "true");
-    if (value === true || !known.has(name)) continue;
-    if (name in TIMES) params.set(TIMES[name]!, String(readTime(value, around.now, bareOf(name))));
-    else if (name in RENAMED) {
-      const renamed = RENAMED[name]!(parsed.command);
-      if (renamed !== "") params.set(renamed, value);
-    } else if (name === "limit") params.set(name, limitOf(value));
-    else if (PASSED.includes(name)) params.set(name, value);
+  for (const { name, filter } of options) {
+    const value = parsed.options[name];
+    if (value === undefined) continue;
+    if (filter !== undefined) params.set(filter.name, parameter(filter.type, value, around.now));
+    else if (name === "limit") params.set(name, limitOf(String(value)));
   }
   for (const [name, value] of Object.entries(more)) if (value !== undefined) params.set(name, value);
   const [since, until] = [params.get("since"), params.get("until")];
@@ -125,6 +95,14 @@ export function query(
 /** The member of a body that says why something is changed; none without --reason. */
 export const reasonOf = ({ parsed: { options } }: Call): { readonly reason?: string } =>
   options.reason ? { reason: str(options.reason) } : {};
+
+/** The value of an option as the daemon takes it. Throws UsageError. */
+function parameter(type: Filter["type"], value: string | true, now: number): string {
+  if (value === true) return "true";
+  if (type === "time") return String(readTime(value, now));
+  // it is about the past, so that a span needs no sign
+  return type === "past" ? String(readTime(value, now, "ago")) : value;
+}
 
 export const withQuery = (path: string, params: URLSearchParams): string =>
   params.size > 0 ? `${path}?${params}` : path;

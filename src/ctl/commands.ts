@@ -1,47 +1,50 @@
 /** Every command of mailreportctl, once: words, operands, options, help. Help and completion derive from it. */
+import type { List, ListCommand } from "../model/lists/list.ts";
+import { EXPORTS, LISTS } from "../model/lists/lists.ts";
 import type { CommandSpec } from "./grammar.ts";
-import {
-  ALL,
-  archivePage,
-  DOMAIN,
-  days,
-  envelopes,
-  mails,
-  ORG,
-  OUTCOME,
-  option,
-  outgoing,
-  page,
-  RESULT,
-  records,
-  reports,
-  reportsOfKind,
-  SINCE,
-  SOURCE,
-  STATE,
-  time,
-  UNTIL,
-  WAIT,
-} from "./options.ts";
-
-const EXPIRED_TOO = { name: "all", help: "entries whose time is over, too" };
+import { envelopes, exportOptions, listOptions, option, outcomes, time, WAIT } from "./options.ts";
 
 export interface Command extends CommandSpec {
   /** What carries it out (run.ts). */
   readonly run: string;
+  /** The list that it shows. */
+  readonly list?: { readonly name: string } & Pick<ListCommand, "operand" | "instead">;
 }
 
-export const COMMANDS: readonly Command[] = [
-  {
-    run: "queue",
-    words: ["show", "queue"],
-    classic: true,
-    operands: "[ID]",
-    most: 1,
-    options: [...envelopes, ...page],
-    help: "envelopes in the queue",
-    examples: ["mailreportctl show queue", "mailreportctl show queue --json -d example.net"],
-  },
+/** The commands of a list. */
+function commandsOf(list: List): Command[] {
+  return list.commands.map(({ words, classic, operand, instead, examples }) => ({
+    run: "list",
+    list: {
+      name: list.name,
+      ...(operand === undefined ? {} : { operand }),
+      ...(instead === undefined ? {} : { instead }),
+    },
+    words,
+    ...(classic ? { classic } : {}),
+    ...(operand === undefined ? {} : { operands: operand.name, most: 1 }),
+    options: listOptions(list, instead ? [{ name: instead.option, help: instead.help }] : []),
+    help: list.help,
+    ...(examples === undefined ? {} : { examples }),
+  }));
+}
+
+const LIST_COMMANDS = LISTS.flatMap(commandsOf);
+
+/** The commands of lists stand before the others that begin with the same word. */
+function withLists(others: readonly Command[]): Command[] {
+  const first = (word: string) => LIST_COMMANDS.filter((command) => command.words[0] === word);
+  const known = new Set<string>();
+  const commands = others.flatMap((command) => {
+    const word = command.words[0]!;
+    if (known.has(word)) return [command];
+    known.add(word);
+    return [...first(word), command];
+  });
+  return [...commands, ...LIST_COMMANDS.filter(({ words }) => !known.has(words[0]!))];
+}
+
+export const COMMANDS: readonly Command[] = withLists([
   {
     run: "envelope",
     words: ["show", "envelope"],
@@ -77,12 +80,6 @@ export const COMMANDS: readonly Command[] = [
   },
   { run: "status", words: ["show", "status"], classic: true, help: "what runs and what is paused" },
   {
-    run: "outgoing",
-    words: ["show", "reports"],
-    options: [...outgoing, ...page],
-    help: "outgoing reports: those that are to be sent",
-  },
-  {
     run: "report",
     words: ["show", "report"],
     operands: "ID",
@@ -96,12 +93,6 @@ export const COMMANDS: readonly Command[] = [
     help: "one report: received (r42) or outgoing (d!…, t!…)",
   },
   {
-    run: "received",
-    words: ["show", "received"],
-    options: [...mails, ...archivePage],
-    help: "accepted mails and imported files with their outcome",
-  },
-  {
     run: "mail",
     words: ["show", "mail"],
     operands: "MAIL",
@@ -109,77 +100,6 @@ export const COMMANDS: readonly Command[] = [
     most: 1,
     options: [{ name: "raw", help: "its bytes" }, WAIT],
     help: "one accepted mail (m42)",
-  },
-  {
-    run: "records",
-    words: ["show", "records"],
-    operands: "[DOMAIN]",
-    most: 1,
-    options: [...records, ...archivePage],
-    help: "records of received DMARC reports",
-  },
-  {
-    run: "domains",
-    words: ["show", "domains"],
-    options: [DOMAIN, ORG, SINCE, UNTIL, ...archivePage],
-    help: "figures by policy domain",
-  },
-  {
-    run: "sources",
-    words: ["show", "sources"],
-    operands: "[DOMAIN]",
-    most: 1,
-    options: [...records, ALL, ...archivePage],
-    help: "who sends in a domain's name",
-  },
-  {
-    run: "reporters",
-    words: ["show", "reporters"],
-    options: [...reports, ...archivePage],
-    help: "reporting organisations, and the parse warnings of their reports",
-  },
-  {
-    run: "tls",
-    words: ["show", "tls"],
-    operands: "[DOMAIN]",
-    most: 1,
-    options: [...reportsOfKind, ...archivePage],
-    help: "received TLS reports, policy by policy, with failures",
-  },
-  {
-    run: "failures",
-    words: ["show", "failures"],
-    operands: "[DOMAIN]",
-    most: 1,
-    options: [
-      option("kind", "failure|arf", "failure reports (default), or reports of abuse", {
-        short: "f",
-        values: ["failure", "arf"],
-      }),
-      ...reportsOfKind,
-      ...archivePage,
-    ],
-    help: "received failure reports: which authentication failed, for whom",
-  },
-  {
-    run: "dsn",
-    words: ["show", "dsn"],
-    options: [...reportsOfKind, ...archivePage],
-    help: "received delivery status notifications, recipient by recipient",
-  },
-  {
-    run: "days",
-    words: ["show", "days"],
-    operands: "[DOMAIN]",
-    most: 1,
-    options: [...days, ...archivePage],
-    help: "figures by day; reports of several days are spread over them",
-  },
-  {
-    run: "suppressions",
-    words: ["show", "suppressions"],
-    options: [EXPIRED_TOO, ...page],
-    help: "addresses and domains that no report is sent to",
   },
   {
     run: "schedule",
@@ -288,12 +208,6 @@ export const COMMANDS: readonly Command[] = [
   { run: "pause", words: ["pause", "scheduler"], dryRun: true, help: "compose no reports" },
   { run: "resume", words: ["resume", "scheduler"], dryRun: true, help: "resume composing reports" },
   {
-    run: "outgoing",
-    words: ["report", "list"],
-    options: [...outgoing, ...page],
-    help: "outgoing reports: those that are to be sent",
-  },
-  {
     run: "reportStatus",
     words: ["report", "status"],
     operands: "ID...",
@@ -364,12 +278,6 @@ export const COMMANDS: readonly Command[] = [
     help: "release held outgoing reports",
   },
   {
-    run: "queue",
-    words: ["queue", "list"],
-    options: [...envelopes, ...page],
-    help: "envelopes in the queue",
-  },
-  {
     run: "suppressAdd",
     words: ["suppress", "add"],
     operands: "TARGET [REASON...]",
@@ -394,12 +302,6 @@ export const COMMANDS: readonly Command[] = [
     most: 1000,
     dryRun: true,
     help: "send reports there again",
-  },
-  {
-    run: "suppressions",
-    words: ["suppress", "list"],
-    options: [EXPIRED_TOO, ...page],
-    help: "addresses and domains that no report is sent to",
   },
   {
     run: "suppressLookup",
@@ -468,7 +370,7 @@ export const COMMANDS: readonly Command[] = [
     words: ["ingest", "retry"],
     operands: "[MAIL|REPORT...]",
     most: 1000,
-    options: [OUTCOME, STATE, { name: "all", help: "all mails" }],
+    options: [...outcomes, { name: "all", help: "all mails" }],
     dryRun: true,
     help: "parse stored mails again: the named ones, or all that failed",
   },
@@ -477,7 +379,7 @@ export const COMMANDS: readonly Command[] = [
     words: ["reparse"],
     operands: "[MAIL|REPORT...]",
     most: 1000,
-    options: [OUTCOME, STATE, { name: "all", help: "all mails" }],
+    options: [...outcomes, { name: "all", help: "all mails" }],
     dryRun: true,
     help: "parse stored mails again, as after an upgrade",
     examples: ["mailreportctl reparse m42", "mailreportctl reparse --state failed"],
@@ -488,17 +390,13 @@ export const COMMANDS: readonly Command[] = [
     operands: "LIST|raw [ID...]",
     least: 1,
     most: 10_000,
-    options: [
+    options: exportOptions([
       option("format", "ndjson|csv|tsv", "form of a list (default: ndjson)", {
         values: ["ndjson", "csv", "tsv"],
       }),
       { name: "output", short: "o", value: "DIR", help: "raw mails as files, one each" },
-      ...[...mails.filter((o) => o.name !== "source"), SOURCE, RESULT, ALL].filter(
-        (o) => o.name !== "reports",
-      ),
-      ...archivePage,
-    ],
-    help: "all fields of mails, reports, records, domains, sources, reporters, days, tls, failures, dsn; or raw mail",
+    ]),
+    help: `all fields of ${EXPORTS.map((list) => list.alias ?? list.name).join(", ")}; or raw mail`,
     examples: [
       "mailreportctl export records --domain example.org --since -30d --format csv >records.csv",
       "mailreportctl export raw --outcome failed --output failed/",
@@ -531,4 +429,4 @@ export const COMMANDS: readonly Command[] = [
   { run: "log", words: ["log", "verbose"], classic: true, help: "log at level debug" },
   { run: "ping", words: ["ping"], help: "ask whether the daemon answers" },
   { run: "help", words: ["help"], operands: "[COMMAND...]", most: 10, help: "this text" },
-];
+]);

@@ -3,6 +3,7 @@
  * smtpctl come first, so that nothing that was added changes what its abbreviations mean. Values are never abbreviated.
  */
 import { nearest } from "../lib/text.ts";
+import type { Filter } from "../model/lists/filter.ts";
 
 export interface OptionSpec {
   readonly name: string;
@@ -12,6 +13,8 @@ export interface OptionSpec {
   /** All the words that the value may be. */
   readonly values?: readonly string[];
   readonly help: string;
+  /** The filter of a list that it sets: the query parameter, and how its value is typed. */
+  readonly filter?: { readonly name: string; readonly type: Filter["type"] };
 }
 
 export interface CommandSpec {

@@ -1,85 +1,80 @@
-/** Options that several commands of mailreportctl share, with the values that they take. */
-import { OUTCOMES, REASONS, WARNINGS } from "../model/outcome.ts";
-import { OUTGOING_STATES } from "../model/outgoing.ts";
-import { ENVELOPE_STATES } from "../model/queue.ts";
-import { REPORT_KINDS } from "../model/report.ts";
+/** Options that several commands of mailreportctl share; those that are filters come from the lists. */
+import { ARCHIVE_FILTERS, type Filters } from "../model/lists/filter.ts";
+import type { List } from "../model/lists/list.ts";
+import { EXPORTS } from "../model/lists/lists.ts";
+import { QUEUE } from "../model/lists/queue.ts";
 import type { OptionSpec } from "./grammar.ts";
 
 export const page: readonly OptionSpec[] = [
   { name: "limit", short: "p", value: "N", help: "maximum number of results" },
-  { name: "after", value: "CURSOR", help: "continue after this cursor" },
+  {
+    name: "after",
+    value: "CURSOR",
+    help: "continue after this cursor",
+    filter: { name: "after", type: "text" },
+  },
 ];
 export const WAIT: OptionSpec = {
   name: "wait",
   help: "wait until all mail that was accepted before is parsed",
+  filter: { name: "wait", type: "flag" },
 };
-/** Of lists of the archive. */
-export const archivePage: readonly OptionSpec[] = [...page, WAIT];
 export const option = (
   name: string,
   value: string,
   help: string,
   more: Pick<OptionSpec, "short" | "values"> = {},
 ): OptionSpec => ({ name, value, help, ...more });
-const OUTGOING_KINDS = ["dmarc", "tls"] as const;
-export const envelopes: readonly OptionSpec[] = [
-  option("kind", "dmarc|tls", "kind of report", { short: "f", values: OUTGOING_KINDS }),
-  option("domain", "DOMAIN", "policy domain; *.DOMAIN for those below", { short: "d" }),
-  option("rcpt", "ADDRESS", "recipient, or @DOMAIN", { short: "r" }),
-  option("sender", "ADDRESS", "envelope sender, or @DOMAIN", { short: "s" }),
-  option("state", "STATE", "pending, inflight, held, delivered, failed, expired, removed", {
-    values: ENVELOPE_STATES,
-  }),
-  option("error", "TEXT", "part of the last reply"),
-  option("before", "TIME", "due before", { short: "b" }),
-  option("due-after", "TIME", "due after", { short: "a" }),
-];
-/** Outcomes of mails; `failed`: all that went wrong; `spooled`: not parsed yet. */
-const MAIL_STATES = [...OUTCOMES, "failed", "spooled"] as const;
-const KIND = option("kind", "KIND", "dmarc, tls, failure, arf, dsn", { short: "f", values: REPORT_KINDS });
-export const DOMAIN = option("domain", "DOMAIN", "policy domain", { short: "d" });
-export const ORG = option("org", "TEXT", "part of the organisation's name");
-export const SOURCE = option("source", "IP", "source address");
-export const RESULT = option("result", "pass|fail|unknown", "DMARC result", {
-  values: ["pass", "fail", "unknown"],
-});
-export const SINCE = option("since", "TIME", "from (2026-11-20, 7d or -7d, now, @epoch; UTC)");
-export const UNTIL = option("until", "TIME", "before");
-const WARNING = option("warning", "CODE", "reports with this warning", { values: Object.keys(WARNINGS) });
-export const OUTCOME = option(
-  "outcome",
-  "OUTCOME",
-  "imported, partial, duplicate, invalid…; failed: all that went wrong; spooled: not parsed yet",
-  { values: MAIL_STATES },
-);
-export const STATE = option("state", "OUTCOME", "alias of --outcome", { values: MAIL_STATES });
-export const ALL: OptionSpec = { name: "all", help: "include reports that the figures leave out" };
-/** Filters of the lists of the archive. */
-export const reports: readonly OptionSpec[] = [KIND, DOMAIN, ORG, SINCE, UNTIL, WARNING];
-export const reportsOfKind: readonly OptionSpec[] = [DOMAIN, ORG, SINCE, UNTIL, WARNING];
-export const records: readonly OptionSpec[] = [DOMAIN, ORG, SOURCE, RESULT, SINCE, UNTIL];
-export const days: readonly OptionSpec[] = [DOMAIN, ORG, RESULT, SINCE, UNTIL];
-export const mails: readonly OptionSpec[] = [
-  OUTCOME,
-  STATE,
-  option("reason", "CODE", "reason code", { values: Object.keys(REASONS) }),
-  KIND,
-  DOMAIN,
-  ORG,
-  WARNING,
-  option("source", "IP", "address of the SMTP client"),
-  SINCE,
-  UNTIL,
-  { name: "reports", help: "list reports instead of mails" },
-];
-export const outgoing: readonly OptionSpec[] = [
-  option("kind", "dmarc|tls", "kind of report", { short: "f", values: OUTGOING_KINDS }),
-  option("format", "dmarc|tls", "alias of --kind", { values: OUTGOING_KINDS }),
-  option("domain", "DOMAIN", "policy domain", { short: "d" }),
-  option("state", "STATE", "waiting (open and held), open, held, composed, dropped, any", {
-    values: ["waiting", ...OUTGOING_STATES, "any"],
-  }),
-];
+
+/** The options of filters, each followed by its aliases. */
+export function filterOptions(filters: Filters): OptionSpec[] {
+  return Object.entries(filters).flatMap(([filter, { type, help, values, option: how }]) => {
+    if (how === null) return [];
+    const { name = filter, short, aliases = [], value } = how;
+    const rest = {
+      ...(value === undefined ? {} : { value }),
+      ...(values === undefined ? {} : { values }),
+      filter: { name: filter, type },
+    };
+    return [
+      { name, ...(short === undefined ? {} : { short }), help, ...rest },
+      ...aliases.map((alias) => ({ name: alias, help: `alias of --${name}`, ...rest })),
+    ];
+  });
+}
+
+/** What all lists of a store take besides their filters. */
+const pageOptions = ({ store }: List): readonly OptionSpec[] =>
+  store === "archive" ? [...page, WAIT] : page;
+
+/** The options of a command that shows a list. */
+export function listOptions(list: List, more: readonly OptionSpec[] = []): readonly OptionSpec[] {
+  return [...filterOptions(list.filters), ...more, ...pageOptions(list)];
+}
+
+/** Options of `export` that differ in meaning from list to list. */
+const EXPORT_HELP: Readonly<Record<string, string>> = {
+  source: "source address; of mails: address of the SMTP client",
+  state: "of mails: alias of --outcome; of envelopes and outgoing reports: their state",
+  all: "include reports that the figures leave out; of suppressions: those that have expired",
+};
+
+/** The options of `export`: the filters of all lists. A list takes those that it has. */
+export function exportOptions(own: readonly OptionSpec[]): readonly OptionSpec[] {
+  const options = new Map(own.map((one) => [one.name, one]));
+  for (const one of EXPORTS.flatMap(({ filters }) => filterOptions(filters))) {
+    const known = options.get(one.name);
+    if (known === undefined) options.set(one.name, { ...one, help: EXPORT_HELP[one.name] ?? one.help });
+    else if (known.filter !== undefined && known.values !== undefined)
+      options.set(one.name, { ...known, values: [...new Set([...known.values, ...(one.values ?? [])])] });
+  }
+  return [...options.values(), ...page, WAIT];
+}
+
+/** Filters of actions on envelopes. */
+export const envelopes: readonly OptionSpec[] = filterOptions(QUEUE.filters);
+/** Filters of actions on mails. */
+export const outcomes: readonly OptionSpec[] = filterOptions({ outcome: ARCHIVE_FILTERS.outcome });
 export const time: OptionSpec = {
   name: "time",
   short: "t",

@@ -10,6 +10,7 @@ import { makeMails } from "../services/mails.ts";
 import { Operations } from "../services/operation.ts";
 import { makeOutgoing } from "../services/outgoing.ts";
 import { makePauses } from "../services/pauses.ts";
+import { makeQueueLists } from "../services/questions.ts";
 import { makeSuppressions } from "../services/suppressions.ts";
 import { late } from "./late.ts";
 import type { Parts } from "./parts.ts";
@@ -41,7 +42,7 @@ export function makeServices({ parts, pauses, clock, sink, ...life }: ServiceOpt
   const requests = late(() => parts.need("scheduler").requests);
   const services: Services = {
     archive,
-    queue: store,
+    queue: makeQueueLists(store, clock),
     envelopes: makeEnvelopes(operations, { config, store, clock }),
     suppressions: makeSuppressions(operations, { store, clock }),
     outgoing: makeOutgoing(operations, { requests, store, clock, log }),

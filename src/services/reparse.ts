@@ -28,7 +28,7 @@ export interface ReparseResult {
 }
 
 export interface ReparseOptions {
-  readonly archive: Pick<ArchiveReader, "received" | "receivedMail" | "report">;
+  readonly archive: Pick<ArchiveReader, "list" | "receivedMail" | "report">;
   readonly ingest: Pick<IngestPort, "reparse">;
 }
 
@@ -76,10 +76,10 @@ class Reparse {
   async #named(id: string): Promise<void> {
     const { archive } = this.#options;
     const isReport = id.startsWith("r");
-    const mailId = isReport ? (await archive.report(id))?.mailId : id;
+    const mailId = isReport ? (await archive.report(id))?.mail_id : id;
     const mail = mailId === undefined ? undefined : await archive.receivedMail(mailId);
     if (!mail) this.#skipped.push({ id, code: isReport ? "archive.no_such_report" : "archive.no_such_mail" });
-    else if (!mail.rawKept) this.#skipped.push({ id, code: "archive.no_raw" });
+    else if (!mail.raw_kept) this.#skipped.push({ id, code: "archive.no_raw" });
     else await this.#again([mail]);
   }
 
@@ -87,14 +87,14 @@ class Reparse {
     let after: string | undefined;
     do {
       const page = { limit: PAGE, ...(after === undefined ? {} : { after }) };
-      const found = await this.#options.archive.received(filter, page);
+      const found = await this.#options.archive.list("received", filter, page);
       await this.#again(found.items);
       after = found.next ?? undefined;
     } while (after !== undefined);
   }
 
   async #again(mails: readonly ReceivedMail[]): Promise<void> {
-    const kept = mails.filter((mail) => mail.rawKept);
+    const kept = mails.filter((mail) => mail.raw_kept);
     this.#noRaw += mails.length - kept.length;
     if (this.#dryRun) {
       this.#parsed += kept.length;

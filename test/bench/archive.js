@@ -13,6 +13,8 @@ import { RecordPacker } from "../../dist/model/packed-records.js";
 import { openArchiveReader } from "../../dist/store/sqlite/archive/reader.js";
 import { openArchiveWriter } from "../../dist/store/sqlite/archive/writer.js";
 
+const ALL = { limit: 100_000 };
+
 const DAY = 86_400;
 const FIRST = 1_767_225_600;
 const DAYS = 365;
@@ -204,19 +206,21 @@ async function ask(path, print) {
     return { since: from, until: from + 30 * DAY };
   };
   const domain = () => `d${pick(DOMAINS)}.example.org`;
-  const newest = (await reader.reports({}, { limit: 1 })).items[0];
+  const newest = (await reader.list("reports", {}, { limit: 1 })).items[0];
   const questions = {
-    "30 days, one domain": () => reader.days({ ...window(), domain: domain() }),
-    "30 days, all domains": () => reader.days(window()),
-    "domains, 30 days": () => reader.domains(window()),
-    "newest 50 reports": () => reader.reports({}, { limit: 50 }),
-    "newest 50 reports of a domain": () => reader.reports({ domain: domain() }, { limit: 50 }),
-    "50 reports, 30 days, a domain": () => reader.reports({ ...window(), domain: domain() }, { limit: 50 }),
-    "newest 50 mails": () => reader.received({}, { limit: 50 }),
+    "30 days, one domain": () => reader.list("days", { ...window(), domain: domain() }, ALL),
+    "30 days, all domains": () => reader.list("days", window(), ALL),
+    "domains, 30 days": () => reader.list("domains", window(), ALL),
+    "newest 50 reports": () => reader.list("reports", {}, { limit: 50 }),
+    "newest 50 reports of a domain": () => reader.list("reports", { domain: domain() }, { limit: 50 }),
+    "50 reports, 30 days, a domain": () =>
+      reader.list("reports", { ...window(), domain: domain() }, { limit: 50 }),
+    "newest 50 mails": () => reader.list("received", {}, { limit: 50 }),
     "one report": () => reader.report(newest.id),
-    "its records": () => reader.records({ reportId: newest.id }, { limit: 100 }),
-    "top 50 sources, 30 days, one domain": () => reader.sources({ ...window(), domain: domain() }, 50),
-    "top 50 sources, 30 days, all domains": () => reader.sources(window(), 50),
+    "its records": () => reader.list("records", { report: newest.id }, { limit: 100 }),
+    "top 50 sources, 30 days, one domain": () =>
+      reader.list("sources", { ...window(), domain: domain() }, { limit: 50 }),
+    "top 50 sources, 30 days, all domains": () => reader.list("sources", window(), { limit: 50 }),
   };
   for (const [name, question] of Object.entries(questions)) {
     const times = [];

@@ -136,20 +136,22 @@ describe("the archive under faults", () => {
       reason: "internal",
       stack: expect.stringContaining("a bug"),
     });
-    expect(await box.reader.receivedMail("m1")).toMatchObject({ outcome: "invalid", rawKept: true });
+    expect(await box.reader.receivedMail("m1")).toMatchObject({ outcome: "invalid", raw_kept: true });
     expect(await box.writer.reparse([1], read)).toMatchObject([{ outcome: "imported", reportIds: [1] }]);
   });
 
   it("a store error in a reparse marked the mail: it is as it was before", async () => {
     await box.intake(...three());
-    const before = [await box.counters(), (await box.reader.reports({}, { limit: 9 })).items];
+    const before = [await box.counters(), (await box.reader.list("reports", {}, { limit: 9 })).items];
     await expect(box.writer.reparse([2], failingAt("b", full()))).rejects.toMatchObject({
       code: "store.full",
     });
     const unlock = box.lock();
     await expect(box.writer.reparse([1], read)).rejects.toMatchObject({ code: "store.busy" });
     unlock();
-    expect([await box.counters(), (await box.reader.reports({}, { limit: 9 })).items]).toEqual(before);
+    expect([await box.counters(), (await box.reader.list("reports", {}, { limit: 9 })).items]).toEqual(
+      before,
+    );
     expect(await box.reader.receivedMail("m2")).toMatchObject({ outcome: "imported", reason: null });
   });
 

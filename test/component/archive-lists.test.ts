@@ -11,6 +11,7 @@ import type {
   ArchiveReader,
 } from "../../src/store/archive/reader.ts";
 import { openArchiveReader } from "../../src/store/sqlite/archive/reader.ts";
+import { ALL } from "../support/archive-box.ts";
 import { intakeOf } from "../support/intake.ts";
 import { ParsingArchive, type Stage, stage } from "../support/parsing-archive.ts";
 import { dmarcXml, mail, NOW } from "../support/reading.ts";
@@ -187,13 +188,13 @@ describe("the archive answers", () => {
         dmarc({ id: "a3", org: "Alpha", day: 2 }),
         dmarc({ id: "b1", org: "Beta", day: 1 }),
       );
-      const [alpha, beta] = await reader.reporters({});
-      expect(alpha).toMatchObject({ org: "Alpha", reports: 3, repaired: 2, messages: 6, last: NOW });
+      const [alpha, beta] = (await reader.list("reporters", {}, ALL)).items;
+      expect(alpha).toMatchObject({ org_name: "Alpha", reports: 3, repaired: 2, messages: 6, last_at: NOW });
       expect(alpha!.warnings.map((w) => [w.code, w.reports, w.count])).toEqual([
         ["tag-case", 2, 2],
         ["evaluation-unknown", 1, 1],
       ]);
-      expect(beta).toMatchObject({ org: "Beta", reports: 1, repaired: 0, warnings: [] });
+      expect(beta).toMatchObject({ org_name: "Beta", reports: 1, repaired: 0, warnings: [] });
     });
 
     it("counts only repairs of the reports that are asked for", async () => {
@@ -202,7 +203,11 @@ describe("the archive answers", () => {
         dmarc({ id: "a2", org: "Alpha", day: 10, domain: "example.net", damage: oddDkim }),
       );
       const codes = async (filter: ArchiveFilter) =>
-        (await reader.reporters(filter)).map((r) => [r.reports, r.repaired, r.warnings.map((w) => w.code)]);
+        (await reader.list("reporters", filter, ALL)).items.map((r) => [
+          r.reports,
+          r.repaired,
+          r.warnings.map((w) => w.code),
+        ]);
       expect(await codes({ until: BEGIN + 5 * DAY })).toEqual([[1, 1, ["tag-case"]]]);
       expect(await codes({ since: BEGIN + 5 * DAY })).toEqual([[1, 1, ["evaluation-unknown"]]]);
       expect(await codes({ domain: "example.net" })).toEqual([[1, 1, ["evaluation-unknown"]]]);
@@ -224,9 +229,9 @@ describe("the archive answers", () => {
     );
     const told = async (filter: ArchiveFilter) =>
       Object.fromEntries(
-        (await reader.domains(filter)).map((d) => [
+        (await reader.list("domains", filter, ALL)).items.map((d) => [
           d.domain,
-          [d.messages, d.reports, d.reporters, d.lastReportAt, d.tlsSessions, d.tlsFailures],
+          [d.messages, d.reports, d.reporters, d.last_report_at, d.tls_sessions, d.tls_failures],
         ]),
       );
 
@@ -263,7 +268,7 @@ describe("the archive answers", () => {
   it("windows that are half-open, on overlap of a report's range", async () => {
     await store(dmarc({ id: "one" }), dmarc({ id: "long", day: 3, days: 4 }));
     const ids = async (filter: ArchiveFilter) =>
-      (await reader.reports(filter, { limit: 10 })).items.map((r) => r.reportId).reverse();
+      (await reader.list("reports", filter, { limit: 10 })).items.map((r) => r.report_id).reverse();
     const end = BEGIN + DAY - 1; // the last second that is in it
     expect(await ids({ until: BEGIN })).toEqual([]);
     expect(await ids({ until: BEGIN + 1 })).toEqual(["one"]);
@@ -277,12 +282,19 @@ describe("the archive answers", () => {
       { since: end, until: end + 1 },
       { since: BEGIN + 5 * DAY, until: BEGIN + 5 * DAY + 1 },
     ]) {
-      const records = (await reader.records(filter, { limit: 10 })).items.map((r) => r.reportId);
-      const reports = (await reader.reports(filter, { limit: 10 })).items.map((r) => r.id);
+      const records = (await reader.list("records", filter, { limit: 10 })).items.map((r) => r.report);
+      const reports = (await reader.list("reports", filter, { limit: 10 })).items.map((r) => r.id);
       expect(records).toEqual(reports);
-      const reported = (await reader.reporters(filter)).reduce((n, r) => n + r.reports, 0);
+      const reported = (await reader.list("reporters", filter, ALL)).items.reduce((n, r) => n + r.reports, 0);
       expect(reported).toBe(reports.length);
     }
+  });
+
+  it("an organisation that never reported made records and sources fail: nothing is found", async () => {
+    await store(dmarc({ id: "one" }));
+    for (const name of ["records", "sources", "domains", "days", "reporters", "reports"] as const)
+      for (const filter of [{ org: "nobody" }, { org: "nobody", since: BEGIN, until: BEGIN + DAY }])
+        expect((await reader.list(name, filter, ALL)).items, name).toEqual([]);
   });
 
   it("days over which a long report is spread, by largest remainder", async () => {
@@ -290,13 +302,17 @@ describe("the archive answers", () => {
       dmarc({ id: "long", days: 3, damage: (xml) => xml.replace(/<count>\d+/, "<count>10") }),
       dmarc({ id: "one", day: 1 }),
     );
-    expect((await reader.days({})).map((d) => [(d.day - BEGIN) / DAY, d.messages, d.pass])).toEqual([
+    expect(
+      (await reader.list("days", {}, ALL)).items.map((d) => [(d.day - BEGIN) / DAY, d.messages, d.pass]),
+    ).toEqual([
       [0, 4, 4],
       [1, 5, 5],
       [2, 3, 3],
     ]);
     expect(
-      (await reader.days({ since: BEGIN + DAY, until: BEGIN + 2 * DAY })).map((d) => d.messages),
+      (await reader.list("days", { since: BEGIN + DAY, until: BEGIN + 2 * DAY }, ALL)).items.map(
+        (d) => d.messages,
+      ),
     ).toEqual([5]);
   });
 
@@ -308,13 +324,15 @@ describe("the archive answers", () => {
       dmarc({ id: "fail", damage: evaluated("fail", "fail") }),
       dmarc({ id: "unknown", damage: evaluated("fail", "perhaps") }),
     );
-    const [source] = await reader.sources({}, 10);
+    const [source] = (await reader.list("sources", {}, { limit: 10 })).items;
     expect(source).toMatchObject({ source: "192.0.2.1", messages: 6, pass: 2, fail: 2, unknown: 2 });
     for (const result of ["pass", "fail", "unknown"] as const) {
-      const [only] = await reader.sources({ result }, 10);
+      const [only] = (await reader.list("sources", { result }, { limit: 10 })).items;
       expect(only).toMatchObject({ messages: 2, [result]: 2 });
     }
-    expect(await reader.days({})).toMatchObject([{ messages: 6, pass: 2, fail: 2, unknown: 2 }]);
+    expect((await reader.list("days", {}, ALL)).items).toMatchObject([
+      { messages: 6, pass: 2, fail: 2, unknown: 2 },
+    ]);
   });
 
   it("TLS reports policy by policy, with what failed", async () => {
@@ -326,14 +344,14 @@ describe("the archive answers", () => {
       tls("t2", []),
       tls("t3", [policy("example.net", 1), policy("example.com", 2), policy("example.org", 3)]),
     );
-    const rows = await paged((f, p) => reader.tls(f, p), 100);
+    const rows = await paged((f, p) => reader.list("tls", f, p), 100);
     expect(
-      rows.map(({ report, policy, resultTypes }) => [
-        report.reportId,
-        policy?.policyDomain ?? null,
-        policy?.successes ?? null,
-        policy?.failures ?? null,
-        resultTypes,
+      rows.map((row) => [
+        row.report_id,
+        row.tls_policy_domain,
+        row.tls_successes,
+        row.tls_failures,
+        row.tls_result_types,
       ]),
     ).toEqual([
       ["t3", "example.net", 1, 0, []],
@@ -346,53 +364,64 @@ describe("the archive answers", () => {
         10,
         7,
         [
-          { resultType: "starttls-not-supported", sessions: 5 },
-          { resultType: "certificate-expired", sessions: 2 },
+          { result_type: "starttls-not-supported", sessions: 5 },
+          { result_type: "certificate-expired", sessions: 2 },
         ],
       ],
       ["t1", "example.org", 4, 0, []],
     ]);
-    for (const limit of [1, 2, 3, 5]) expect(await paged((f, p) => reader.tls(f, p), limit)).toEqual(rows);
-    expect(await paged((f, p) => reader.tls(f, p), 2, { domain: "example.net" })).toEqual(rows.slice(0, 3));
-    expect(await paged((f, p) => reader.tls(f, p), 2, { since: BEGIN + 2 * DAY })).toEqual([]);
+    for (const limit of [1, 2, 3, 5])
+      expect(await paged((f, p) => reader.list("tls", f, p), limit)).toEqual(rows);
+    expect(await paged((f, p) => reader.list("tls", f, p), 2, { domain: "example.net" })).toEqual(
+      rows.slice(0, 3),
+    );
+    expect(await paged((f, p) => reader.list("tls", f, p), 2, { since: BEGIN + 2 * DAY })).toEqual([]);
   });
 
   it("failure and abuse reports apart, without what the message says", async () => {
     await store(feedback("auth-failure"), feedback("abuse"), dmarc({ id: "other" }));
-    const failures = await paged((f, p) => reader.feedback(f, p), 10);
+    const failures = await paged((f, p) => reader.list("failures", f, p), 10);
     expect(failures).toMatchObject([
       {
-        report: { kind: "failure", policyDomain: "example.com" },
-        feedback: { authFailure: "dmarc", deliveryResult: "reject", sourceIp: "192.0.2.33" },
-        sample: { from: "Sender <sender@example.com>", subject: "Hi", messageId: "<1@example.com>" },
+        kind: "failure",
+        policy_domain: "example.com",
+        auth_failure: "dmarc",
+        delivery_result: "reject",
+        source_ip: "192.0.2.33",
+        sample_from: "Sender <sender@example.com>",
+        sample_subject: "Hi",
+        sample_message_id: "<1@example.com>",
       },
     ]);
-    const abuse = await paged((f, p) => reader.feedback(f, p), 10, { kind: "arf" });
-    expect(abuse.map(({ feedback }) => feedback.feedbackType)).toEqual(["abuse"]);
-    const told = JSON.stringify([failures, abuse, await reader.reports({}, { limit: 10 })]);
+    const abuse = await paged((f, p) => reader.list("failures", f, p), 10, { kind: "arf" });
+    expect(abuse.map((row) => row.feedback_type)).toEqual(["abuse"]);
+    const told = JSON.stringify([failures, abuse, await reader.list("reports", {}, { limit: 10 })]);
     expect(told).not.toMatch(/secret body|X-Token|hush/);
   });
 
   it("notifications recipient by recipient", async () => {
     await store(bounce("a@example.com", "b@example.com"), bounce("c@example.com"), dmarc({ id: "other" }));
-    const rows = await paged((f, p) => reader.deliveries(f, p), 10);
-    expect(rows.map(({ report, recipient }) => [report.id, recipient?.finalRecipient])).toEqual([
+    const rows = await paged((f, p) => reader.list("dsn", f, p), 10);
+    expect(rows.map(({ id, recipient }) => [id, recipient])).toEqual([
       ["r2", "c@example.com"],
       ["r1", "a@example.com"],
       ["r1", "b@example.com"],
     ]);
     expect(rows[0]).toMatchObject({
-      dsn: { reportingMta: "mx.example.net", originalMessageId: "<ours@reporter.example>" },
-      recipient: { action: "failed", status: "5.1.1", remoteMta: "mx.example.com" },
+      reporting_mta: "mx.example.net",
+      original_message_id: "<ours@reporter.example>",
+      action: "failed",
+      status: "5.1.1",
+      remote_mta: "mx.example.com",
     });
-    for (const limit of [1, 2]) expect(await paged((f, p) => reader.deliveries(f, p), limit)).toEqual(rows);
+    for (const limit of [1, 2]) expect(await paged((f, p) => reader.list("dsn", f, p), limit)).toEqual(rows);
   });
 
   it("mails that wait to be read, and those that were", async () => {
     await store(dmarc({ id: "now" }));
     await writer.intake([{ intake: dmarc({ id: "later" }), parseNow: false }], read);
     const ids = async (filter: ArchiveFilter) =>
-      (await reader.received(filter, { limit: 10 })).items.map((m) => [m.id, m.outcome]);
+      (await reader.list("received", filter, { limit: 10 })).items.map((m) => [m.id, m.outcome]);
     expect(await ids({ outcome: "spooled" })).toEqual([["m2", "spooled"]]);
     expect(await ids({ outcome: "imported" })).toEqual([["m1", "imported"]]);
     await writer.parseSpooled(read, 10);

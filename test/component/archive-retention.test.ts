@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Intake } from "../../src/store/archive/intake.ts";
 import type { RetentionPolicy } from "../../src/store/archive/maintenance.ts";
-import { ArchiveBox, mailWithXml, read } from "../support/archive-box.ts";
+import { ALL, ArchiveBox, mailWithXml, read } from "../support/archive-box.ts";
 import { intakeOf } from "../support/intake.ts";
 import type { Stage } from "../support/parsing-archive.ts";
 import { dmarcXml, mail, NOW, tlsJson } from "../support/reading.ts";
@@ -108,7 +108,7 @@ describe("parsing a stored mail again", () => {
   afterEach(() => box.remove());
 
   const ids = async () =>
-    (await box.reader.reports({}, { limit: 100 })).items.map(({ id, mailId }) => [id, mailId]);
+    (await box.reader.list("reports", {}, { limit: 100 })).items.map(({ id, mail_id }) => [id, mail_id]);
 
   it("gave every report a new number: one with the same key keeps its number", async () => {
     await box.intake(
@@ -143,8 +143,8 @@ describe("parsing a stored mail again", () => {
     await box.expire(NOW + 401 * DAY, KEEP);
     const before = [
       await box.counters(),
-      await box.reader.days({}),
-      await box.reader.domains({}),
+      (await box.reader.list("days", {}, ALL)).items,
+      (await box.reader.list("domains", {}, ALL)).items,
       await ids(),
     ];
     expect(await box.writer.reparse([1, 2], read)).toMatchObject([
@@ -153,8 +153,8 @@ describe("parsing a stored mail again", () => {
     ]);
     expect([
       await box.counters(),
-      await box.reader.days({}),
-      await box.reader.domains({}),
+      (await box.reader.list("days", {}, ALL)).items,
+      (await box.reader.list("domains", {}, ALL)).items,
       await ids(),
     ]).toEqual(before);
     expect([await box.records(), await box.reader.tlsPolicies("r2")]).toEqual([0, []]);
@@ -183,7 +183,7 @@ describe("parsing a stored mail again", () => {
       "imported",
     ]);
     expect(await box.writer.writer.spool()).toEqual({ unparsed: 0, oldest: null, newest: null });
-    expect((await box.reader.receivedMail("m2"))?.rawKept).toBe(false);
+    expect((await box.reader.receivedMail("m2"))?.raw_kept).toBe(false);
     expect(await box.writer.parseSpooled(read, 8)).toEqual([]);
     expect(await box.messages()).toBe(4);
   });

@@ -7,6 +7,7 @@ import type { RetentionPolicy } from "../../src/store/archive/maintenance.ts";
 import type { ArchiveReader } from "../../src/store/archive/reader.ts";
 import { openArchiveReader } from "../../src/store/sqlite/archive/reader.ts";
 import { openDatabase } from "../../src/store/sqlite/open.ts";
+import { ALL } from "../support/archive-box.ts";
 import { intakeOf, POLICY } from "../support/intake.ts";
 import { ParsingArchive, type Stage, stage } from "../support/parsing-archive.ts";
 import { dmarcXml, mail, NOW, tlsJson } from "../support/reading.ts";
@@ -59,7 +60,8 @@ describe("the archive", () => {
   /** Counters that are not 0. */
   const stats = async (): Promise<Record<string, number>> =>
     Object.fromEntries(Object.entries(await reader.stats()).filter(([, value]) => value !== 0));
-  const total = async (): Promise<number> => (await reader.days({})).reduce((n, d) => n + d.messages, 0);
+  const total = async (): Promise<number> =>
+    (await reader.list("days", {}, ALL)).items.reduce((n, d) => n + d.messages, 0);
 
   it("keeps a mail, its report and its records", async () => {
     const sent = carrying(dmarcXml());
@@ -67,26 +69,26 @@ describe("the archive", () => {
     expect(result).toMatchObject({ outcome: "imported", reason: null, reportIds: [1] });
     expect(await reader.receivedMail("m1")).toMatchObject({
       outcome: "imported",
-      envelopeTo: ["dmarc@example.com"],
+      envelope_to: ["dmarc@example.com"],
       subject: "report",
       reports: ["r1"],
-      rawKept: true,
+      raw_kept: true,
     });
     expect(Buffer.from((await reader.rawMail("m1"))!)).toEqual(Buffer.from(sent.raw));
     expect(await reader.report("r1")).toMatchObject({
       kind: "dmarc",
-      orgName: "Reporter",
-      reportId: "r1",
-      policyDomain: "example.com",
+      org_name: "Reporter",
+      report_id: "r1",
+      policy_domain: "example.com",
       records: 1,
       messages: 2,
-      passMessages: 2,
+      pass_messages: 2,
     });
-    const { items } = await reader.records({ reportId: "r1" }, { limit: 10 });
+    const { items } = await reader.list("records", { report: "r1" }, { limit: 10 });
     expect(items).toMatchObject([
-      { sourceIp: "192.0.2.1", count: 2, dkim: "pass", spf: "fail", headerFrom: "example.com" },
+      { source_ip: "192.0.2.1", count: 2, dkim: "pass", spf: "fail", header_from: "example.com" },
     ]);
-    expect(await reader.sources({}, 10)).toMatchObject([
+    expect((await reader.list("sources", {}, { limit: 10 })).items).toMatchObject([
       { source: "192.0.2.1", messages: 2, pass: 2, fail: 0 },
     ]);
     expect(await stats()).toMatchObject({
@@ -101,10 +103,10 @@ describe("the archive", () => {
       [intakeOf(mail([{ type: "application/tlsrpt+json", name: "t.json", body: tlsJson() }]))],
       read,
     );
-    expect(await reader.report("r1")).toMatchObject({ kind: "tls", policyDomain: "example.com" });
+    expect(await reader.report("r1")).toMatchObject({ kind: "tls", policy_domain: "example.com" });
     expect(await reader.tlsPolicies("r1")).toMatchObject([{ policyType: "sts", successes: 3, failures: 0 }]);
-    expect(await reader.domains({})).toMatchObject([
-      { domain: "example.com", tlsSessions: 3, tlsFailures: 0 },
+    expect((await reader.list("domains", {}, ALL)).items).toMatchObject([
+      { domain: "example.com", tls_sessions: 3, tls_failures: 0 },
     ]);
   });
 
@@ -122,8 +124,8 @@ describe("the archive", () => {
       "duplicate",
       "duplicate-conflict",
     ]);
-    expect(await reader.receivedMail("m2")).toMatchObject({ rawKept: false, reports: [] });
-    expect(await reader.receivedMail("m3")).toMatchObject({ rawKept: true, reports: [] });
+    expect(await reader.receivedMail("m2")).toMatchObject({ raw_kept: false, reports: [] });
+    expect(await reader.receivedMail("m3")).toMatchObject({ raw_kept: true, reports: [] });
     expect(await total()).toBe(2);
     expect(await stats()).toMatchObject({
       "archive.mail": 3,
@@ -161,9 +163,9 @@ describe("the archive", () => {
       ]);
     }
     expect(await total()).toBe(2 * 2 * 1501);
-    const { items } = await reader.reports({}, { limit: 10 });
-    expect(new Set(items.map((r) => r.reportId)).size).toBe(4);
-    for (const { reportId } of items) expect(reportId).toMatch(/^sha256:[0-9a-f]{64}$/);
+    const { items } = await reader.list("reports", {}, { limit: 10 });
+    expect(new Set(items.map((r) => r.report_id)).size).toBe(4);
+    for (const { report_id } of items) expect(report_id).toMatch(/^sha256:[0-9a-f]{64}$/);
   });
 
   it("keeps the sound part of a mail, and nothing of a broken one", async () => {
@@ -175,9 +177,9 @@ describe("the archive", () => {
     expect(partial).toMatchObject({ outcome: "partial", reportIds: [1] });
     expect(invalid).toMatchObject({ outcome: "invalid", reportIds: [] });
     expect(sound).toMatchObject({ outcome: "imported" });
-    const { items } = await reader.reports({}, { limit: 10 });
-    expect(items.map((r) => r.reportId).sort()).toEqual(["r1", "r3"]);
-    expect((await reader.records({}, { limit: 10 })).items).toHaveLength(2);
+    const { items } = await reader.list("reports", {}, { limit: 10 });
+    expect(items.map((r) => r.report_id).sort()).toEqual(["r1", "r3"]);
+    expect((await reader.list("records", {}, { limit: 10 })).items).toHaveLength(2);
     expect(await total()).toBe(4);
   });
 
@@ -191,7 +193,7 @@ describe("the archive", () => {
       },
     );
     expect(results.map((r) => r.reason)).toEqual([null, "internal", null]);
-    expect(await reader.receivedMail("m2")).toMatchObject({ outcome: "invalid", rawKept: true });
+    expect(await reader.receivedMail("m2")).toMatchObject({ outcome: "invalid", raw_kept: true });
     expect(await total()).toBe(4);
     expect(await stats()).toMatchObject({ "archive.report.dmarc": 2, "archive.outcome.imported": 2 });
   });
@@ -199,24 +201,28 @@ describe("the archive", () => {
   it("spreads a long report over its days, none of its messages lost", async () => {
     const begin = Math.floor(1_700_006_400 / DAY) * DAY;
     await intake([carrying(lasting("long", begin, begin + 3 * DAY - 1, 10))], read);
-    const days = await reader.days({});
+    const days = (await reader.list("days", {}, ALL)).items;
     expect(days.map((d) => d.day)).toEqual([begin, begin + DAY, begin + 2 * DAY]);
     expect(days.map((d) => d.messages).sort()).toEqual([3, 3, 4]);
-    expect(await reader.days({ org: "reporter" })).toEqual(days);
+    expect((await reader.list("days", { org: "reporter" }, ALL)).items).toEqual(days);
     await writer.reparse([1], nothing);
-    expect(await reader.days({})).toMatchObject([{ messages: 0 }, { messages: 0 }, { messages: 0 }]);
+    expect((await reader.list("days", {}, ALL)).items).toMatchObject([
+      { messages: 0 },
+      { messages: 0 },
+      { messages: 0 },
+    ]);
   });
 
   it("reads spooled mail later, as if it had been read at once", async () => {
     expect(await spool(carrying(dmarcXml("a")), carrying(dmarcXml("a")), carrying(""))).toEqual([1, 2, 3]);
     expect(await writer.unparsed()).toBe(3);
-    expect(await reader.receivedMail("m1")).toMatchObject({ outcome: "spooled", rawKept: true });
+    expect(await reader.receivedMail("m1")).toMatchObject({ outcome: "spooled", raw_kept: true });
     expect(await total()).toBe(0);
     expect((await writer.parseSpooled(read, 1)).map((r) => r.outcome)).toEqual(["imported"]);
     expect((await writer.parseSpooled(read, 9)).map((r) => r.outcome)).toEqual(["duplicate", "invalid"]);
     expect(await writer.parseSpooled(read, 9)).toEqual([]);
     expect(await writer.unparsed()).toBe(0);
-    expect(await reader.receivedMail("m2")).toMatchObject({ rawKept: false });
+    expect(await reader.receivedMail("m2")).toMatchObject({ raw_kept: false });
     expect(await total()).toBe(2);
     expect(await stats()).toMatchObject({ "archive.mail": 3, "archive.outcome.imported": 1 });
   });
@@ -245,7 +251,7 @@ describe("the archive", () => {
       read,
     );
     expect(accepted.map((one) => "spooled" in one && one.spooled)).toEqual([true, false, true]);
-    const spooled = await reader.received({ outcome: "spooled" }, { limit: 10 });
+    const spooled = await reader.list("received", { outcome: "spooled" }, { limit: 10 });
     expect(spooled.items.map(({ id }) => id).sort()).toEqual(["m1", "m3"]);
     expect([await writer.unparsed(), await total()]).toEqual([2, 2]);
     expect(await stats()).toMatchObject({ "archive.mail": 3, "archive.unread": 2 });
@@ -284,7 +290,7 @@ describe("the archive", () => {
       return reading;
     }, 8);
     expect(results.map((r) => r.reason)).toEqual([null, "internal", null]);
-    expect(await reader.receivedMail("m2")).toMatchObject({ outcome: "invalid", rawKept: true });
+    expect(await reader.receivedMail("m2")).toMatchObject({ outcome: "invalid", raw_kept: true });
     expect(await total()).toBe(4);
   });
 
@@ -294,7 +300,7 @@ describe("the archive", () => {
     database.exec("UPDATE mail SET tries = 3");
     database.close();
     expect(await writer.parseSpooled(read, 1)).toMatchObject([{ outcome: "invalid", reason: "internal" }]);
-    expect(await reader.receivedMail("m1")).toMatchObject({ outcome: "invalid", rawKept: true });
+    expect(await reader.receivedMail("m1")).toMatchObject({ outcome: "invalid", raw_kept: true });
   });
 
   it("reads stored mail anew in place of what it gave before", async () => {
@@ -303,7 +309,7 @@ describe("the archive", () => {
     expect(await writer.reparse([1, 99], read)).toMatchObject([{ mailId: 1, outcome: "imported" }]);
     expect(await stats()).toEqual(before);
     expect(await total()).toBe(2);
-    expect((await reader.records({}, { limit: 10 })).items).toHaveLength(1);
+    expect((await reader.list("records", {}, { limit: 10 })).items).toHaveLength(1);
     expect(await writer.reparse([1], nothing)).toMatchObject([{ outcome: "not-a-report" }]);
     expect(await total()).toBe(0);
     expect((await stats())["archive.report.dmarc"]).toBeUndefined();
@@ -321,16 +327,16 @@ describe("the archive", () => {
       for (let n = 1; n > 0; ) n = await writer.writer.expire(at, policy, 10);
     };
     const kept = async (): Promise<unknown[]> =>
-      Promise.all(["m1", "m2"].map(async (id) => (await reader.receivedMail(id))?.rawKept));
+      Promise.all(["m1", "m2"].map(async (id) => (await reader.receivedMail(id))?.raw_kept));
     await all(NOW + 29 * DAY);
     expect(await kept()).toEqual([true, true]);
     await all(NOW + 31 * DAY);
     expect(await kept()).toEqual([false, true]);
     await all(NOW + 91 * DAY);
     expect(await kept()).toEqual([false, false]);
-    expect((await reader.records({}, { limit: 10 })).items).toHaveLength(1);
+    expect((await reader.list("records", {}, { limit: 10 })).items).toHaveLength(1);
     await all(NOW + 2 * DAY, { ...keep, records: DAY });
-    expect((await reader.records({}, { limit: 10 })).items).toEqual([]);
+    expect((await reader.list("records", {}, { limit: 10 })).items).toEqual([]);
     expect(await reader.report("r1")).toMatchObject({ messages: 2 });
     expect(await total()).toBe(2);
   });
@@ -374,12 +380,12 @@ describe("the archive", () => {
     expect(await intake([{ ...carrying(damaged), auth }], read)).toMatchObject([
       { outcome: "invalid", reason: "too-deep" },
     ]);
-    expect([await total(), (await reader.records({}, { limit: 10 })).items.length]).toEqual([2, 1]);
+    expect([await total(), (await reader.list("records", {}, { limit: 10 })).items.length]).toEqual([2, 1]);
     // and with more records than one block holds, which are written before the end
     const [record] = /<record>.*<\/record>/.exec(dmarcXml())!;
     const long = damaged.replace(record, record.repeat(600));
     expect(await intake([{ ...carrying(long), auth }], read)).toMatchObject([{ reason: "too-deep" }]);
-    expect([await total(), (await reader.records({}, { limit: 10 })).items.length]).toEqual([2, 1]);
+    expect([await total(), (await reader.list("records", {}, { limit: 10 })).items.length]).toEqual([2, 1]);
   });
 
   it("keeps where a report lay, and who brought its records", async () => {
@@ -387,7 +393,9 @@ describe("the archive", () => {
     const { part } = (await reader.report("r1"))!;
     expect(part).toEqual({ name: "r0.xml", mediaType: "text/xml", size: expect.any(Number) });
     expect(part.size).toBe(dmarcXml().length);
-    expect((await reader.records({}, { limit: 1 })).items).toMatchObject([{ auth: "none", counted: true }]);
+    expect((await reader.list("records", {}, { limit: 1 })).items).toMatchObject([
+      { auth: "none", counted: true },
+    ]);
   });
 
   it("gives the records of a large report back in their order, page by page", async () => {
@@ -399,8 +407,12 @@ describe("the archive", () => {
     const found: [string, number][] = [];
     let after: string | undefined;
     do {
-      const page = await reader.records({ reportId: "r1" }, { limit: 400, ...(after ? { after } : {}) });
-      found.push(...page.items.map((r): [string, number] => [r.sourceIp, r.count]));
+      const page = await reader.list(
+        "records",
+        { report: "r1" },
+        { limit: 400, ...(after ? { after } : {}) },
+      );
+      found.push(...page.items.map((r): [string, number] => [r.source_ip, r.count]));
       after = page.next ?? undefined;
     } while (after);
     expect(found).toEqual(many.map((_, n) => [`198.51.${n >> 8}.${n & 255}`, n * n * n]));
@@ -411,7 +423,7 @@ describe("the archive", () => {
       auth: { verdict: "none", domain: null, dkimDomains: [], tls: "none", by: "own", detail: null, ...auth },
     });
   const sessions = async (): Promise<number> =>
-    (await reader.domains({})).reduce((n, d) => n + d.tlsSessions, 0);
+    (await reader.list("domains", {}, ALL)).items.reduce((n, d) => n + d.tls_sessions, 0);
   const spfOnly = { verdict: "pass", domain: "reporter.example", tls: "fail" } as const;
   const signed = { verdict: "pass", domain: "reporter.example", tls: "pass" } as const;
 
@@ -420,10 +432,10 @@ describe("the archive", () => {
     await intake([tlsMail(spfOnly)], read);
     expect(await reader.report("r1")).toMatchObject({
       auth: "fail",
-      authDomain: "reporter.example",
+      auth_domain: "reporter.example",
       counted: false,
     });
-    expect(await reader.receivedMail("m1")).toMatchObject({ auth: "pass", authBy: "own" });
+    expect(await reader.receivedMail("m1")).toMatchObject({ auth: "pass", auth_by: "own" });
     expect(await sessions()).toBe(0);
     // the signed one takes the place of the other
     expect(await intake([tlsMail(signed)], read)).toMatchObject([{ outcome: "imported" }]);
@@ -460,7 +472,7 @@ describe("the archive", () => {
     expect(await reader.receivedMail("m2")).toMatchObject({
       outcome: "unauthenticated",
       reason: "unauthenticated",
-      rawKept: true,
+      raw_kept: true,
       reports: [],
     });
     expect(await sessions()).toBe(3);

@@ -286,7 +286,9 @@ describe("a list", () => {
   const mails = (n: number, size = 10) =>
     Array.from({ length: n }, (_, i) => ({ day: i * 86_400, messages: "x".repeat(size) }));
   const days = (load: () => Promise<unknown>): Partial<Services> =>
-    ({ archive: { days: load } }) as unknown as Partial<Services>;
+    ({
+      archive: { list: async () => ({ items: await load(), next: null }) },
+    }) as unknown as Partial<Services>;
 
   it("an error that nobody expects is answered with its code, logged with its stack, and the next request works", async () => {
     let broken = true;
@@ -324,7 +326,7 @@ describe("a list", () => {
       if (pages++ > 0) throw new MailreportError("store.corrupt");
       return { items: [], next: "1.1.1" };
     };
-    await start({ archive: { records } } as unknown as Partial<Services>);
+    await start({ archive: { list: records } } as unknown as Partial<Services>);
     const { status, lines } = await get("/v1/records");
     expect([status, lines]).toMatchObject([200, [{ error: { code: "store.corrupt" } }]]);
   });
@@ -336,7 +338,7 @@ describe("a list", () => {
       const items = Array.from({ length: 500 }, () => ({ begin: 0, end: 0, raw: "x".repeat(2000) }));
       return { items, next: "1.1.1" };
     };
-    await start({ archive: { records } } as unknown as Partial<Services>);
+    await start({ archive: { list: records } } as unknown as Partial<Services>);
     const { req, response } = open("GET", "/v1/records");
     req.end();
     (await response).on("error", () => {});

@@ -93,7 +93,7 @@ describe("the ingest process", () => {
     expect(after.outcome).toBe("imported");
 
     const reader = openArchiveReader(path);
-    const { items } = await reader.received({}, { limit: 100 });
+    const { items } = await reader.list("received", {}, { limit: 100 });
     expect(items).toHaveLength(41);
     const aside = items.filter((mail) => mail.outcome === "invalid");
     expect(aside.map((mail) => mail.reason)).toEqual(["internal", "internal"]);
@@ -143,7 +143,7 @@ describe("the ingest process", () => {
       "archive.unparsed": 0,
     });
     const { items } = await inArchive(path, (reader) =>
-      reader.received({ outcome: "imported" }, { limit: 100 }),
+      reader.list("received", { outcome: "imported" }, { limit: 100 }),
     );
     expect(items).toHaveLength(80);
   });
@@ -177,9 +177,9 @@ describe("the ingest process", () => {
     expect(await ingest.allParsed(30_000)).toBe(0);
     expect(await countersOf(path)).toMatchObject({ "archive.report.dmarc": 18, "archive.unread": 0 });
     const { items } = await inArchive(path, (reader) =>
-      reader.received({ outcome: "invalid" }, { limit: 100 }),
+      reader.list("received", { outcome: "invalid" }, { limit: 100 }),
     );
-    expect(items.map((mail) => [mail.envelopeFrom, mail.reason]).sort()).toEqual([
+    expect(items.map((mail) => [mail.envelope_from, mail.reason]).sort()).toEqual([
       ["13@b.example", "internal"],
       ["3@b.example", "internal"],
     ]);
@@ -203,9 +203,9 @@ describe("the ingest process", () => {
       "archive.outcome.invalid": 1,
     });
     const { items } = await inArchive(path, (reader) =>
-      reader.received({ outcome: "invalid" }, { limit: 9 }),
+      reader.list("received", { outcome: "invalid" }, { limit: 9 }),
     );
-    expect(items).toMatchObject([{ envelopeFrom: "1@b.example", reason: "internal", rawKept: true }]);
+    expect(items).toMatchObject([{ envelope_from: "1@b.example", reason: "internal", raw_kept: true }]);
   });
 
   it("mail on its way in was suspected when the process died over spooled mail: it is not", async () => {

@@ -11,6 +11,9 @@ import { intakeOf } from "./intake.ts";
 import { ParsingArchive, type Stage, stage } from "./parsing-archive.ts";
 import { mail } from "./reading.ts";
 
+/** A page that holds all of a list. */
+export const ALL = { limit: 100_000 };
+
 export const read: Stage = stage;
 
 /** A mail with these parts of XML. */
@@ -58,12 +61,12 @@ export class ArchiveBox {
 
   /** Records that are stored. */
   async records(): Promise<number> {
-    return (await this.reader.records({}, { limit: 10_000 })).items.length;
+    return (await this.reader.list("records", {}, { limit: 10_000 })).items.length;
   }
 
   /** Messages of all day sums. */
   async messages(): Promise<number> {
-    return (await this.reader.days({})).reduce((sum, day) => sum + day.messages, 0);
+    return (await this.reader.list("days", {}, ALL)).items.reduce((sum, day) => sum + day.messages, 0);
   }
 
   /** Looks at the database, or changes it, behind the stores. */

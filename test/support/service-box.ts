@@ -66,9 +66,9 @@ export class ServiceBox {
     const ingest = {
       acceptAndParse: async (intake) => (await this.archive.intake(intake))[0]!,
       reparse: (ids) => writer.reparse(ids, read),
-      expire: (now, policy, rows) => writer.expire(now, policy, rows),
-      backup: (path) => writer.backup(path),
-      vacuum: (pages) => writer.vacuum(pages),
+      expire: (now, policy, rows) => writer.writer.expire(now, policy, rows),
+      backup: (path) => writer.writer.backup(path),
+      vacuum: (pages) => writer.writer.vacuum(pages),
       allParsed: async () => 0,
       unparsed: 0,
       parsing: "running",

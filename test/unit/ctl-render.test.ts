@@ -1,13 +1,6 @@
 /** CSV, TSV, fields and tables. */
 import { describe, expect, it } from "vitest";
-import {
-  domainColumns,
-  outgoingColumns,
-  queueColumns,
-  receivedColumns,
-  share,
-  sourceColumns,
-} from "../../src/ctl/columns.ts";
+import { share, tableColumns } from "../../src/ctl/columns.ts";
 import {
   type Column,
   csvCell,
@@ -19,6 +12,7 @@ import {
   titleLine,
   tsvLine,
 } from "../../src/ctl/render.ts";
+import { listOf } from "../../src/model/lists/lists.ts";
 
 const columns: readonly Column[] = [
   { title: "A", text: (item) => String(item.a) },
@@ -162,7 +156,7 @@ describe("the lists at 80 columns", () => {
       expires_at: "2026-11-22T12:00:00Z",
       last: { text: "450 4.2.1 the mailbox is full; try again later, or ask the postmaster" },
     };
-    const text = table(queueColumns(NOW), item);
+    const text = table(tableColumns(listOf("queue"), NOW), item);
     expect(text).toContain("36be11f2c0ffee99  dmarc-reports@");
     expect(text).toMatch(/450 4\.2\.1 the mailb\S*…\n/);
   });
@@ -179,7 +173,7 @@ describe("the lists at 80 columns", () => {
       messages: 1000,
       state: "open",
     };
-    expect(table(outgoingColumns(NOW), item)).toContain(`${item.id}  `);
+    expect(table(tableColumns(listOf("outgoing"), NOW), item)).toContain(`${item.id}  `);
   });
 
   it("cut outcomes, reasons and addresses", () => {
@@ -194,12 +188,20 @@ describe("the lists at 80 columns", () => {
       auth_domain: "reporter.example",
       size: 12_345,
     };
-    expect(table(receivedColumns(NOW), mail)).toMatch(/imported_with_warnings {2}decompression_ratio/);
+    expect(table(tableColumns(listOf("received"), NOW), mail)).toMatch(
+      /imported_with_warnings {2}decompression_ratio/,
+    );
     const source = "2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff";
     const figures = { messages: 1_234_567, pass: 1, fail: 1, unknown: 0, dkim_pass: 1, spf_pass: 1 };
     const more = { quarantine: 0, reject: 0, first: "2026-11-20T00:00:00Z", last: "2026-11-21T00:00:00Z" };
-    expect(table(sourceColumns, { source, ...figures, ...more })).toContain(`${source}  `);
-    table(domainColumns(NOW), { domain: `${"long.".repeat(20)}example`, policy: "reject", ...figures });
+    expect(table(tableColumns(listOf("sources"), NOW), { source, ...figures, ...more })).toContain(
+      `${source}  `,
+    );
+    table(tableColumns(listOf("domains"), NOW), {
+      domain: `${"long.".repeat(20)}example`,
+      policy: "reject",
+      ...figures,
+    });
   });
 });
 

@@ -2,35 +2,16 @@
 import { z } from "zod";
 import { errorText } from "../../lib/errors.ts";
 import type { DmarcRow, TlsDetailRow, TlsPolicyRow } from "../../model/evaluation.ts";
-import { DROP_REASONS, OUTGOING_STATES, type OutgoingPolicy, type TallyRow } from "../../model/outgoing.ts";
+import { OUTGOING } from "../../model/lists/outgoing.ts";
+import { OUTGOING_STATES, type OutgoingPolicy, type TallyRow } from "../../model/outgoing.ts";
 import type { OutgoingDetails } from "../../services/outgoing.ts";
-import { keys } from "../routes/schemas.ts";
 import { outgoingView } from "../views.ts";
 import { AT, COUNT, listOf } from "./common.ts";
+import { objectSchema } from "./lists.ts";
 
 const TEXT = z.string().nullable();
 
-const OUTGOING = z.strictObject({
-  id: z.string(),
-  kind: z.enum(["dmarc", "tls"]),
-  domain: z.string(),
-  begin: AT,
-  end: AT,
-  due: AT,
-  state: z.enum(OUTGOING_STATES),
-  reason: z.enum(keys(DROP_REASONS)).nullable(),
-  rows: COUNT,
-  messages: COUNT,
-  reportable: COUNT,
-  late: COUNT,
-  error: TEXT,
-  failures: COUNT,
-  restorable: z.boolean(),
-  created_at: AT,
-  dropped_at: AT.nullable(),
-  composed_at: AT.nullable(),
-  message_ids: listOf(z.string()),
-});
+const REPORT = objectSchema(OUTGOING.fields);
 
 const EVALUATED_POLICY = z.strictObject({
   domain: z.string(),
@@ -94,7 +75,7 @@ const TALLY = z.discriminatedUnion("kind", [
 ]);
 
 export const OUTGOING_DETAILS = z.strictObject({
-  ...OUTGOING.shape,
+  ...REPORT.shape,
   policy: POLICY.optional(),
   tallies: listOf(TALLY),
   tallies_total: COUNT.nullable(),
@@ -102,7 +83,7 @@ export const OUTGOING_DETAILS = z.strictObject({
 });
 
 export const EXPLANATION = z.strictObject({
-  ...OUTGOING.shape,
+  ...REPORT.shape,
   checks: listOf(z.strictObject({ check: z.string(), ok: z.boolean(), detail: z.string() })),
   verdict: z.string(),
 });

@@ -1,8 +1,9 @@
 /** Answers about envelopes, messages, suppressions and pauses. */
 import { z } from "zod";
-import { iso } from "../../lib/units.ts";
-import { ENVELOPE_STATES, type Pause, SUBSYSTEMS } from "../../model/queue.ts";
+import { QUEUE } from "../../model/lists/queue.ts";
+import { SUPPRESSIONS } from "../../model/lists/suppressions.ts";
 import { AT, COUNT, listOf, SKIPPED } from "./common.ts";
+import { objectSchema } from "./lists.ts";
 
 const KIND = z.enum(["dmarc", "tls"]);
 
@@ -16,27 +17,7 @@ const REPLY = {
   tls: z.string().nullable(),
 };
 
-export const ENVELOPE = z.strictObject({
-  id: z.string(),
-  message_id: z.string(),
-  report_id: z.string(),
-  kind: KIND,
-  domain: z.string(),
-  /** `mta` or `https`. */
-  agent: z.string(),
-  sender: z.string(),
-  rcpt: z.string(),
-  destination: z.string(),
-  state: z.enum(ENVELOPE_STATES),
-  flags: listOf(z.string()),
-  created_at: AT,
-  next_at: AT,
-  expires_at: AT,
-  last_at: AT.nullable(),
-  attempts: COUNT,
-  last: z.strictObject(REPLY).nullable(),
-  size: COUNT,
-});
+const ENVELOPE = objectSchema(QUEUE.fields);
 
 export const ENVELOPE_DETAILS = z.strictObject({
   ...ENVELOPE.shape,
@@ -72,14 +53,7 @@ export const ENVELOPES_CHANGED = z.strictObject({
   dry_run: z.boolean(),
 });
 
-const SUPPRESSION = z.strictObject({
-  target: z.string(),
-  until: AT.nullable(),
-  author: z.enum(["operator", "automatic"]),
-  reason: z.string(),
-  created_at: AT,
-  step: COUNT,
-});
+const SUPPRESSION = objectSchema(SUPPRESSIONS.fields);
 
 export const SUPPRESSION_LOOKUP = z.strictObject({
   target: z.string(),
@@ -101,24 +75,4 @@ export const SUPPRESSIONS_REMOVED = z.strictObject({
   dry_run: z.boolean(),
 });
 
-export const PAUSES = z.strictObject({
-  items: listOf(
-    z.strictObject({
-      subsystem: z.enum(SUBSYSTEMS),
-      destination: z.string().nullable(),
-      since: AT,
-      who: z.string(),
-      reason: z.string().nullable(),
-    }),
-  ),
-});
-
 export const PAUSE_CHANGED = z.strictObject({ changed: z.boolean(), dry_run: z.boolean() });
-
-export const pauseView = ({ subsystem, destination, since, who, reason }: Pause) => ({
-  subsystem,
-  destination,
-  since: iso(since),
-  who,
-  reason,
-});

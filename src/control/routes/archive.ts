@@ -1,165 +1,67 @@
-/** Routes about received reports. Each list takes the filters that it knows; anything else is refused. */
-import type { FastifyInstance, FastifyRequest } from "fastify";
+/** Routes about one received mail or report. Their lists are in lists.ts. */
+import type { FastifyInstance } from "fastify";
 import type { ZodTypeProvider } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { MailreportError } from "../../lib/errors.ts";
-import { OUTCOMES, REASONS, type Reason, WARNINGS, type Warning } from "../../model/outcome.ts";
-import { REPORT_KINDS } from "../../model/report.ts";
-import type { ArchiveFilter, ArchivePage } from "../../store/archive/reader.ts";
-import type { Services } from "../services.ts";
-import { type ListPage, sendList, sendWhole } from "../stream.ts";
+import { rowEncoder } from "../../model/lists/field.ts";
+import { RECEIVED } from "../../model/lists/received.ts";
+import { REPORT_FIELDS } from "../../model/lists/report-fields.ts";
 import {
-  dayView,
-  deliveryView,
-  domainView,
-  failureView,
-  mailView,
-  recordView,
-  reporterView,
-  reportView,
-  sourceView,
-  tlsView,
-} from "../views.ts";
-import { given, keys, LIMIT, sendRaw, TEXT, TIME, WAIT } from "./schemas.ts";
-import { unparsedHeader, unparsedMember } from "./unparsed.ts";
+  HEAD_FIELDS,
+  headView,
+  PART_FIELDS,
+  partView,
+  policyView,
+  TLS_POLICY_FIELDS,
+} from "../../model/lists/report-view.ts";
+import { answers, RAW } from "../answers/common.ts";
+import { objectSchema } from "../answers/lists.ts";
+import type { Services } from "../services.ts";
+import { sendRaw, TEXT, WAIT } from "./schemas.ts";
+import { unparsedHeader } from "./unparsed.ts";
 
-/** Sources of one answer: they are summed up in memory. */
-const MOST_SOURCES = 100_000;
+const mailView = rowEncoder(RECEIVED.fields);
+const reportView = rowEncoder(REPORT_FIELDS);
 
-const time = { since: TIME.optional(), until: TIME.optional() };
-const named = { domain: TEXT.optional(), org: TEXT.optional(), ...time };
-const aboutReport = { ...named, warning: z.enum(keys(WARNINGS)).optional() };
-const aboutRecord = { ...named, result: z.enum(["pass", "fail", "unknown"]).optional() };
-const kind = { kind: z.enum(REPORT_KINDS).optional() };
-const source = { source: TEXT.optional() };
-const outcome = z.enum([...OUTCOMES, "failed", "spooled"]);
-/** The form of each list's cursor. */
-const MAIL_KEY = /^m\d{1,15}$/;
-const REPORT_KEY = /^r\d{1,15}$/;
-const ROW_KEY = /^r\d{1,15}\.\d{1,9}$/;
-const RECORD_KEY = /^(?:-?\d{1,15}\.\d{1,15}|r)\.-?\d{1,9}$/;
-const PLACE = /^\d{1,9}$/;
-
-/** The filters and the cursor of each list. */
-const LISTS = {
-  received: {
-    after: MAIL_KEY,
-    filter: {
-      ...aboutReport,
-      ...kind,
-      ...source,
-      outcome: outcome.optional(),
-      reason: z.enum(keys(REASONS)).optional(),
-    },
-  },
-  reports: { after: REPORT_KEY, filter: { ...aboutReport, ...kind } },
-  tls: { after: ROW_KEY, filter: aboutReport },
-  failures: { after: ROW_KEY, filter: { ...aboutReport, kind: z.enum(["failure", "arf"]).optional() } },
-  dsn: { after: ROW_KEY, filter: aboutReport },
-  records: { after: RECORD_KEY, filter: { ...aboutRecord, ...source, report: TEXT.optional() } },
-  domains: { after: PLACE, filter: named },
-  sources: { after: PLACE, filter: { ...aboutRecord, ...source, all: z.stringbool().optional() } },
-  reporters: { after: PLACE, filter: { ...aboutReport, ...kind } },
-  days: { after: PLACE, filter: aboutRecord },
-} as const;
-
-const schemaOf = (name: keyof typeof LISTS) => {
-  const { after, filter } = LISTS[name];
-  return z.strictObject({
-    ...filter,
-    ...WAIT,
-    limit: LIMIT,
-    after: z.string().regex(after, "not a cursor of this list").optional(),
-  });
-};
+const mailSchema = objectSchema(RECEIVED.fields);
+const reportSchema = z.strictObject({
+  ...objectSchema(REPORT_FIELDS).shape,
+  part: objectSchema(PART_FIELDS),
+  head: z.union([...new Set(Object.values(HEAD_FIELDS))].map(objectSchema)),
+  policies: z.array(objectSchema(TLS_POLICY_FIELDS)).optional(),
+});
 
 export function addArchiveRoutes(fastify: FastifyInstance, services: Services): void {
   const app = fastify.withTypeProvider<ZodTypeProvider>();
   const { archive } = services;
 
-  /** The filter and page of a request. The schemas have the names of the filter's members. */
-  function asked(request: FastifyRequest) {
-    const { limit, after, report, wait, ...filter } = request.query as ArchiveFilter & {
-      readonly wait: boolean;
-      readonly limit: number;
-      readonly after?: string;
-      readonly report?: string;
-    };
-    const { since, until } = filter;
-    if (since !== undefined && until !== undefined && since >= until)
-      throw new MailreportError("request.invalid", { detail: "the window is empty" });
-    const where = given({ ...filter, reportId: report }) as ArchiveFilter & {
-      warning?: Warning;
-      reason?: Reason;
-      reportId?: string;
-    };
-    return { limit, after, where, wait };
-  }
-
-  /** A list that is read page by page. */
-  function paged<T>(
-    name: keyof typeof LISTS,
-    load: (where: ArchiveFilter, page: ArchivePage) => Promise<ListPage<T>>,
-    view: (item: T) => unknown,
-  ): void {
-    app.get(`/v1/${name}`, { schema: { querystring: schemaOf(name) } }, async (request, reply) => {
-      const { limit, after, where, wait } = asked(request);
-      const more = await unparsedMember(services, wait);
-      return sendList(
-        reply,
-        limit,
-        after,
-        (n, at) => load(where, given({ limit: n, after: at })),
-        view,
-        more,
-      );
-    });
-  }
-
-  /** A list of sums, which is loaded as a whole. */
-  function whole<T>(
-    name: keyof typeof LISTS,
-    load: (where: ArchiveFilter) => Promise<readonly T[]>,
-    view: (item: T) => unknown,
-  ): void {
-    app.get(`/v1/${name}`, { schema: { querystring: schemaOf(name) } }, async (request, reply) => {
-      const { limit, after, where, wait } = asked(request);
-      const more = await unparsedMember(services, wait);
-      return sendWhole(reply, limit, after, () => load(where), view, more);
-    });
-  }
-
-  paged("received", (where, page) => archive.received(where, page), mailView);
-  paged("reports", (where, page) => archive.reports(where, page), reportView);
-  paged("records", (where, page) => archive.records(where, page), recordView);
-  paged("tls", (where, page) => archive.tls(where, page), tlsView);
-  paged("failures", (where, page) => archive.feedback(where, page), failureView);
-  paged("dsn", (where, page) => archive.deliveries(where, page), deliveryView);
-  whole("domains", (where) => archive.domains(where), domainView);
-  whole("sources", (where) => archive.sources(where, MOST_SOURCES), sourceView);
-  whole("reporters", (where) => archive.reporters(where), reporterView);
-  whole("days", (where) => archive.days(where), dayView);
-
   const byId = { params: z.strictObject({ id: TEXT }), querystring: z.strictObject(WAIT) };
-  app.get("/v1/received/:id", { schema: byId }, async (request, reply) => {
+  const mailAnswer = { schema: { ...byId, response: answers(mailSchema) } };
+  app.get("/v1/received/:id", mailAnswer, async (request, reply) => {
     await unparsedHeader(services, reply, request.query.wait);
     const mail = await archive.receivedMail(request.params.id);
     if (!mail) throw new MailreportError("archive.no_such_mail", { detail: request.params.id });
     return mailView(mail);
   });
-  app.get("/v1/received/:id/raw", { schema: byId }, async (request, reply) => {
+  const rawAnswer = { schema: { ...byId, response: RAW } };
+  app.get("/v1/received/:id/raw", rawAnswer, async (request, reply) => {
     const { id } = request.params;
     const bytes = await archive.rawMail(id);
     const known = bytes !== undefined || (await archive.receivedMail(id)) !== undefined;
     return sendRaw(reply, bytes, known ? "archive.no_raw" : "archive.no_such_mail", id);
   });
-  app.get("/v1/reports/:id", { schema: byId }, async (request, reply) => {
+  const reportAnswer = { schema: { ...byId, response: answers(reportSchema) } };
+  app.get("/v1/reports/:id", reportAnswer, async (request, reply) => {
     await unparsedHeader(services, reply, request.query.wait);
     const report = await archive.report(request.params.id);
     if (!report) throw new MailreportError("archive.no_such_report", { detail: request.params.id });
+    const { part, head, ...row } = report;
     const policies = report.kind === "tls" ? await archive.tlsPolicies(request.params.id) : undefined;
-    const { name, mediaType, size } = report.part;
-    const part = { name, media_type: mediaType, size };
-    return { ...reportView(report), part, head: report.head, ...(policies ? { policies } : {}) };
+    return {
+      ...reportView(row),
+      part: partView(part),
+      head: headView(head),
+      ...(policies ? { policies: policies.map(policyView) } : {}),
+    };
   });
 }

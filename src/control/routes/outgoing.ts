@@ -3,7 +3,6 @@ import type { FastifyInstance } from "fastify";
 import type { ZodTypeProvider } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { iso } from "../../lib/units.ts";
-import { OUTGOING_STATES } from "../../model/outgoing.ts";
 import { perform } from "../../services/operation.ts";
 import { answers, RAW } from "../answers/common.ts";
 import {
@@ -17,19 +16,8 @@ import {
 } from "../answers/outgoing.ts";
 import type { CallerOf } from "../caller.ts";
 import type { Services } from "../services.ts";
-import { sendList } from "../stream.ts";
 import { outgoingView } from "../views.ts";
-import {
-  AFTER as after,
-  CHANGE,
-  given,
-  LIMIT as limit,
-  NO_QUERY,
-  optionalBody,
-  sendRaw,
-  TEXT as text,
-  TIME as time,
-} from "./schemas.ts";
+import { CHANGE, NO_QUERY, optionalBody, sendRaw, TEXT as text, TIME as time } from "./schemas.ts";
 
 const params = z.strictObject({ id: text });
 const question = { params, querystring: NO_QUERY };
@@ -37,28 +25,8 @@ const change = { params, body: optionalBody(CHANGE) };
 
 export function addOutgoingRoutes(fastify: FastifyInstance, services: Services, callerOf: CallerOf): void {
   const app = fastify.withTypeProvider<ZodTypeProvider>();
-  const { queue, outgoing } = services;
+  const { outgoing } = services;
 
-  const outgoingQuery = z.strictObject({
-    kind: z.enum(["dmarc", "tls"]).optional(),
-    domain: text.optional(),
-    state: z.enum([...OUTGOING_STATES, "waiting", "any"]).default("waiting"),
-    limit,
-    after,
-  });
-  app.get("/v1/outgoing", { schema: { querystring: outgoingQuery } }, (request, reply) => {
-    const { kind, domain, state, limit: most, after: from } = request.query;
-    const states =
-      state === "any" ? undefined : state === "waiting" ? (["open", "held"] as const) : ([state] as const);
-    const selection = { ...given({ kind, domain }), ...(states ? { states } : {}) };
-    return sendList(
-      reply,
-      most,
-      from,
-      (n, at) => queue.listOutgoing(selection, { limit: n, ...(at === undefined ? {} : { after: at }) }),
-      outgoingView,
-    );
-  });
   app.get(
     "/v1/outgoing/:id",
     { schema: { ...question, response: answers(OUTGOING_DETAILS) } },

@@ -5,10 +5,10 @@ import { z } from "zod";
 import { SUBSYSTEMS } from "../../model/queue.ts";
 import { perform } from "../../services/operation.ts";
 import { answers } from "../answers/common.ts";
-import { PAUSE_CHANGED, PAUSES, pauseView } from "../answers/queue.ts";
+import { PAUSE_CHANGED } from "../answers/queue.ts";
 import type { CallerOf } from "../caller.ts";
 import type { Services } from "../services.ts";
-import { CHANGE, NO_QUERY, TEXT } from "./schemas.ts";
+import { CHANGE, TEXT } from "./schemas.ts";
 
 const body = z.strictObject({ subsystem: z.enum(SUBSYSTEMS), destination: TEXT.nullish(), ...CHANGE });
 
@@ -23,7 +23,4 @@ export function addPauseRoutes(fastify: FastifyInstance, { pauses }: Services, c
       return { changed, dry_run };
     });
   }
-  app.get("/v1/pauses", { schema: { querystring: NO_QUERY, response: answers(PAUSES) } }, async () => ({
-    items: pauses.list().map(pauseView),
-  }));
 }

@@ -10,18 +10,8 @@ import { answers, RAW } from "../answers/common.ts";
 import { ENVELOPE_DETAILS, ENVELOPES_CHANGED, MESSAGE_DETAILS } from "../answers/queue.ts";
 import type { CallerOf } from "../caller.ts";
 import type { Services } from "../services.ts";
-import { sendList } from "../stream.ts";
 import { attemptView, envelopeView, messageView } from "../views.ts";
-import {
-  AFTER as after,
-  CHANGE,
-  TIME as epoch,
-  given,
-  LIMIT as limit,
-  NO_QUERY,
-  sendRaw,
-  TEXT as text,
-} from "./schemas.ts";
+import { CHANGE, TIME as epoch, given, NO_QUERY, sendRaw, TEXT as text } from "./schemas.ts";
 
 const envelopeFilter = {
   kind: z.enum(["dmarc", "tls"]).optional(),
@@ -60,23 +50,8 @@ function selectionOf(
 
 export function addQueueRoutes(fastify: FastifyInstance, services: Services, callerOf: CallerOf): void {
   const app = fastify.withTypeProvider<ZodTypeProvider>();
-  const { queue, envelopes } = services;
+  const { envelopes } = services;
 
-  app.get(
-    "/v1/queue",
-    { schema: { querystring: z.strictObject({ ...envelopeFilter, id: text.optional(), limit, after }) } },
-    (request, reply) => {
-      const { limit: most, after: from, id, ...filter } = request.query;
-      const selection = { ...selectionOf(filter), ...(id === undefined ? {} : { ids: [id] }) };
-      return sendList(
-        reply,
-        most,
-        from,
-        (n, at) => queue.listEnvelopes(selection, { limit: n, ...(at === undefined ? {} : { after: at }) }),
-        envelopeView,
-      );
-    },
-  );
   app.get(
     "/v1/envelopes/:id",
     { schema: { ...byId, response: answers(ENVELOPE_DETAILS) } },

@@ -7,6 +7,7 @@ import { addDaemonRoutes } from "./daemon.ts";
 import { addDatabaseRoutes } from "./databases.ts";
 import { addFeedRoutes } from "./feed.ts";
 import { addImportRoutes } from "./import.ts";
+import { addListRoutes } from "./lists.ts";
 import { addOutgoingRoutes } from "./outgoing.ts";
 import { addPauseRoutes } from "./pauses.ts";
 import { addQueueRoutes } from "./queue.ts";
@@ -22,6 +23,7 @@ export function addRoutes(
   services: Services,
   callerOf: CallerOf = socketCaller,
 ): () => Promise<void> {
+  addListRoutes(fastify, services);
   addArchiveRoutes(fastify, services);
   addReparseRoutes(fastify, services, callerOf);
   addDaemonRoutes(fastify, services, callerOf);

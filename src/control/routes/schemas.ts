@@ -4,8 +4,6 @@ import { z } from "zod";
 import { type ErrorCode, MailreportError } from "../../lib/errors.ts";
 
 export const LIMIT = z.coerce.number().int().min(1).max(10_000_000).default(10_000_000);
-/** Where the page before ended: `next` of its end record. */
-export const AFTER = z.string().max(200).optional();
 export const TEXT = z.string().min(1).max(1000);
 /** Whether a question waits until all mail that was accepted before it is parsed. */
 export const WAIT = { wait: z.stringbool().default(false) };
@@ -23,10 +21,6 @@ export const CHANGE = { dry_run: z.boolean().default(false), reason: REASON.null
 /** A body that may be left out, as if it were an empty object. */
 export const optionalBody = <T extends z.ZodRawShape>(shape: T) =>
   z.preprocess((body) => body ?? {}, z.strictObject(shape));
-
-/** The words of a catalogue, for an enumeration. */
-export const keys = <T extends string>(object: Readonly<Record<T, unknown>>): [T, ...T[]] =>
-  Object.keys(object) as [T, ...T[]];
 
 /** Without undefined members, as the interfaces want them. */
 export function given<T extends object>(

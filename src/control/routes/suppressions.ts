@@ -7,12 +7,8 @@ import { answers } from "../answers/common.ts";
 import { SUPPRESSION_ADDED, SUPPRESSION_LOOKUP, SUPPRESSIONS_REMOVED } from "../answers/queue.ts";
 import type { CallerOf } from "../caller.ts";
 import type { Services } from "../services.ts";
-import { sendWhole } from "../stream.ts";
 import { suppressionView } from "../views.ts";
-import { CHANGE, LIMIT, TEXT, TIME } from "./schemas.ts";
-
-/** Next key of a page: its place in the list. */
-const PLACE = z.string().regex(/^\d{1,9}$/, "not a key of this list");
+import { CHANGE, TEXT, TIME } from "./schemas.ts";
 
 export function addSuppressionRoutes(
   fastify: FastifyInstance,
@@ -20,16 +16,6 @@ export function addSuppressionRoutes(
   callerOf: CallerOf,
 ): void {
   const app = fastify.withTypeProvider<ZodTypeProvider>();
-
-  const listQuery = z.strictObject({
-    all: z.stringbool().default(false),
-    limit: LIMIT,
-    after: PLACE.optional(),
-  });
-  app.get("/v1/suppressions", { schema: { querystring: listQuery } }, (request, reply) => {
-    const { all, limit, after } = request.query;
-    return sendWhole(reply, limit, after, async () => suppressions.list(all), suppressionView);
-  });
 
   const lookup = {
     querystring: z.strictObject({ target: TEXT }),

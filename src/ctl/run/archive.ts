@@ -1,24 +1,15 @@
-/** Commands about received reports: mails, reports, records, figures; import, check, reparse. */
+/** Commands about received reports: lists, one mail or report; import, check, reparse. */
 import { ERROR_CODES, type ErrorCode } from "../../lib/errors.ts";
 import { EXIT } from "../../lib/exit.ts";
 import { clean } from "../../lib/text.ts";
-import {
-  type Call,
-  type Handler,
-  isOutgoingId,
-  list,
-  plural,
-  query,
-  reasonOf,
-  show,
-  withQuery,
-} from "../call.ts";
-import * as columns from "../columns.ts";
+import { RECORDS } from "../../model/lists/records.ts";
+import { type Call, type Handler, isOutgoingId, plural, query, reasonOf, show, withQuery } from "../call.ts";
 import { UsageError, usage } from "../grammar.ts";
 import { str } from "../render.ts";
 import { runCheck } from "./check.ts";
 import { runExport } from "./export.ts";
 import { runImport } from "./import.ts";
+import { runList, showList } from "./list.ts";
 
 /** The path of one object, with --wait if it was given. */
 const waited = (call: Call, path: string): string => withQuery(path, query(call));
@@ -39,8 +30,7 @@ export const ARCHIVE_HANDLERS: Readonly<Record<string, Handler>> = {
       around.outBytes(await client.bytes(path));
       return EXIT.OK;
     }
-    if (parsed.options.rows && !outgoing)
-      return list(call, withQuery("/v1/records", query(call, { report: id })), columns.recordColumns);
+    if (parsed.options.rows && !outgoing) return showList(call, RECORDS, { report: id });
     show(
       call,
       await client.json(
@@ -50,14 +40,7 @@ export const ARCHIVE_HANDLERS: Readonly<Record<string, Handler>> = {
     );
     return EXIT.OK;
   },
-  received: (call) => {
-    const { now } = call.around;
-    if (!call.parsed.options.reports)
-      return list(call, withQuery("/v1/received", query(call)), columns.receivedColumns(now));
-    return list(call, withQuery("/v1/reports", query(call)), columns.reportColumns(now));
-  },
-  days: (call) =>
-    list(call, withQuery("/v1/days", query(call, { domain: call.parsed.operands[0] })), columns.dayColumns),
+  list: (call) => runList(call),
   export: (call) => runExport(call),
   async mail(call) {
     const id = call.parsed.operands[0]!;
@@ -66,35 +49,6 @@ export const ARCHIVE_HANDLERS: Readonly<Record<string, Handler>> = {
     else show(call, await call.client.json("GET", waited(call, `/v1/received/${id}`)));
     return EXIT.OK;
   },
-  records: (call) =>
-    list(
-      call,
-      withQuery("/v1/records", query(call, { domain: call.parsed.operands[0] })),
-      columns.recordColumns,
-    ),
-  domains: (call) =>
-    list(call, withQuery("/v1/domains", query(call)), columns.domainColumns(call.around.now)),
-  sources: (call) =>
-    list(
-      call,
-      withQuery("/v1/sources", query(call, { domain: call.parsed.operands[0] })),
-      columns.sourceColumns,
-    ),
-  reporters: (call) =>
-    list(call, withQuery("/v1/reporters", query(call)), columns.reporterColumns(call.around.now)),
-  tls: (call) =>
-    list(
-      call,
-      withQuery("/v1/tls", query(call, { domain: call.parsed.operands[0] })),
-      columns.tlsColumns(call.around.now),
-    ),
-  failures: (call) =>
-    list(
-      call,
-      withQuery("/v1/failures", query(call, { domain: call.parsed.operands[0] })),
-      columns.failureColumns(call.around.now),
-    ),
-  dsn: (call) => list(call, withQuery("/v1/dsn", query(call)), columns.deliveryColumns(call.around.now)),
   import: (call) => runImport(call),
   check: (call) => runCheck(call),
   reparse: (call) => reparse(call),

@@ -1,50 +1,76 @@
 /** `export`: lists with all their fields, line by line, and raw mails. Nothing is held in memory as a whole. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { FIELDS } from "../../control/wire.ts";
 import { makeDirectory } from "../../lib/directory.ts";
 import { EXIT } from "../../lib/exit.ts";
 import { clean } from "../../lib/text.ts";
+import type { List } from "../../model/lists/list.ts";
+import { EXPORTS } from "../../model/lists/lists.ts";
+import { RECEIVED } from "../../model/lists/received.ts";
 import { type Call, each, plural, query, withQuery } from "../call.ts";
 import { ClientError } from "../client.ts";
+import { exportColumns } from "../columns.ts";
 import { fileErrorText } from "../files.ts";
 import { UsageError, usage } from "../grammar.ts";
-import { type Column, csvLine, type Item, str, titleLine, tsvLine } from "../render.ts";
+import { listOptions } from "../options.ts";
+import { csvLine, type Item, str, titleLine, tsvLine } from "../render.ts";
 
-/** The name of an export → its list. */
-const LISTS: Readonly<Record<string, keyof typeof FIELDS>> = {
-  mails: "received",
-  ...(Object.fromEntries(Object.keys(FIELDS).map((name) => [name, name])) as {
-    [L in keyof typeof FIELDS]: L;
-  }),
-};
+/** The names of exports: each list by its name, and by its alias. */
+const NAMES: ReadonlyMap<string, List> = new Map(
+  EXPORTS.flatMap((list) => [list.alias ?? list.name, list.name].map((name) => [name, list] as const)),
+);
 
 /** Carries out `export`. */
 export async function runExport(call: Call): Promise<number> {
   const [what = "", ...ids] = call.parsed.operands;
   if (what === "raw") return exportRaw(call, ids);
-  const list = LISTS[what];
+  const list = NAMES.get(what);
   if (!list || ids.length > 0) {
     throw new UsageError(
       ids.length > 0 ? `usage: mailreportctl ${usage(call.parsed.command)}` : `nothing to export: ${what}`,
       "possibilities are:",
-      ...[...Object.keys(LISTS), "raw"].map((name) => `export ${name}`),
+      ...[...NAMES.keys(), "raw"].map((name) => `export ${name}`),
     );
   }
   return exportList(call, list);
 }
 
-async function exportList(call: Call, list: keyof typeof FIELDS): Promise<number> {
+/** The query of a list, of those options of `export` that it has. Throws UsageError for another one. */
+function queryOf(call: Call, list: List): URLSearchParams {
+  const filters = (call.parsed.command.options ?? []).filter(({ filter }) => filter !== undefined);
+  const given = filters.filter(({ name }) => call.parsed.options[name] !== undefined);
+  // an option of export itself may have the name of an alias, such as format
+  const own = listOptions(list).filter(
+    ({ name }) => name === "limit" || filters.some((option) => option.name === name),
+  );
+  const strange = given.find(({ name }) => !own.some((option) => option.name === name));
+  if (strange)
+    throw new UsageError(
+      `--${strange.name} has no meaning for: export ${list.name}`,
+      "possibilities are:",
+      ...own.map(({ name, value }) => `--${name}${value === undefined ? "" : ` ${value}`}`),
+    );
+  return query(call, {}, own);
+}
+
+async function exportList(call: Call, list: List): Promise<number> {
   const { client, around } = call;
   const form = formatOf(call);
-  const columns = FIELDS[list].map((title): Column => ({ title, text: (row) => cell(row[title]) }));
-  if (form !== "ndjson") around.out(titleLine(FIELDS[list], form));
+  const columns = exportColumns(list);
+  if (form !== "ndjson")
+    around.out(
+      titleLine(
+        columns.map(({ title }) => title),
+        form,
+      ),
+    );
   const line = {
     ndjson: (item: Item) => `${JSON.stringify(item)}\n`,
     csv: (item: Item) => csvLine(columns, item),
     tsv: (item: Item) => tsvLine(columns, item),
   }[form];
-  const end = await client.list(withQuery(`/v1/${list}`, query(call)), (item) => around.out(line(item)));
+  const path = withQuery(`/v1/${list.name}`, queryOf(call, list));
+  const end = await client.list(path, (item) => around.out(line(item)));
   if (end.next !== null) around.err(`more: --after ${end.next}\n`);
   return EXIT.OK;
 }
@@ -53,11 +79,6 @@ function formatOf({ parsed, form }: Call): "ndjson" | "csv" | "tsv" {
   const said = str(parsed.options.format); // the command table knows the formats
   if (said === "ndjson" || said === "csv" || said === "tsv") return said;
   return form === "csv" || form === "tsv" ? form : "ndjson";
-}
-
-/** Scalars as they are, all else as JSON. */
-function cell(value: unknown): string {
-  return typeof value === "object" && value !== null ? JSON.stringify(value) : str(value);
 }
 
 /** Mails byte for byte: one on stdout, or any number as files m42.eml. */
@@ -83,7 +104,7 @@ async function exportRaw(call: Call, ids: readonly string[]): Promise<number> {
   };
   const exit = await each(ids, around, async (id) => write(await mailOf(call, id)));
   if (ids.length === 0) {
-    await client.list(withQuery("/v1/received", query(call)), async (item: Item) => {
+    await client.list(withQuery("/v1/received", queryOf(call, RECEIVED)), async (item: Item) => {
       if (item.raw_kept === true) await write(str(item.id));
       else gone++;
     });

@@ -1,8 +1,7 @@
 /** Commands about outgoing reports. */
 import { EXIT } from "../../lib/exit.ts";
 import { clean } from "../../lib/text.ts";
-import { type Call, each, type Handler, list, plural, query, reasonOf, show, withQuery } from "../call.ts";
-import * as columns from "../columns.ts";
+import { type Call, each, type Handler, plural, reasonOf, show } from "../call.ts";
 import { type Item, str } from "../render.ts";
 import { readTime } from "../times.ts";
 
@@ -84,8 +83,6 @@ function sendReports(call: Call, ids: readonly string[]): Promise<number> {
 }
 
 export const OUTGOING_HANDLERS: Readonly<Record<string, Handler>> = {
-  outgoing: (call) =>
-    list(call, withQuery("/v1/outgoing", query(call)), columns.outgoingColumns(call.around.now)),
   reportStatus: (call) =>
     each(call.parsed.operands, call.around, async (id) => {
       show(call, await call.client.json("GET", `/v1/outgoing/${encodeURIComponent(id)}`));

@@ -2,21 +2,9 @@
 import { EXIT } from "../../lib/exit.ts";
 import { isEnvelopeId, isMessageId } from "../../lib/ids.ts";
 import { clean } from "../../lib/text.ts";
-import {
-  type Call,
-  each,
-  type Handler,
-  isOutgoingId,
-  list,
-  plural,
-  query,
-  reasonOf,
-  show,
-  withQuery,
-} from "../call.ts";
-import * as columns from "../columns.ts";
+import { type Call, each, type Handler, isOutgoingId, plural, query, reasonOf, show } from "../call.ts";
 import { UsageError, usage } from "../grammar.ts";
-import { type Item, str } from "../render.ts";
+import { str } from "../render.ts";
 import { readTime } from "../times.ts";
 import { changeReports } from "./outgoing.ts";
 
@@ -122,18 +110,6 @@ function tellSkipped({ around }: Call, result: Changed, ids: readonly string[]):
 }
 
 export const QUEUE_HANDLERS: Readonly<Record<string, Handler>> = {
-  queue: (call) => {
-    const { now } = call.around;
-    const [id] = call.parsed.operands;
-    if (id !== undefined && !isMessageId(id) && !isEnvelopeId(id))
-      throw new UsageError("possibilities are:", "show queue <msgid>", "show queue <evpid>");
-    return list(
-      call,
-      withQuery("/v1/queue", query(call, { id })),
-      columns.queueColumns(now),
-      columns.queuePlain(now),
-    );
-  },
   envelope: (call) =>
     each(call.parsed.operands, call.around, async (id) => {
       show(
@@ -150,9 +126,9 @@ export const QUEUE_HANDLERS: Readonly<Record<string, Handler>> = {
     return EXIT.OK;
   },
   async hosts({ client, around }) {
-    const { items } = await client.json<{ items: Item[] }>("GET", "/v1/pauses");
-    for (const p of items.filter((i) => i.subsystem === "mta" && i.destination !== null))
-      around.out(`* -> ${clean(str(p.destination))}\n`);
+    await client.list("/v1/pauses?subsystem=mta", ({ destination }) => {
+      if (destination !== null) around.out(`* -> ${clean(str(destination))}\n`);
+    });
     return EXIT.OK;
   },
   schedule: (call) => change(call, "schedule"),

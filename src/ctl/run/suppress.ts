@@ -2,22 +2,10 @@
 import { EXIT } from "../../lib/exit.ts";
 import { clean } from "../../lib/text.ts";
 import { parseDuration } from "../../lib/units.ts";
-import { type Call, type Handler, list, plural, query, reasonOf, withQuery } from "../call.ts";
+import { type Call, type Handler, plural, reasonOf, withQuery } from "../call.ts";
 import { UsageError } from "../grammar.ts";
-import { type Column, epoch, type Item, relative, str } from "../render.ts";
+import { type Item, str } from "../render.ts";
 import { readTime } from "../times.ts";
-
-const columns = (now: number): readonly Column[] => [
-  { title: "TARGET", text: (s) => str(s.target) },
-  {
-    title: "UNTIL",
-    text: (s) => (s.until === null ? "no end" : relative(s.until, now)),
-    plain: (s) => epoch(s.until),
-  },
-  { title: "AUTHOR", drop: 1, text: (s) => str(s.author) },
-  { title: "REASON", cut: 20, text: (s) => str(s.reason) },
-  { title: "SINCE", drop: 2, text: (s) => relative(s.created_at, now), plain: (s) => epoch(s.created_at) },
-];
 
 /** Epoch seconds of --until or --for; null when neither is given. Throws UsageError. */
 function endOf({ parsed: { options }, around }: Call): number | null {
@@ -103,7 +91,6 @@ async function lookup({ parsed, client, form, around }: Call): Promise<number> {
 }
 
 export const SUPPRESS_HANDLERS: Readonly<Record<string, Handler>> = {
-  suppressions: (call) => list(call, withQuery("/v1/suppressions", query(call)), columns(call.around.now)),
   suppressAdd: add,
   suppressRemove: remove,
   suppressLookup: lookup,

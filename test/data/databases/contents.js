@@ -5,20 +5,20 @@ const STATES = ["pending", "inflight", "held", "delivered", "failed", "expired",
 
 /** @param {import("../../../src/store/archive/reader.ts").ArchiveReader} archive */
 export async function archiveContents(archive) {
-  const { items: reports } = await archive.reports({}, ALL);
-  const { items: mails } = await archive.received({}, ALL);
-  const { items: records } = await archive.records({}, { limit: 10_000 });
+  const { items: reports } = await archive.list("reports", {}, ALL);
+  const { items: mails } = await archive.list("received", {}, ALL);
+  const { items: records } = await archive.list("records", {}, { limit: 10_000 });
   return {
     counters: await archive.stats(),
     mails,
     reports,
     details: await Promise.all(reports.map(({ id }) => archive.report(id))),
-    tls: (await archive.tls({}, ALL)).items,
+    tls: (await archive.list("tls", {}, ALL)).items,
     records: records.length,
-    days: await archive.days({}),
-    domains: await archive.domains({}),
-    sources: (await archive.sources({ all: true }, 10_000)).length,
-    reporters: await archive.reporters({}),
+    days: (await archive.list("days", {}, ALL)).items,
+    domains: (await archive.list("domains", {}, ALL)).items,
+    sources: (await archive.list("sources", { all: true }, { limit: 10_000 })).items.length,
+    reporters: (await archive.list("reporters", {}, ALL)).items,
   };
 }
 

@@ -83,20 +83,11 @@ export function startArchiveReader(
 
   worker = start();
   return {
-    received: (...args) => ask("received", args),
+    list: (...args) => ask("list", args),
     receivedMail: (...args) => ask("receivedMail", args),
     rawMail: (...args) => ask("rawMail", args),
-    reports: (...args) => ask("reports", args),
     report: (...args) => ask("report", args),
-    records: (...args) => ask("records", args),
     tlsPolicies: (...args) => ask("tlsPolicies", args),
-    tls: (...args) => ask("tls", args),
-    feedback: (...args) => ask("feedback", args),
-    deliveries: (...args) => ask("deliveries", args),
-    domains: (...args) => ask("domains", args),
-    sources: (...args) => ask("sources", args),
-    reporters: (...args) => ask("reporters", args),
-    days: (...args) => ask("days", args),
     stats: () => ask("stats", []),
     expirable: (...args) => ask("expirable", args),
     size: () => ask("size", []),

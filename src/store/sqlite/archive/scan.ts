@@ -1,17 +1,17 @@
 /** Scans packed records: SQL selects the reports, their blocks are decoded here. */
 import { isUnknown, unpackEvaluation } from "../../../model/figures.ts";
 import { unpackIp } from "../../../model/ip.ts";
+import { rowReader } from "../../../model/lists/field.ts";
+import type { ArchiveRow } from "../../../model/lists/lists.ts";
+import { DKIM_RESULT, SPF_RESULT } from "../../../model/lists/records.ts";
 import { type RecordExtra, readAuthset } from "../../../model/packed-records.ts";
-import type {
-  ArchiveFilter,
-  ArchivePage,
-  ArchivePaged,
-  SourceSummary,
-  StoredRecord,
-} from "../../archive/reader.ts";
+import type { ArchiveFilter, ArchivePage, ArchivePaged } from "../../archive/reader.ts";
 import type { Sqlite } from "../open.ts";
 import { BLOCKS_PER_REPORT, BlockCursor } from "./records.ts";
 import { evaluationsOf, reportsIn, type Where } from "./select.ts";
+
+type RecordRow = ArchiveRow<"records">;
+type SourceRow = ArchiveRow<"sources">;
 
 /** Ids of what the filter names; undefined = any. */
 export interface ScanIds {
@@ -19,6 +19,9 @@ export interface ScanIds {
   readonly sourceId: number | undefined;
   readonly orgIds: readonly number[] | undefined;
 }
+
+const toDkim = rowReader(DKIM_RESULT);
+const toSpf = rowReader(SPF_RESULT);
 
 const REPORTS_AT_ONCE = 500;
 /** Maximum number of records scanned for one page, so that a rare one among millions does not delay other questions. */
@@ -40,7 +43,7 @@ interface ReportRow {
 interface About {
   readonly org: string;
   readonly domain: string;
-  readonly auth: StoredRecord["auth"];
+  readonly auth: RecordRow["auth"];
   readonly counted: number;
 }
 
@@ -63,16 +66,16 @@ function wanted(result: ArchiveFilter["result"]): Uint8Array {
 
 export interface Scan {
   /** Sums by source of the reports that are in the figures, most messages first. */
-  sources(filter: ArchiveFilter, ids: ScanIds, limit: number): SourceSummary[];
+  sources(filter: ArchiveFilter, ids: ScanIds, limit: number): SourceRow[];
   /** Records in the order of their reports' begin; `after` is the `next` of an earlier page. A page may be short. */
-  records(filter: ArchiveFilter, ids: ScanIds, page: ArchivePage): ArchivePaged<StoredRecord>;
+  records(filter: ArchiveFilter, ids: ScanIds, page: ArchivePage): ArchivePaged<RecordRow>;
   /** Records of one report. */
   recordsOf(
     reportId: number,
     filter: ArchiveFilter,
     ids: ScanIds,
     page: ArchivePage,
-  ): ArchivePaged<StoredRecord>;
+  ): ArchivePaged<RecordRow>;
 }
 
 export function makeScan(database: Sqlite): Scan {
@@ -176,20 +179,30 @@ export function makeScan(database: Sqlite): Scan {
     { id, begin, end }: ReportRow,
     { org, domain, auth, counted }: About,
     extra: RecordExtra | undefined,
-  ): StoredRecord {
+  ): RecordRow {
+    const { headerFrom, envelopeFrom, envelopeTo, dkimResults, spfResults } = readAuthset(
+      authset.get(cursor.authsetId)!,
+    );
+    const { disposition, dkim, spf } = unpackEvaluation(cursor.evaluation);
     return {
-      reportId: `r${id}`,
-      org,
-      begin,
-      end,
-      policyDomain: domain,
+      report: `r${id}`,
       auth,
       counted: counted === 1,
-      sourceIp: unpackIp(ipOf.get(cursor.sourceId)!),
+      org_name: org,
+      policy_domain: domain,
+      begin,
+      end,
+      source_ip: unpackIp(ipOf.get(cursor.sourceId)!),
       count: cursor.count,
-      ...unpackEvaluation(cursor.evaluation),
+      disposition,
+      dkim,
+      spf,
       reasons: extra?.reasons ?? [],
-      ...readAuthset(authset.get(cursor.authsetId)!),
+      header_from: headerFrom,
+      envelope_from: envelopeFrom,
+      envelope_to: envelopeTo,
+      dkim_results: dkimResults.map(toDkim),
+      spf_results: spfResults.map(toSpf),
       extensions: extra?.extensions ?? null,
       raw: extra?.raw ?? null,
     };
@@ -199,7 +212,7 @@ export function makeScan(database: Sqlite): Scan {
 /** One page of records, and where the next one begins. */
 class Collector {
   readonly #limit: number;
-  readonly #items: StoredRecord[] = [];
+  readonly #items: RecordRow[] = [];
   #budget: number;
   #last: string | null = null;
   #more = false;
@@ -215,7 +228,7 @@ class Collector {
     return this.#more;
   }
 
-  add(record: StoredRecord, place: string): void {
+  add(record: RecordRow, place: string): void {
     this.#items.push(record);
     this.#last = place;
   }
@@ -229,19 +242,19 @@ class Collector {
     return false;
   }
 
-  page(): ArchivePaged<StoredRecord> {
+  page(): ArchivePaged<RecordRow> {
     return { items: this.#items, next: this.#more ? this.#last : null };
   }
 }
 
-type SourceSum = Omit<SourceSummary, "source"> & { readonly sourceId: number };
+type SourceSum = Omit<SourceRow, "source"> & { readonly sourceId: number };
 
 /** Columns of a source's sums. */
 const COLUMN = {
   messages: 0,
   pass: 1,
-  dkimPass: 2,
-  spfPass: 3,
+  dkim_pass: 2,
+  spf_pass: 3,
   none: 4,
   quarantine: 5,
   reject: 6,
@@ -280,8 +293,8 @@ class SourceSums {
       const spf = (ev & 3) === 1;
       if (dkim || spf) table[at + COLUMN.pass]! += n;
       else if (UNKNOWN[ev] === 1) table[at + COLUMN.unknown]! += n;
-      if (dkim) table[at + COLUMN.dkimPass]! += n;
-      if (spf) table[at + COLUMN.spfPass]! += n;
+      if (dkim) table[at + COLUMN.dkim_pass]! += n;
+      if (spf) table[at + COLUMN.spf_pass]! += n;
       const disposition = ev >> 4;
       if (disposition <= 1) table[at + COLUMN.none]! += n;
       else if (disposition === 2) table[at + COLUMN.quarantine]! += n;
@@ -329,8 +342,8 @@ class SourceSums {
       sourceId,
       messages: of("messages"),
       pass: of("pass"),
-      dkimPass: of("dkimPass"),
-      spfPass: of("spfPass"),
+      dkim_pass: of("dkim_pass"),
+      spf_pass: of("spf_pass"),
       fail: of("messages") - of("pass") - of("unknown"),
       unknown: of("unknown"),
       none: of("none"),
