@@ -319,6 +319,17 @@ describe("the archive answers", () => {
     expect(await reader.days({})).toMatchObject([{ messages: 6, pass: 2, fail: 2, unknown: 2 }]);
   });
 
+  it("an organisation that nobody knows ended records and sums with an SQL error: they are empty", async () => {
+    await store(dmarc({ id: "a1", org: "Alpha" }));
+    for (const window of [{}, { since: BEGIN, until: BEGIN + DAY }]) {
+      const filter: ArchiveFilter = { ...window, org: "nobody" };
+      expect(await reader.records(filter, { limit: 5 })).toEqual({ items: [], next: null });
+      expect(await reader.sources(filter, 5)).toEqual([]);
+      expect(await reader.domains(filter)).toEqual([]);
+      expect(await reader.days(filter)).toEqual([]);
+    }
+  });
+
   it("TLS reports policy by policy, with what failed", async () => {
     await store(
       tls("t1", [

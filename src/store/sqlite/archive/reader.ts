@@ -56,12 +56,15 @@ export function openArchiveReader(path: string): ArchiveReader {
     if (address === undefined) return -1;
     return one<{ id: number }>("SELECT id FROM source WHERE ip = ?", packIp(address))?.id ?? -1;
   };
-  const orgIds = (org: string | undefined): number[] | undefined =>
-    org === undefined
-      ? undefined
-      : all<{ id: number }>("SELECT id FROM org WHERE instr(key, ?) > 0 LIMIT 1000", org.toLowerCase()).map(
-          (r) => r.id,
-        );
+  const orgIds = (org: string | undefined): number[] | undefined => {
+    if (org === undefined) return undefined;
+    const found = all<{ id: number }>(
+      "SELECT id FROM org WHERE instr(key, ?) > 0 LIMIT 1000",
+      org.toLowerCase(),
+    );
+    // SQLite has no plan for an empty IN () beside INDEXED BY
+    return found.length > 0 ? found.map(({ id }) => id) : [-1];
+  };
 
   const toMail = (row: MailRow): ReceivedMail => ({
     id: `m${row.id}`,
