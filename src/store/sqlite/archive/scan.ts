@@ -20,7 +20,7 @@ export interface ScanIds {
 }
 
 const REPORTS_AT_ONCE = 500;
-/** Maximum number of records scanned for one page, so that a rare one among millions does not delay other questions. */
+/** Records scanned for one page, and the rest of their report: a rare one among millions does not delay other questions. */
 const SCANNED_PER_PAGE = 200_000;
 
 interface BlockRow {
@@ -168,7 +168,7 @@ export function makeScan(database: Sqlite): Scan {
         collected.add(toRecord(report, names, extras[cursor.place]), `${key}.${seq}`);
       }
     }
-    return collected.scanned(seq + 1, `${key}.${seq}`);
+    return collected.scanned(Math.max(0, seq - after), `${key}.${seq}`);
   }
 
   function toRecord(
@@ -219,7 +219,7 @@ class Collector {
     this.#last = place;
   }
 
-  /** Another report was scanned, up to `place`; false when the page ends here. */
+  /** A report was scanned: this number of records, all behind the cursor, up to `place`; false when the page ends here. */
   scanned(records: number, place: string): boolean {
     this.#budget -= records;
     if (this.#budget > 0) return true;
