@@ -6,7 +6,7 @@ import type { Log, LogLevel } from "../lib/log/log.ts";
 import type { OutgoingReport } from "../model/outgoing.ts";
 import type { Subsystem } from "../model/queue.ts";
 import type { IntakeResult } from "../store/archive/intake.ts";
-import type { ArchiveReader, ReceivedMail } from "../store/archive/reader.ts";
+import type { ArchiveQuestions, ReceivedMail } from "../store/archive/reader.ts";
 import type { QueueStore, RestoredReport } from "../store/queue.ts";
 
 /** What became of a batch of a feed; of a dry run what would become of it. */
@@ -85,7 +85,7 @@ export interface Services {
   readonly queue: QueueStore;
   /** What operators do to envelopes and to the suppression list. */
   readonly envelopes: EnvelopeOperations;
-  readonly archive: ArchiveReader;
+  readonly archive: ArchiveQuestions;
   readonly outgoing: OutgoingService;
   /**
    * Parses and stores one file or mail.

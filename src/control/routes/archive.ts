@@ -5,7 +5,8 @@ import { z } from "zod";
 import { MailreportError } from "../../lib/errors.ts";
 import { OUTCOMES, REASONS, type Reason, WARNINGS, type Warning } from "../../model/outcome.ts";
 import { REPORT_KINDS } from "../../model/report.ts";
-import type { ArchiveFilter, ArchivePage, ReceivedMail } from "../../store/archive/reader.ts";
+import type { ArchiveFilter, ArchivePage, ArchiveReader, ReceivedMail } from "../../store/archive/reader.ts";
+import { askerOf } from "../asker.ts";
 import type { Services } from "../services.ts";
 import { type ListPage, sendList, sendWhole } from "../stream.ts";
 import {
@@ -77,7 +78,6 @@ const schemaOf = (name: keyof typeof LISTS) => {
 
 export function addArchiveRoutes(fastify: FastifyInstance, services: Services): void {
   const app = fastify.withTypeProvider<ZodTypeProvider>();
-  const { archive } = services;
 
   /** The filter and page of a request. The schemas have the names of the filter's members. */
   function asked(request: FastifyRequest) {
@@ -101,17 +101,18 @@ export function addArchiveRoutes(fastify: FastifyInstance, services: Services): 
   /** A list that is read page by page. */
   function paged<T>(
     name: keyof typeof LISTS,
-    load: (where: ArchiveFilter, page: ArchivePage) => Promise<ListPage<T>>,
+    load: (archive: ArchiveReader, where: ArchiveFilter, page: ArchivePage) => Promise<ListPage<T>>,
     view: (item: T) => unknown,
   ): void {
     app.get(`/v1/${name}`, { schema: { querystring: schemaOf(name) } }, async (request, reply) => {
       const { limit, after, where, wait } = asked(request);
+      const archive = services.archive.for(askerOf(reply));
       const more = await unparsedMember(services, wait);
       return sendList(
         reply,
         limit,
         after,
-        (n, at) => load(where, given({ limit: n, after: at })),
+        (n, at) => load(archive, where, given({ limit: n, after: at })),
         view,
         more,
       );
@@ -121,41 +122,45 @@ export function addArchiveRoutes(fastify: FastifyInstance, services: Services): 
   /** A list of sums, which is loaded as a whole. */
   function whole<T>(
     name: keyof typeof LISTS,
-    load: (where: ArchiveFilter) => Promise<readonly T[]>,
+    load: (archive: ArchiveReader, where: ArchiveFilter) => Promise<readonly T[]>,
     view: (item: T) => unknown,
   ): void {
     app.get(`/v1/${name}`, { schema: { querystring: schemaOf(name) } }, async (request, reply) => {
       const { limit, after, where, wait } = asked(request);
+      const archive = services.archive.for(askerOf(reply));
       const more = await unparsedMember(services, wait);
-      return sendWhole(reply, limit, after, () => load(where), view, more);
+      return sendWhole(reply, limit, after, () => load(archive, where), view, more);
     });
   }
 
-  paged("received", (where, page) => archive.received(where, page), mailView);
-  paged("reports", (where, page) => archive.reports(where, page), reportView);
-  paged("records", (where, page) => archive.records(where, page), recordView);
-  paged("tls", (where, page) => archive.tls(where, page), tlsView);
-  paged("failures", (where, page) => archive.feedback(where, page), failureView);
-  paged("dsn", (where, page) => archive.deliveries(where, page), deliveryView);
-  whole("domains", (where) => archive.domains(where), domainView);
-  whole("sources", (where) => archive.sources(where, MOST_SOURCES), sourceView);
-  whole("reporters", (where) => archive.reporters(where), reporterView);
-  whole("days", (where) => archive.days(where), dayView);
+  paged("received", (archive, where, page) => archive.received(where, page), mailView);
+  paged("reports", (archive, where, page) => archive.reports(where, page), reportView);
+  paged("records", (archive, where, page) => archive.records(where, page), recordView);
+  paged("tls", (archive, where, page) => archive.tls(where, page), tlsView);
+  paged("failures", (archive, where, page) => archive.feedback(where, page), failureView);
+  paged("dsn", (archive, where, page) => archive.deliveries(where, page), deliveryView);
+  whole("domains", (archive, where) => archive.domains(where), domainView);
+  whole("sources", (archive, where) => archive.sources(where, MOST_SOURCES), sourceView);
+  whole("reporters", (archive, where) => archive.reporters(where), reporterView);
+  whole("days", (archive, where) => archive.days(where), dayView);
 
   const byId = { params: z.strictObject({ id: TEXT }), querystring: z.strictObject(WAIT) };
   app.get("/v1/received/:id", { schema: byId }, async (request, reply) => {
+    const archive = services.archive.for(askerOf(reply));
     await unparsedHeader(services, reply, request.query.wait);
     const mail = await archive.receivedMail(request.params.id);
     if (!mail) throw new MailreportError("archive.no_such_mail", { detail: request.params.id });
     return mailView(mail);
   });
   app.get("/v1/received/:id/raw", { schema: byId }, async (request, reply) => {
+    const archive = services.archive.for(askerOf(reply));
     const { id } = request.params;
     const bytes = await archive.rawMail(id);
     const known = bytes !== undefined || (await archive.receivedMail(id)) !== undefined;
     return sendRaw(reply, bytes, known ? "archive.no_raw" : "archive.no_such_mail", id);
   });
   app.get("/v1/reports/:id", { schema: byId }, async (request, reply) => {
+    const archive = services.archive.for(askerOf(reply));
     await unparsedHeader(services, reply, request.query.wait);
     const report = await archive.report(request.params.id);
     if (!report) throw new MailreportError("archive.no_such_report", { detail: request.params.id });

@@ -4,6 +4,7 @@ import type { MessageAuth } from "../../../model/message-auth.ts";
 import type { Outcome, Reason } from "../../../model/outcome.ts";
 import type { ArchiveFilter, ArchiveReader, ReceivedMail } from "../../archive/reader.ts";
 import { guarded, openDatabase } from "../open.ts";
+import { addCancelCheck, type CancelCheck, checkedBy, neverCancelled } from "./cancel.ts";
 import { makeFigures } from "./figures.ts";
 import { makeReportLists } from "./list-reports.ts";
 import { readAuthMore } from "./mails.ts";
@@ -40,10 +41,14 @@ function authOf(more: string | null): Pick<ReceivedMail, "authBy" | "authDetail"
   return { authBy: by, authDetail: detail };
 }
 
-/** Opens the archive at `path` for reading. Errors: `store.*`. */
-export function openArchiveReader(path: string): ArchiveReader {
+/**
+ * Opens the archive at `path` for reading. Errors: `store.*`.
+ * @param check is called again and again while a question runs; what it throws ends the question
+ */
+export function openArchiveReader(path: string, check: CancelCheck = neverCancelled): ArchiveReader {
   const database = openDatabase(path, { readonly: true, cacheKiB: 32_768 });
-  const ask = makeAsk(database);
+  addCancelCheck(database, check);
+  const ask = makeAsk(database, check);
   const { all, one } = ask;
 
   const domainId = (name: string | undefined): number | undefined =>
@@ -59,7 +64,7 @@ export function openArchiveReader(path: string): ArchiveReader {
   const orgIds = (org: string | undefined): number[] | undefined => {
     if (org === undefined) return undefined;
     const found = all<{ id: number }>(
-      "SELECT id FROM org WHERE instr(key, ?) > 0 LIMIT 1000",
+      `SELECT id FROM org WHERE ${checkedBy("id")} AND instr(key, ?) > 0 LIMIT 1000`,
       org.toLowerCase(),
     );
     // SQLite has no plan for an empty IN () beside INDEXED BY
@@ -91,7 +96,7 @@ export function openArchiveReader(path: string): ArchiveReader {
   const MAIL = `SELECT mail.*, (SELECT group_concat(id) FROM report WHERE mail_id = mail.id) AS reports,
     EXISTS (SELECT 1 FROM raw WHERE mail_id = mail.id) AS raw_kept FROM mail`;
 
-  const scan = makeScan(database);
+  const scan = makeScan(database, check);
   const lists = makeReportLists(ask, domainId);
   const figures = makeFigures(ask);
   const idsOf = (filter: ArchiveFilter): ScanIds => ({
@@ -158,7 +163,7 @@ export function openArchiveReader(path: string): ArchiveReader {
     async size() {
       const pragma = (name: string): number => Number(database.pragma(name, { simple: true }));
       const raw = one<{ mails: number; bytes: number }>(
-        "SELECT count(*) AS mails, coalesce(sum(length(body)), 0) AS bytes FROM raw",
+        `SELECT count(*) AS mails, coalesce(sum(length(body)), 0) AS bytes FROM raw WHERE ${checkedBy("mail_id")}`,
       )!;
       return {
         page_size: pragma("page_size"),

@@ -9,6 +9,7 @@ import type {
   StoredRecord,
 } from "../../archive/reader.ts";
 import type { Sqlite } from "../open.ts";
+import { type CancelCheck, checkedBy } from "./cancel.ts";
 import { BLOCKS_PER_REPORT, BlockCursor, type RecordExtra, readAuthset } from "./records.ts";
 import { evaluationsOf, reportsIn, type Where } from "./select.ts";
 
@@ -49,7 +50,8 @@ function termOf({ domainId, orgIds }: ScanIds, all: boolean): Where {
   if (!all) terms.push("report.counted = 1");
   if (domainId !== undefined) terms.push(`report.domain_id = ${Number(domainId)}`);
   if (orgIds) terms.push(`report.org_id IN (${orgIds.map(Number).join(", ")})`);
-  return { sql: terms.join(" AND ") || "1", values: [] };
+  terms.push(checkedBy("report.id"));
+  return { sql: terms.join(" AND "), values: [] };
 }
 
 /** Whether a packed evaluation is asked for. */
@@ -74,7 +76,8 @@ export interface Scan {
   ): ArchivePaged<StoredRecord>;
 }
 
-export function makeScan(database: Sqlite): Scan {
+/** @param check is called before each block of records */
+export function makeScan(database: Sqlite, check: CancelCheck): Scan {
   const blocks = database.prepare<[number, number], BlockRow>(
     "SELECT id, body, extra FROM record_block WHERE id >= ? AND id < ? ORDER BY id",
   );
@@ -103,6 +106,7 @@ export function makeScan(database: Sqlite): Scan {
            ON record_block.id >= report.id * ${BLOCKS_PER_REPORT} AND record_block.id < (report.id + 1) * ${BLOCKS_PER_REPORT}`,
       );
       for (const { body, begin, end, domain_id } of found.iterate(...reports.values)) {
+        check();
         cursor.open(body);
         sums.add(cursor, domain_id, begin, end);
       }
@@ -156,6 +160,7 @@ export function makeScan(database: Sqlite): Scan {
     let seq = -1;
     let names: About | undefined;
     for (const block of blocks.all(report.id * BLOCKS_PER_REPORT, (report.id + 1) * BLOCKS_PER_REPORT)) {
+      check();
       let extras: Record<string, RecordExtra> | undefined;
       cursor.open(block.body);
       while (cursor.next()) {

@@ -1,0 +1,28 @@
+/**
+ * The reader thread as built, with questions that stand still: `days` with a filter that has a `gate` (see standing.ts)
+ * counts itself as begun and waits until the gate is opened. With `how`:
+ *
+ * - `checks`: it checks for cancelling while it waits, as loops over records do;
+ * - `deaf`: it does not, as SQLite while it sorts;
+ * - `dies`: the thread ends instead.
+ */
+import { parentPort, workerData } from "node:worker_threads";
+import { openArchiveReader } from "../../dist/store/sqlite/archive/reader.js";
+import { serveQuestions } from "../../dist/store/sqlite/archive/reader-serve.js";
+
+serveQuestions(parentPort, workerData, (path, check) => {
+  const reader = openArchiveReader(path, check);
+  const days = async ({ gate, how, ...filter }) => {
+    if (gate === undefined) return reader.days(filter);
+    const [begun, open] = [0, 1];
+    const cells = new Int32Array(gate);
+    Atomics.add(cells, begun, 1);
+    if (how === "dies") process.exit(3);
+    while (Atomics.load(cells, open) === 0) {
+      if (how === "checks") check();
+      Atomics.wait(cells, open, 0, 2);
+    }
+    return reader.days(filter);
+  };
+  return { ...reader, days };
+});

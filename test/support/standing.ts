@@ -1,0 +1,39 @@
+/** Questions to the archive that stand still until a test lets them go on; see standing-reader.js. */
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import type { ArchiveFilter, ArchiveReader, DayFigures } from "../../src/store/archive/reader.ts";
+import { ROOT } from "./build.ts";
+import { until } from "./wait.ts";
+
+/** The program of reader threads as built. */
+export const READER_PROGRAM = pathToFileURL(join(ROOT, "dist/store/sqlite/archive/reader-worker.js"));
+/** The same with questions that stand still. */
+export const STANDING_PROGRAM = pathToFileURL(join(ROOT, "test/support/standing-reader.js"));
+
+export class Standing {
+  readonly #gate = new SharedArrayBuffer(8);
+  readonly #cells = new Int32Array(this.#gate);
+
+  /** A question to `reader` that stands still. */
+  ask(reader: ArchiveReader, how: "checks" | "deaf" | "dies" = "checks"): Promise<readonly DayFigures[]> {
+    const answer = reader.days({ gate: this.#gate, how } as unknown as ArchiveFilter);
+    answer.catch(() => undefined); // a test looks at it later
+    return answer;
+  }
+
+  /** Questions that a thread has begun with. */
+  get begun(): number {
+    return Atomics.load(this.#cells, 0);
+  }
+
+  /** Waits until threads have begun with that many. */
+  async running(count = 1): Promise<void> {
+    await until(`${count} questions to run`, () => this.begun >= count);
+  }
+
+  /** Lets all of them go on. */
+  open(): void {
+    Atomics.store(this.#cells, 1, 1);
+    Atomics.notify(this.#cells, 1);
+  }
+}
