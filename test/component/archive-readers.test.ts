@@ -153,6 +153,19 @@ describe("reader threads of the archive", () => {
     expect((await archive.reports({}, { limit: 1 })).items).toHaveLength(1);
   });
 
+  it("a flood of long questions refused short ones while both threads worked: those have room of their own", async () => {
+    start();
+    const gate = standing();
+    const running = [gate.ask(archive), gate.askShort(archive)];
+    await gate.running(2);
+    const long = Array.from({ length: MOST_WAITING }, () => archive.days({}));
+    const short = Array.from({ length: MOST_WAITING }, () => archive.report("r1"));
+    await expect(archive.days({})).rejects.toMatchObject({ code: "archive.busy" });
+    await expect(archive.report("r1")).rejects.toMatchObject({ code: "archive.busy" });
+    gate.open();
+    expect(await Promise.all([...running, ...long, ...short])).toHaveLength(2 + 2 * MOST_WAITING);
+  });
+
   it("a thread that died failed the questions of others: its own fails, a new one takes the next", async () => {
     start();
     const [dying, other] = [standing(), standing()];
@@ -224,7 +237,7 @@ describe("reader threads of the archive", () => {
     await expect(archive.days({})).rejects.toMatchObject({ code: "archive.busy" });
     stuck.at(-1)!.open();
     await until("its thread to be free", () => counter("questions.now") === 0);
-    expect(await archive.days({})).toHaveLength(1);
+    expect(await Promise.all([archive.days({}), archive.days({})])).toHaveLength(2); // the second one waits
     expect(problems).toHaveLength(MOST_REPLACED);
   });
 

@@ -1,6 +1,6 @@
 /**
- * The reader thread as built, with questions that stand still: `days` with a filter that has a `gate` (see standing.ts)
- * counts itself as begun and waits until the gate is opened. With `how`:
+ * The reader thread as built, with questions that stand still: `days` (long) and `report` (short) with an argument that has a
+ * `gate` (see standing.ts) count themselves as begun and wait until the gate is opened. With `how`:
  *
  * - `checks`: it checks for cancelling while it waits, as loops over records do;
  * - `deaf`: it does not, as SQLite while it sorts;
@@ -12,8 +12,7 @@ import { serveQuestions } from "../../dist/store/sqlite/archive/reader-serve.js"
 
 serveQuestions(parentPort, workerData, (path, check) => {
   const reader = openArchiveReader(path, check);
-  const days = async ({ gate, how, ...filter }) => {
-    if (gate === undefined) return reader.days(filter);
+  const stand = ({ gate, how }) => {
     const [begun, open] = [0, 1];
     const cells = new Int32Array(gate);
     Atomics.add(cells, begun, 1);
@@ -22,7 +21,18 @@ serveQuestions(parentPort, workerData, (path, check) => {
       if (how === "checks") check();
       Atomics.wait(cells, open, 0, 2);
     }
-    return reader.days(filter);
   };
-  return { ...reader, days };
+  return {
+    ...reader,
+    async days(filter) {
+      if (filter.gate === undefined) return reader.days(filter);
+      stand(filter);
+      return reader.days({});
+    },
+    async report(id) {
+      if (typeof id === "string") return reader.report(id);
+      stand(id);
+      return undefined;
+    },
+  };
 });

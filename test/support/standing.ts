@@ -14,11 +14,16 @@ export class Standing {
   readonly #gate = new SharedArrayBuffer(8);
   readonly #cells = new Int32Array(this.#gate);
 
-  /** A question to `reader` that stands still. */
+  /** A long question to `reader` that stands still. */
   ask(reader: ArchiveReader, how: "checks" | "deaf" | "dies" = "checks"): Promise<readonly DayFigures[]> {
     const answer = reader.days({ gate: this.#gate, how } as unknown as ArchiveFilter);
     answer.catch(() => undefined); // a test looks at it later
     return answer;
+  }
+
+  /** A short one. */
+  askShort(reader: ArchiveReader): Promise<unknown> {
+    return reader.report({ gate: this.#gate, how: "checks" } as unknown as string);
   }
 
   /** Questions that a thread has begun with. */
