@@ -63,6 +63,8 @@ export const VERSION = (
 /** Longest wait, on stopping, for mail in progress and for attempts in flight. */
 const SMTP_GRACE_MS = 10_000;
 const DELIVERY_GRACE_MS = 15_000;
+/** A job may count all of the archive. */
+const JOB_DEADLINE_MS = 3_600_000;
 
 /** What the configuration depends on. */
 export function environment(): Environment {
@@ -214,9 +216,11 @@ export class Daemon {
         });
         made.ingest = ingest;
         this.#stops.add("bounces", () => this.#bounces.stop());
-        const archive = startArchiveReader(path, (error) =>
-          this.#log.error("store.problem", { what: "reader", error: errorText(error) }),
-        );
+        const archive = startArchiveReader({
+          path,
+          clock: this.#options.clock,
+          onProblem: (error) => this.#log.error("store.problem", { what: "reader", error: errorText(error) }),
+        });
         made.archive = archive;
         this.#stops.add("archive", () => archive.close());
         this.#log.info("store.opened", { path });
@@ -334,7 +338,7 @@ export class Daemon {
       config: () => this.#parts.config,
       archivePath: join(state, "archive.db"),
       queuePath: join(state, "queue.db"),
-      archive: this.#parts.need("archive"),
+      archive: this.#parts.need("archive").for({ deadlineMs: JOB_DEADLINE_MS }),
       ingest: this.#parts.need("ingest"),
       queue: this.#parts.need("queue"),
       clock: this.#options.clock,

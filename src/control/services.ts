@@ -8,10 +8,10 @@ import type { OutgoingService } from "../services/outgoing.ts";
 import type { PauseService } from "../services/pauses.ts";
 import type { QueueLists } from "../services/questions.ts";
 import type { SuppressionService } from "../services/suppressions.ts";
-import type { ArchiveReader } from "../store/archive/reader.ts";
+import type { ArchiveQuestions } from "../store/archive/reader.ts";
 
 export interface Services {
-  readonly archive: ArchiveReader;
+  readonly archive: ArchiveQuestions;
   readonly queue: QueueLists;
   readonly envelopes: EnvelopeService;
   readonly suppressions: SuppressionService;

@@ -9,7 +9,7 @@ import type { MessageVerifier } from "../receive/auth/verify.ts";
 import type { Ingest } from "../receive/ingest/supervisor.ts";
 import type { SmtpListeners } from "../receive/smtp/server.ts";
 import type { Scheduler } from "../report/scheduler.ts";
-import type { ArchiveReader } from "../store/archive/reader.ts";
+import type { ArchiveQuestions } from "../store/archive/reader.ts";
 import type { QueueStore } from "../store/queue.ts";
 import type { Housekeeping } from "./housekeeping.ts";
 import { late } from "./late.ts";
@@ -23,7 +23,7 @@ export interface PartTypes {
   /** Of this installation: it marks our return paths and spreads due times. */
   readonly secret: Uint8Array;
   readonly ingest: Ingest;
-  readonly archive: ArchiveReader;
+  readonly archive: ArchiveQuestions;
   readonly feeder: Feeder;
   readonly feeds: readonly FeedSource[];
   readonly scheduler: Scheduler;

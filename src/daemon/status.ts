@@ -3,7 +3,7 @@ import { errorText, MailreportError } from "../lib/errors.ts";
 import { iso } from "../lib/units.ts";
 import { SUBSYSTEMS, type Subsystem } from "../model/queue.ts";
 import type { DaemonStatus } from "../services/daemon.ts";
-import type { ArchiveReader } from "../store/archive/reader.ts";
+import type { ArchiveQuestions } from "../store/archive/reader.ts";
 import type { QueueStore } from "../store/queue.ts";
 import type { Parts } from "./parts.ts";
 
@@ -31,12 +31,12 @@ const QUEUE_COUNTERS = [
 const zeros = (names: readonly string[]): Record<string, number> =>
   Object.fromEntries(names.map((name) => [name, 0]));
 
-/** The counters of the archive; none while it cannot be asked, so that the others can still be seen. */
-async function archiveStats(archive: ArchiveReader): Promise<Record<string, number>> {
+/** The counters of the archive; of what it holds none while it cannot be asked, so that the others can still be seen. */
+async function archiveStats(archive: ArchiveQuestions): Promise<Record<string, number>> {
   try {
-    return { ...zeros(ARCHIVE_COUNTERS), ...(await archive.stats()) };
+    return { ...zeros(ARCHIVE_COUNTERS), ...(await archive.stats()), ...archive.counters() };
   } catch (error) {
-    if (error instanceof MailreportError && error.temporary) return {};
+    if (error instanceof MailreportError && error.temporary) return archive.counters();
     throw error;
   }
 }

@@ -63,6 +63,9 @@ export const ERROR_CODES = {
   "outgoing.nothing_to_send": { exit: 1, http: 409, text: "there is nothing to send" },
   "archive.no_such_report": { exit: 1, http: 404, text: "no such report" },
   "archive.no_such_mail": { exit: 1, http: 404, text: "no such mail" },
+  "archive.busy": { exit: 75, http: 503, text: "too many questions wait for the archive" },
+  "archive.deadline": { exit: 75, http: 503, text: "the archive did not answer in time" },
+  "archive.cancelled": { exit: 75, http: 499, text: "the question was cancelled by the client" },
   "archive.no_raw": { exit: 1, http: 404, text: "the bytes of this mail are not kept" },
   "feed.unknown": { exit: 64, http: 404, text: "no such feed" },
   // composing

@@ -1,16 +1,18 @@
 /**
  * A large archive: 10,000,000 records of a year (20 domains, 50 organisations), written through the archive's writer
- * without SMTP and parsing; bytes per record, records per second, and the time of common queries. Yardstick of the
- * writing: the same number of rows into one plain table in the same transactions. MAILREPORTD_BENCH_RECORDS sets the
- * number of records.
+ * without SMTP and parsing; bytes per record, records per second, and the time of common queries; and how long short
+ * questions take while another client asks long ones. Yardstick of the writing: the same number of rows into one plain
+ * table in the same transactions. MAILREPORTD_BENCH_RECORDS sets the number of records.
  */
 import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Database from "better-sqlite3";
+import { systemClock } from "../../dist/lib/clock.js";
 import { judge } from "../../dist/model/counting.js";
 import { RecordPacker } from "../../dist/model/packed-records.js";
 import { openArchiveReader } from "../../dist/store/sqlite/archive/reader.js";
+import { startArchiveReader } from "../../dist/store/sqlite/archive/reader-client.js";
 import { openArchiveWriter } from "../../dist/store/sqlite/archive/writer.js";
 
 const ALL = { limit: 100_000 };
@@ -230,11 +232,50 @@ async function ask(path, print) {
       await question();
       times.push(performance.now() - start);
     }
-    times.sort((a, b) => a - b);
-    const at = (q) => times[Math.min(times.length - 1, Math.floor(times.length * q))].toFixed(1);
-    print(`${name}: p50 ${at(0.5)} ms, p99 ${at(0.99)} ms`);
+    print(`${name}: ${percentiles(times)}`);
   }
   await reader.close();
+}
+
+function percentiles(times) {
+  times.sort((a, b) => a - b);
+  const at = (q) => times[Math.min(times.length - 1, Math.floor(times.length * q))].toFixed(1);
+  return `p50 ${at(0.5)} ms, p99 ${at(0.99)} ms`;
+}
+
+/**
+ * One client asks for the sources of a quarter 100 times, while another one looks at the counters and at one report again
+ * and again: with the threads of the daemon, and with one thread for all.
+ */
+async function askTogether(path, print) {
+  const quarter = { since: FIRST, until: FIRST + 90 * DAY };
+  for (const threads of [2, 1]) {
+    const archive = startArchiveReader({ path, clock: systemClock, onProblem: console.error, threads });
+    await archive.list("sources", quarter, { limit: 50 });
+    const { id } = (await archive.list("reports", {}, { limit: 1 })).items[0];
+    const short = { "show stats": () => archive.stats(), "one report": () => archive.report(id) };
+    for (const question of Object.values(short)) await question();
+    const times = { "show stats": [], "one report": [] };
+    let asking = true;
+    const long = (async () => {
+      for (let i = 0; i < 100; i++) await archive.list("sources", quarter, { limit: 50 });
+      asking = false;
+    })();
+    while (asking) {
+      for (const [name, question] of Object.entries(short)) {
+        const start = performance.now();
+        await question();
+        times[name].push(performance.now() - start);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    await long;
+    for (const [name, each] of Object.entries(times))
+      print(
+        `${name} beside 100 x sources, ${threads} reader thread(s): ${percentiles(each)}, ${each.length} times`,
+      );
+    await archive.close();
+  }
 }
 
 export async function run(print) {
@@ -251,6 +292,7 @@ export async function run(print) {
       `${(size / 1e6).toFixed(0)} MB: ${(size / (reports * PER_REPORT)).toFixed(1)} bytes per record, without raw mail`,
     );
     await ask(path, print);
+    await askTogether(path, print);
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }

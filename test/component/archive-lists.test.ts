@@ -11,6 +11,7 @@ import type {
   ArchiveReader,
 } from "../../src/store/archive/reader.ts";
 import { openArchiveReader } from "../../src/store/sqlite/archive/reader.ts";
+import { openDatabase } from "../../src/store/sqlite/open.ts";
 import { ALL } from "../support/archive-box.ts";
 import { intakeOf } from "../support/intake.ts";
 import { ParsingArchive, type Stage, stage } from "../support/parsing-archive.ts";
@@ -333,6 +334,39 @@ describe("the archive answers", () => {
     expect((await reader.list("days", {}, ALL)).items).toMatchObject([
       { messages: 6, pass: 2, fail: 2, unknown: 2 },
     ]);
+  });
+
+  it("a list of rare records never ended at a report of 200,000: each page began and ended there", async () => {
+    await store(dmarc({ id: "large" }), dmarc({ id: "next", day: 1 }));
+    const database = openDatabase(join(directory, "archive.db"));
+    database
+      .prepare(
+        `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 800)
+         INSERT INTO record_block SELECT (1 << 20) + i, ?, NULL FROM n`,
+      )
+      .run(Buffer.alloc(4 * 256, 1));
+    database.close();
+    const pages = async (filter: ArchiveFilter) => {
+      const next: (string | null)[] = [];
+      do {
+        const after = next.at(-1);
+        const page = await reader.list("records", filter, { limit: 5, ...(after ? { after } : {}) });
+        expect(page.items).toEqual([]);
+        next.push(page.next);
+      } while (next.at(-1) !== null && next.length < 5);
+      return next.length;
+    };
+    expect(await pages({ source: "203.0.113.9" })).toBe(2);
+    expect(await pages({ source: "203.0.113.9", report: "r1" })).toBe(2);
+  });
+
+  it("an organisation that nobody knows ended records and sums with an SQL error: they are empty", async () => {
+    await store(dmarc({ id: "a1", org: "Alpha" }));
+    for (const window of [{}, { since: BEGIN, until: BEGIN + DAY }]) {
+      const filter: ArchiveFilter = { ...window, org: "nobody" };
+      for (const name of ["records", "sources", "domains", "days"] as const)
+        expect(await reader.list(name, filter, { limit: 5 })).toEqual({ items: [], next: null });
+    }
   });
 
   it("TLS reports policy by policy, with what failed", async () => {

@@ -64,6 +64,7 @@ async function start({ feeder, parsed, parsing, importOne, wait, ...services }: 
     },
     feeds: makeFeeds(operations, { config: () => config, feeder: feeder as Feeder }),
     ...services,
+    archive: services.archive && { for: () => services.archive, ...(services.archive as object) },
   } as unknown as Services;
   server = await startControl({ ...config, control: { ...config.control, socket } }, all, log);
 }
@@ -357,6 +358,92 @@ describe("a list", () => {
     await server!.stop(); // waits for nothing
     server = undefined;
     expect(logged).toEqual([]);
+  });
+
+  describe("whose client goes away", () => {
+    /** An archive whose answers do not come; those of an asker end when it is gone. */
+    function silent() {
+      const signals: AbortSignal[] = [];
+      const answer = (signal: AbortSignal) => {
+        signals.push(signal);
+        return new Promise((_, reject) => {
+          signal.addEventListener("abort", () => reject(new MailreportError("archive.cancelled")));
+        });
+      };
+      const archive = {
+        for: ({ signal }: { signal: AbortSignal }) => ({
+          list: (name: string, _: unknown, { after }: { after?: string }) =>
+            name === "records" && after === undefined
+              ? Promise.resolve({ items: [{ begin: 0, end: 0 }], next: "1.1.1" })
+              : answer(signal),
+          report: () => answer(signal),
+          rawMail: () => answer(signal),
+        }),
+      };
+      return { signals, services: { archive } as unknown as Partial<Services> };
+    }
+
+    it.each(["/v1/records", "/v1/days", "/v1/reports/r1", "/v1/received/m1/raw"])(
+      "%s: its question ran on: it is cancelled, without a log line",
+      async (path) => {
+        const { signals, services } = silent();
+        await start(services);
+        const { req } = open("GET", path);
+        req.on("error", () => {});
+        req.end();
+        await until("the question to be asked", () => signals.length === 1);
+        expect(signals[0]!.aborted).toBe(false);
+        req.destroy();
+        await until("the question to be cancelled", () => signals[0]!.aborted);
+        await get("/nothing"); // a request and its answer later
+        expect(logged).toEqual([]);
+      },
+    );
+
+    it("before its question is asked: it is cancelled from the beginning", async () => {
+      const { signals, services } = silent();
+      let parsed: (unparsed: number) => void = () => {};
+      let waiting = false;
+      await start({
+        ...services,
+        parsed: () => {
+          waiting = true;
+          return new Promise((resolve) => {
+            parsed = resolve;
+          });
+        },
+      });
+      const { req } = open("GET", "/v1/reports/r1");
+      req.on("error", () => {});
+      req.end();
+      await until("the request", () => waiting);
+      const gone = new Promise((resolve) => req.on("close", resolve));
+      req.destroy();
+      await gone;
+      await get("/nothing");
+      parsed(0);
+      await until("the question", () => signals.length === 1);
+      await until("it to be cancelled", () => signals[0]!.aborted);
+    });
+
+    it("after the whole answer: nothing is cancelled", async () => {
+      const signals: AbortSignal[] = [];
+      const archive = {
+        for: ({ signal }: { signal: AbortSignal }) => {
+          signals.push(signal);
+          return {
+            list: async () => ({ items: [], next: null }),
+            receivedMail: async () => undefined,
+          };
+        },
+      };
+      await start({ archive } as unknown as Partial<Services>);
+      expect((await get("/v1/days")).status).toBe(200);
+      expect((await get("/v1/received/m1")).status).toBe(404);
+      await server!.stop(); // all connections are closed
+      server = undefined;
+      expect(signals.map(({ aborted }) => aborted)).toEqual([false, false]);
+    });
   });
 
   it("mail that is not parsed yet was missing silently: the end record and a header tell how much", async () => {

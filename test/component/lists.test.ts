@@ -66,7 +66,7 @@ beforeAll(async () => {
   socketPath = join(dir, "control.sock");
   const log = keepingLog(logged);
   const services = {
-    archive,
+    archive: { ...archive, for: () => archive },
     queue: makeQueueLists(queue, new FakeClock(NOW * 1000)),
     mails: { parsed: async () => 0 },
   } as unknown as Services;

@@ -1,7 +1,7 @@
 /** The line about each subsystem in the status. */
 import { expect, it } from "vitest";
 import { Parts } from "../../src/daemon/parts.ts";
-import { subsystemsOf } from "../../src/daemon/status.ts";
+import { statsOf, subsystemsOf } from "../../src/daemon/status.ts";
 import { MailreportError } from "../../src/lib/errors.ts";
 import { testConfig } from "../support/test-config.ts";
 
@@ -34,4 +34,25 @@ it("says nothing of either when all is well", () => {
   expect(smtp.detail).toBe("1 sessions, 127.0.0.1:25");
   expect(mda.detail).toMatch(/not parsed yet$/);
   expect(mta.detail).toBe("0 in flight");
+});
+
+it("counters of the readers were missing when the archive was overloaded, which is when they matter", async () => {
+  const parts = new Parts(testConfig(), () => null);
+  const none = { stats: () => ({}) };
+  Object.assign(parts.made, {
+    queue: none,
+    ingest: none,
+    smtp: none,
+    verifier: none,
+    scheduler: none,
+    delivery: none,
+  });
+  const refused = { "archive.refused": 3 };
+  const stats = () => Promise.reject(new MailreportError("archive.busy"));
+  Object.assign(parts.made, { archive: { stats, counters: () => refused } });
+  expect(await statsOf(parts)).toMatchObject(refused);
+  Object.assign(parts.made, {
+    archive: { stats: async () => ({ "archive.mail": 1 }), counters: () => refused },
+  });
+  expect(await statsOf(parts)).toMatchObject({ ...refused, "archive.mail": 1 });
 });

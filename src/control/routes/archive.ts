@@ -16,6 +16,7 @@ import {
 } from "../../model/lists/report-view.ts";
 import { answers, RAW } from "../answers/common.ts";
 import { objectSchema } from "../answers/lists.ts";
+import { askerOf } from "../asker.ts";
 import type { Services } from "../services.ts";
 import { sendRaw, TEXT, WAIT } from "./schemas.ts";
 import { unparsedHeader } from "./unparsed.ts";
@@ -33,11 +34,11 @@ const reportSchema = z.strictObject({
 
 export function addArchiveRoutes(fastify: FastifyInstance, services: Services): void {
   const app = fastify.withTypeProvider<ZodTypeProvider>();
-  const { archive } = services;
 
   const byId = { params: z.strictObject({ id: TEXT }), querystring: z.strictObject(WAIT) };
   const mailAnswer = { schema: { ...byId, response: answers(mailSchema) } };
   app.get("/v1/received/:id", mailAnswer, async (request, reply) => {
+    const archive = services.archive.for(askerOf(reply));
     await unparsedHeader(services, reply, request.query.wait);
     const mail = await archive.receivedMail(request.params.id);
     if (!mail) throw new MailreportError("archive.no_such_mail", { detail: request.params.id });
@@ -45,6 +46,7 @@ export function addArchiveRoutes(fastify: FastifyInstance, services: Services): 
   });
   const rawAnswer = { schema: { ...byId, response: RAW } };
   app.get("/v1/received/:id/raw", rawAnswer, async (request, reply) => {
+    const archive = services.archive.for(askerOf(reply));
     const { id } = request.params;
     const bytes = await archive.rawMail(id);
     const known = bytes !== undefined || (await archive.receivedMail(id)) !== undefined;
@@ -52,6 +54,7 @@ export function addArchiveRoutes(fastify: FastifyInstance, services: Services): 
   });
   const reportAnswer = { schema: { ...byId, response: answers(reportSchema) } };
   app.get("/v1/reports/:id", reportAnswer, async (request, reply) => {
+    const archive = services.archive.for(askerOf(reply));
     await unparsedHeader(services, reply, request.query.wait);
     const report = await archive.report(request.params.id);
     if (!report) throw new MailreportError("archive.no_such_report", { detail: request.params.id });

@@ -10,8 +10,10 @@ import {
   type QueueFilterValues,
   type QueueListName,
 } from "../../model/lists/lists.ts";
+import type { Asker } from "../../store/archive/reader.ts";
 import { answers } from "../answers/common.ts";
 import { lineSchema, querySchema } from "../answers/lists.ts";
+import { askerOf } from "../asker.ts";
 import type { Services } from "../services.ts";
 import { type ListPage, sendList, sendWhole } from "../stream.ts";
 import { given } from "./schemas.ts";
@@ -32,12 +34,13 @@ interface Asked {
 type LoadPage = (limit: number, after: string | undefined) => Promise<ListPage<object>>;
 
 /** What loads a page of a list. */
-function loader({ name, store }: List, filter: object, { archive, queue }: Services): LoadPage {
+function loader({ name, store }: List, filter: object, { archive, queue }: Services, asker: Asker): LoadPage {
   if (store === "queue")
     return async (limit, after) =>
       queue.list(name as QueueListName, filter as QueueFilterValues<QueueListName>, given({ limit, after }));
+  const asked = archive.for(asker);
   return (limit, after) =>
-    archive.list(name as ArchiveListName, filter as ArchiveFilterValues, given({ limit, after }));
+    asked.list(name as ArchiveListName, filter as ArchiveFilterValues, given({ limit, after }));
 }
 
 function addList(app: FastifyInstance, list: List, services: Services): void {
@@ -48,8 +51,9 @@ function addList(app: FastifyInstance, list: List, services: Services): void {
     const { since, until } = rest;
     if (since !== undefined && until !== undefined && since >= until)
       throw new MailreportError("request.invalid", { detail: "the window is empty" });
+    const asker = askerOf(reply);
     const more = wait === undefined ? {} : await unparsedMember(services, wait);
-    const load = loader(list, given(rest), services);
+    const load = loader(list, given(rest), services, asker);
     if (list.reading === "pages") return sendList(reply, limit, after, load, view, more);
     return sendWhole(reply, limit, after, async () => (await load(MOST_ROWS, undefined)).items, view, more);
   });

@@ -55,3 +55,23 @@ export interface ArchiveReader {
   size(): Promise<ArchiveSize>;
   close(): Promise<void>;
 }
+
+/** Who asks, as far as an answer depends on it. */
+export interface Asker {
+  /** Aborted when nobody waits for the answer any more: the question is cancelled. */
+  readonly signal?: AbortSignal;
+  /** Milliseconds that one question may take, waiting included; default: 30 s. A list sends one question per page. */
+  readonly deadlineMs?: number;
+}
+
+/**
+ * The archive as the daemon asks it: many askers at once. Errors of each question, besides those of the store:
+ * `archive.busy` when too many questions wait (nothing was begun), `archive.deadline`, `archive.cancelled`,
+ * `daemon.stopping`.
+ */
+export interface ArchiveQuestions extends ArchiveReader {
+  /** The same archive for one asker. `close` of it does nothing. */
+  for(asker: Asker): ArchiveReader;
+  /** Counters for `show stats`: `archive.readers`, `archive.questions`, `archive.cancelled`… */
+  counters(): Record<string, number>;
+}

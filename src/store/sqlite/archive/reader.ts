@@ -2,6 +2,7 @@
 import { packIp, readIp } from "../../../model/ip.ts";
 import type { ArchiveFilter, ArchiveReader } from "../../archive/reader.ts";
 import { guarded, openDatabase } from "../open.ts";
+import { addCancelCheck, type CancelCheck, checkedBy, neverCancelled } from "./cancel.ts";
 import { receivedMail } from "./lists/received.ts";
 import type { SourceTools } from "./lists/source.ts";
 import { makeListSources } from "./lists/sources-of-lists.ts";
@@ -25,10 +26,10 @@ function makeIds({ one, all }: Ask): Pick<SourceTools, "idsOf" | "domainId"> {
   const orgIds = (org: string | undefined): number[] | undefined => {
     if (org === undefined) return undefined;
     const found = all<{ id: number }>(
-      "SELECT id FROM org WHERE instr(key, ?) > 0 LIMIT 1000",
+      `SELECT id FROM org WHERE ${checkedBy("id")} AND instr(key, ?) > 0 LIMIT 1000`,
       org.toLowerCase(),
     );
-    // SQLite finds no plan for IN () with an index that is prescribed
+    // SQLite has no plan for an empty IN () beside INDEXED BY
     return found.length > 0 ? found.map(({ id }) => id) : [-1];
   };
   return {
@@ -41,12 +42,16 @@ function makeIds({ one, all }: Ask): Pick<SourceTools, "idsOf" | "domainId"> {
   };
 }
 
-/** Opens the archive at `path` for reading. Errors: `store.*`. */
-export function openArchiveReader(path: string): ArchiveReader {
+/**
+ * Opens the archive at `path` for reading. Errors: `store.*`.
+ * @param check is called again and again while a question runs; what it throws ends the question
+ */
+export function openArchiveReader(path: string, check: CancelCheck = neverCancelled): ArchiveReader {
   const database = openDatabase(path, { readonly: true, cacheKiB: 32_768 });
-  const ask = makeAsk(database);
+  addCancelCheck(database, check);
+  const ask = makeAsk(database, check);
   const { all, one } = ask;
-  const lists = makeListSources({ database, ask, scan: makeScan(database), ...makeIds(ask) });
+  const lists = makeListSources({ database, ask, scan: makeScan(database, check), ...makeIds(ask) });
 
   return {
     list: async (name, filter, page) => lists[name](filter, page),
@@ -72,7 +77,7 @@ export function openArchiveReader(path: string): ArchiveReader {
     async size() {
       const pragma = (name: string): number => Number(database.pragma(name, { simple: true }));
       const raw = one<{ mails: number; bytes: number }>(
-        "SELECT count(*) AS mails, coalesce(sum(length(body)), 0) AS bytes FROM raw",
+        `SELECT count(*) AS mails, coalesce(sum(length(body)), 0) AS bytes FROM raw WHERE ${checkedBy("mail_id")}`,
       )!;
       return {
         page_size: pragma("page_size"),

@@ -5,6 +5,7 @@
  */
 import type { Expirable, RetentionPolicy } from "../../archive/maintenance.ts";
 import type { Sqlite } from "../open.ts";
+import { checkedBy } from "./cancel.ts";
 import { prepareReportStatements } from "./statements.ts";
 import type { Sums } from "./sums.ts";
 
@@ -14,7 +15,7 @@ export const FAILED = "('invalid', 'partial', 'unauthenticated', 'duplicate-conf
 /** Reports that expire as a whole. All of them have `records_kept`, which the index asks for. */
 const FEEDBACK = "records_kept = 1 AND kind IN ('failure', 'arf', 'dsn') AND received_at < ?";
 
-/** How much has expired. */
+/** How much has expired, over a connection with `not_cancelled()`. */
 export function expirable(database: Sqlite, now: number, policy: RetentionPolicy): Expirable {
   const count = (sql: string, ...values: number[]): number =>
     Number(
@@ -25,14 +26,18 @@ export function expirable(database: Sqlite, now: number, policy: RetentionPolicy
     );
   return {
     raw_mails: count(
-      `SELECT count(*) FROM mail JOIN raw ON mail_id = id WHERE state = 'done'
+      `SELECT count(*) FROM mail JOIN raw ON mail_id = id WHERE ${checkedBy("id")} AND state = 'done'
          AND received_at < CASE WHEN outcome IN ${FAILED} THEN ? ELSE ? END`,
       now - policy.failedRaw,
       now - policy.raw,
     ),
-    feedback_reports: count(`SELECT count(*) FROM report WHERE ${FEEDBACK}`, now - policy.feedback),
+    feedback_reports: count(
+      `SELECT count(*) FROM report WHERE ${checkedBy("id")} AND ${FEEDBACK}`,
+      now - policy.feedback,
+    ),
     reports_with_records: count(
-      `SELECT count(*) FROM report WHERE records_kept = 1 AND kind IN ('dmarc', 'tls') AND received_at < ?`,
+      `SELECT count(*) FROM report WHERE ${checkedBy("id")} AND records_kept = 1 AND kind IN ('dmarc', 'tls')
+         AND received_at < ?`,
       now - policy.records,
     ),
   };

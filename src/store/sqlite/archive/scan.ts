@@ -7,6 +7,7 @@ import { DKIM_RESULT, SPF_RESULT } from "../../../model/lists/records.ts";
 import { type RecordExtra, readAuthset } from "../../../model/packed-records.ts";
 import type { ArchiveFilter, ArchivePage, ArchivePaged } from "../../archive/reader.ts";
 import type { Sqlite } from "../open.ts";
+import { type CancelCheck, checkedBy } from "./cancel.ts";
 import { BLOCKS_PER_REPORT, BlockCursor } from "./records.ts";
 import { evaluationsOf, reportsIn, type Where } from "./select.ts";
 
@@ -24,7 +25,7 @@ const toDkim = rowReader(DKIM_RESULT);
 const toSpf = rowReader(SPF_RESULT);
 
 const REPORTS_AT_ONCE = 500;
-/** Maximum number of records scanned for one page, so that a rare one among millions does not delay other questions. */
+/** Records scanned for one page, and the rest of their report: a rare one among millions does not delay other questions. */
 const SCANNED_PER_PAGE = 200_000;
 
 interface BlockRow {
@@ -53,7 +54,8 @@ function termOf({ domainId, orgIds }: ScanIds, all: boolean): Where {
   if (!all) terms.push("report.counted = 1");
   if (domainId !== undefined) terms.push(`report.domain_id = ${Number(domainId)}`);
   if (orgIds) terms.push(`report.org_id IN (${orgIds.map(Number).join(", ")})`);
-  return { sql: terms.join(" AND ") || "1", values: [] };
+  terms.push(checkedBy("report.id"));
+  return { sql: terms.join(" AND "), values: [] };
 }
 
 /** Whether a packed evaluation is asked for. */
@@ -78,7 +80,8 @@ export interface Scan {
   ): ArchivePaged<RecordRow>;
 }
 
-export function makeScan(database: Sqlite): Scan {
+/** @param check is called before each block of records */
+export function makeScan(database: Sqlite, check: CancelCheck): Scan {
   const blocks = database.prepare<[number, number], BlockRow>(
     "SELECT id, body, extra FROM record_block WHERE id >= ? AND id < ? ORDER BY id",
   );
@@ -107,6 +110,7 @@ export function makeScan(database: Sqlite): Scan {
            ON record_block.id >= report.id * ${BLOCKS_PER_REPORT} AND record_block.id < (report.id + 1) * ${BLOCKS_PER_REPORT}`,
       );
       for (const { body, begin, end, domain_id } of found.iterate(...reports.values)) {
+        check();
         cursor.open(body);
         sums.add(cursor, domain_id, begin, end);
       }
@@ -160,6 +164,7 @@ export function makeScan(database: Sqlite): Scan {
     let seq = -1;
     let names: About | undefined;
     for (const block of blocks.all(report.id * BLOCKS_PER_REPORT, (report.id + 1) * BLOCKS_PER_REPORT)) {
+      check();
       let extras: Record<string, RecordExtra> | undefined;
       cursor.open(block.body);
       while (cursor.next()) {
@@ -172,7 +177,7 @@ export function makeScan(database: Sqlite): Scan {
         collected.add(toRecord(report, names, extras[cursor.place]), `${key}.${seq}`);
       }
     }
-    return collected.scanned(seq + 1, `${key}.${seq}`);
+    return collected.scanned(Math.max(0, seq - after), `${key}.${seq}`);
   }
 
   function toRecord(
@@ -233,7 +238,7 @@ class Collector {
     this.#last = place;
   }
 
-  /** Another report was scanned, up to `place`; false when the page ends here. */
+  /** A report was scanned: this number of records, all behind the cursor, up to `place`; false when the page ends here. */
   scanned(records: number, place: string): boolean {
     this.#budget -= records;
     if (this.#budget > 0) return true;

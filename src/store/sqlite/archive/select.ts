@@ -2,6 +2,7 @@
 import { DAY, evaluationsThat, isPass, isUnknown, LONG_SPAN } from "../../../model/figures.ts";
 import { normalizeIp } from "../../../model/ip.ts";
 import type { ArchiveFilter } from "../../archive/reader.ts";
+import { checkedBy } from "./cancel.ts";
 import { FAILED } from "./retention.ts";
 
 export interface Where {
@@ -37,16 +38,18 @@ export function reportWhere(filter: ArchiveFilter, domainId: number | undefined)
   const terms = new Terms();
   if (domainId !== undefined)
     terms.add(
-      "(report.domain_id = ? OR report.id IN (SELECT report_id FROM report_also WHERE domain_id = ?))",
+      `(report.domain_id = ? OR report.id IN (SELECT report_id FROM report_also
+         WHERE ${checkedBy("report_id")} AND domain_id = ?))`,
       domainId,
       domainId,
     );
-  if (filter.kind) terms.add("report.kind = ?", filter.kind);
   if (filter.org)
     terms.add(
-      "report.org_id IN (SELECT id FROM org WHERE key LIKE ? ESCAPE '\\')",
+      `report.org_id IN (SELECT id FROM org WHERE ${checkedBy("id")} AND key LIKE ? ESCAPE '\\')`,
       `%${likeText(filter.org.toLowerCase())}%`,
     );
+  terms.add(checkedBy("report.id"));
+  if (filter.kind) terms.add("report.kind = ?", filter.kind);
   if (filter.warning)
     terms.add("EXISTS (SELECT 1 FROM warning WHERE report_id = report.id AND code = ?)", filter.warning);
   return terms.where();
@@ -88,6 +91,7 @@ export function reportsIn(
 /** The condition on mails; filters of reports must hold for one of the reports of the mail. */
 export function mailWhere(filter: ArchiveFilter, domainId: number | undefined): Where {
   const terms = new Terms();
+  terms.add(checkedBy("mail.id"));
   const report = reportWhere(filter, domainId);
   if (report.values.length > 0)
     terms.add(`EXISTS (SELECT 1 FROM report WHERE mail_id = mail.id AND ${report.sql})`, ...report.values);
@@ -120,6 +124,7 @@ export function dayWhere(
   if (orgIds) terms.add(`${table}.org_id IN (${orgIds.map(() => "?").join(", ")})`, ...orgIds);
   const evs = table === "tls_daily" ? undefined : evaluationsOf(filter.result);
   if (evs) terms.add(`${table}.ev IN (${evs.join(", ")})`);
+  terms.add(checkedBy(`${table}.${table === "daily_total" ? "domain_id" : "org_id"}`, 64));
   return terms.where();
 }
 

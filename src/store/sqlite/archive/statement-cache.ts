@@ -1,18 +1,21 @@
 /** Queries on a database: statements are prepared once, and errors of SQLite become errors of the catalogue. */
 import { guarded, type Sqlite } from "../open.ts";
+import type { CancelCheck } from "./cancel.ts";
 
 export interface Ask {
   all<T>(sql: string, ...values: readonly unknown[]): T[];
   one<T>(sql: string, ...values: readonly unknown[]): T | undefined;
 }
 
-/** Prepared statements that are kept. */
+/** Maximum number of prepared statements that are kept. */
 const MOST_STATEMENTS = 200;
 
-export function makeAsk(database: Sqlite): Ask {
+/** @param check is called before each statement */
+export function makeAsk(database: Sqlite, check: CancelCheck): Ask {
   const prepare = (sql: string) => database.prepare<unknown[]>(sql);
   const statements = new Map<string, ReturnType<typeof prepare>>();
   function prepared(sql: string): ReturnType<typeof prepare> {
+    check();
     const known = statements.get(sql);
     if (known) return known;
     if (statements.size >= MOST_STATEMENTS) statements.clear();
