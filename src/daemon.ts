@@ -14,6 +14,8 @@ import { startControl } from "./control/server.ts";
 import type { ReloadAnswer, StatusAnswer } from "./control/services.ts";
 import { Bounces } from "./daemon/bounces.ts";
 import { checkMachine } from "./daemon/check-machine.ts";
+import { countEvents } from "./daemon/event-counters.ts";
+import { logEvents } from "./daemon/event-log.ts";
 import { Housekeeping } from "./daemon/housekeeping.ts";
 import { makeNames } from "./daemon/names.ts";
 import { Parts } from "./daemon/parts.ts";
@@ -36,10 +38,12 @@ import { makeFeeder } from "./feed/batch.ts";
 import { startFeedSocket } from "./feed/socket.ts";
 import { type Clock, epochSeconds } from "./lib/clock.ts";
 import { errorText, MailreportError } from "./lib/errors.ts";
+import { Events } from "./lib/events.ts";
 import type { RandomBytes } from "./lib/ids.ts";
 import type { Log } from "./lib/log/log.ts";
 import type { LogSink } from "./lib/log/pino.ts";
 import { failureOf, logFailure, supervised } from "./lib/supervised.ts";
+import type { DaemonEvents } from "./model/events.ts";
 import type { Subsystem } from "./model/queue.ts";
 import { makeMessageVerifier } from "./receive/auth/verify.ts";
 import { startIngest } from "./receive/ingest/supervisor.ts";
@@ -82,6 +86,8 @@ export interface DaemonOptions {
 export class Daemon {
   readonly #options: DaemonOptions;
   readonly #log: Log;
+  readonly #events: DaemonEvents;
+  readonly #eventCounts: () => Record<string, number>;
   readonly #startedAt: number;
   readonly #loop = monitorEventLoopDelay({ resolution: 10 });
   readonly #parts: Parts;
@@ -101,17 +107,21 @@ export class Daemon {
     const { log } = sink;
     this.#options = options;
     this.#log = log;
+    this.#events = new Events(log);
+    logEvents(this.#events, log, clock);
+    this.#eventCounts = countEvents(this.#events);
+    const events = this.#events;
     this.#startedAt = epochSeconds(clock);
     this.stopped = new Promise((resolve) => {
       this.#resolveStopped = resolve;
     });
     this.#startup = new Startup({
       clock,
-      log,
+      events,
       onProblem: (problem) => this.#parts.made.smtp?.suspend(problem),
     });
     this.#parts = new Parts(config, () => this.#startup.problem);
-    this.#pauses = new Pauses(this.#parts, clock, log);
+    this.#pauses = new Pauses(this.#parts, clock, events);
     this.#reloader = new Reloader({ parts: this.#parts, sink, find: reloadConfig });
     this.#stops = new Stopping(log, clock);
     this.#bounces = new Bounces(log, () => this.#parts.need("secret"));
@@ -196,15 +206,18 @@ export class Daemon {
           config: this.#parts.config,
           archive: path,
           log: this.#log,
+          events: this.#events,
           clock: this.#options.clock,
           onRead: (result) => this.#parsedLater(result),
           onStarting: (stop) => this.#stops.add("ingest", stop),
         });
         made.ingest = ingest;
         this.#stops.add("bounces", () => this.#bounces.stop());
-        const archive = startArchiveReader(path, (error) =>
-          this.#log.error("store.problem", { what: "reader", error: errorText(error) }),
-        );
+        const archive = startArchiveReader(path, (thrown) => {
+          const { error } = failureOf(thrown);
+          const fields = { what: "reader", code: error.code, error: errorText(error) };
+          this.#events.emit("store.problem", { level: "error", ...fields });
+        });
         made.archive = archive;
         this.#stops.add("archive", () => archive.close());
         this.#log.info("store.opened", { path });
@@ -244,6 +257,7 @@ export class Daemon {
       ingest: this.#parts.late("ingest"),
       clock,
       log: this.#log,
+      events: this.#events,
       problem: this.#startup.problem,
       verify: (raw, facts) => verifier.verify(raw, facts),
       isReturnPath: (address) =>
@@ -270,7 +284,8 @@ export class Daemon {
       () => this.#pauses.apply(),
       ...config.feed.map(({ name, socket: path, group, mode }) => async () => {
         const access = { group, mode: Number.parseInt(mode, 8) };
-        const feed = await startFeedSocket({ name, path, ...access, feeder, clock, log: this.#log });
+        const reporting = { log: this.#log, events: this.#events };
+        const feed = await startFeedSocket({ name, path, ...access, feeder, clock, ...reporting });
         this.#stops.add("feed", () => feed.stop());
       }),
       () => {
@@ -292,15 +307,16 @@ export class Daemon {
     const { made } = this.#parts;
     const { resolver } = this.#parts.need("names");
     const [store, secret] = [this.#parts.need("queue"), this.#parts.need("secret")];
-    const common = { config: () => this.#parts.config, store, clock, log: this.#log };
+    const common = { config: () => this.#parts.config, store, clock, log: this.#log, events: this.#events };
     const delivery = new Delivery({
       ...common,
       resolver,
       random: () => Buffer.from(random(4)).readUInt32BE(0) / 0x1_0000_0000,
     });
+    const composer = new ComposeThread({ path: join(this.#parts.config.state_directory, "queue.db"), clock });
     const scheduler = new Scheduler({
       ...common,
-      composer: new ComposeThread({ path: join(this.#parts.config.state_directory, "queue.db"), clock }),
+      composer,
       resolver,
       secret,
       keys: () => this.#parts.keys,
@@ -332,7 +348,7 @@ export class Daemon {
   }
 
   #ready(): void {
-    this.#log.info("daemon.ready", {
+    this.#events.emit("daemon.ready", {
       smtp: this.#parts.need("smtp").listening.map((l) => l.address),
       control: this.#parts.config.control.socket,
     });
@@ -344,7 +360,7 @@ export class Daemon {
   #parsedLater(result: IntakeResult): void {
     const { mailId, outcome, reason } = result;
     this.#bounces.take(result);
-    this.#log.info("mail.parsed", { id: `m${mailId}`, outcome, reason });
+    this.#events.emit("mail.parsed", { id: `m${mailId}`, outcome, reason });
   }
 
   // ---- control ---------------------------------------------------------------------
@@ -357,6 +373,7 @@ export class Daemon {
       pauses: this.#pauses,
       clock,
       sink,
+      events: this.#events,
       stats: () => this.#stats(),
       status: () => this.#status(),
       reload: (dryRun) => this.reload(who, dryRun),
@@ -367,6 +384,7 @@ export class Daemon {
   async #stats(): Promise<Record<string, number>> {
     return {
       ...(await statsOf(this.#parts)),
+      ...this.#eventCounts(),
       "daemon.loop.max_ms": Math.round(this.#loop.max / 1e6),
       "daemon.rss": process.memoryUsage().rss,
       "log.lost": this.#options.sink.lost(),
@@ -412,7 +430,7 @@ export class Daemon {
   }
 
   async #drain(who: string): Promise<void> {
-    this.#log.info("daemon.stopping", { who });
+    this.#events.emit("daemon.stopping", { who });
     this.#startup.stop();
     await this.#stops.all();
     this.#loop.disable();

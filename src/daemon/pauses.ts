@@ -1,18 +1,18 @@
 /** Paused subsystems: stored in the queue, and put into force in the parts that they concern. */
 import { type Clock, epochSeconds } from "../lib/clock.ts";
-import type { Log } from "../lib/log/log.ts";
+import type { DaemonEventSink } from "../model/events.ts";
 import type { Subsystem } from "../model/queue.ts";
 import type { Parts } from "./parts.ts";
 
 export class Pauses {
   readonly #parts: Parts;
   readonly #clock: Clock;
-  readonly #log: Log;
+  readonly #events: DaemonEventSink;
 
-  constructor(parts: Parts, clock: Clock, log: Log) {
+  constructor(parts: Parts, clock: Clock, events: DaemonEventSink) {
     this.#parts = parts;
     this.#clock = clock;
-    this.#log = log;
+    this.#events = events;
   }
 
   /** Errors: those of the store. */
@@ -28,8 +28,8 @@ export class Pauses {
     const since = epochSeconds(this.#clock);
     const pause = { subsystem, destination, since, who, reason };
     const changed = this.#parts.need("queue").pause(pause);
-    if (changed)
-      this.#log.info("control.changed", { command: `pause ${subsystem}`, destination, who, reason });
+    const detail = { destination, reason };
+    if (changed) this.#events.emit("control.changed", { command: `pause ${subsystem}`, who, detail });
     this.apply();
     return changed;
   }
@@ -37,8 +37,8 @@ export class Pauses {
   /** True when it changed something. Errors: those of the store. */
   resume(subsystem: Subsystem, destination: string | null, who: string, reason: string | null): boolean {
     const changed = this.#parts.need("queue").resume(subsystem, destination);
-    if (changed)
-      this.#log.info("control.changed", { command: `resume ${subsystem}`, destination, who, reason });
+    const detail = { destination, reason };
+    if (changed) this.#events.emit("control.changed", { command: `resume ${subsystem}`, who, detail });
     this.apply();
     return changed;
   }

@@ -4,6 +4,7 @@ import { makeEnvelopeOperations } from "../deliver/operations.ts";
 import { type Clock, epochSeconds } from "../lib/clock.ts";
 import type { LogSink } from "../lib/log/pino.ts";
 import { failureOf, logFailure } from "../lib/supervised.ts";
+import type { DaemonEventSink } from "../model/events.ts";
 import { NOT_VERIFIED } from "../receive/auth/verify.ts";
 import { late } from "./late.ts";
 import type { Parts } from "./parts.ts";
@@ -18,17 +19,18 @@ export interface ServiceOptions {
   readonly pauses: Pauses;
   readonly clock: Clock;
   readonly sink: LogSink;
+  readonly events: DaemonEventSink;
   readonly stats: () => Promise<Record<string, number>>;
   readonly status: () => StatusAnswer;
   readonly reload: (dryRun: boolean) => Promise<ReloadAnswer>;
   readonly stop: () => void;
 }
 
-export function makeServices({ parts, pauses, clock, sink, ...life }: ServiceOptions): Services {
+export function makeServices({ parts, pauses, clock, sink, events, ...life }: ServiceOptions): Services {
   const queue = parts.late("queue");
   const audit: Services["audit"] = (command, detail) => {
     const who = "control socket";
-    sink.log.info("control.changed", { command, who, ...detail });
+    events.emit("control.changed", { command, who, detail });
     try {
       queue.audit({ at: epochSeconds(clock), who, command, detail: JSON.stringify(detail) });
     } catch (error) {

@@ -7,6 +7,7 @@ import { errorText, MailreportError } from "../lib/errors.ts";
 import type { Log } from "../lib/log/log.ts";
 import { failureOf, supervised } from "../lib/supervised.ts";
 import { iso } from "../lib/units.ts";
+import type { DaemonEventSink } from "../model/events.ts";
 import { DROP_REASONS, type OutgoingReport, parseOutgoingId } from "../model/outgoing.ts";
 import type { QueueStore, RestoredReport } from "../store/queue.ts";
 import { type Check, localChecks } from "./checks.ts";
@@ -23,6 +24,7 @@ export interface RequestOptions {
   readonly resolver: Resolver;
   readonly clock: Clock;
   readonly log: Log;
+  readonly events: DaemonEventSink;
   readonly keys: () => readonly SigningKey[];
   readonly composition: Composition;
   /** Something may have become due. */
@@ -198,13 +200,14 @@ export class OutgoingRequests {
    * @param dryRun only tells which report that would be
    */
   cancel(typed: string, dryRun = false): OutgoingReport {
-    const { store, clock, log, wake } = this.#options;
+    const { store, clock, events, wake } = this.#options;
     const report = this.find(typed);
     if (!isWaiting(report))
       throw new MailreportError("outgoing.not_open", { detail: `${report.id} is ${report.state}` });
     if (dryRun) return report;
     store.dropOutgoing(report.id, "cancelled", epochSeconds(clock));
-    log.info("outgoing.dropped", { id: report.id, reason: "cancelled", messages: report.messages });
+    const { id, kind, policyDomain: domain, messages } = report;
+    events.emit("outgoing.dropped", { id, kind, domain, reason: "cancelled", messages });
     wake();
     return report;
   }
@@ -216,14 +219,14 @@ export class OutgoingRequests {
    * Errors: `outgoing.not_dropped`, `outgoing.not_kept`.
    */
   undelete(typed: string, dryRun = false): RestoredReport {
-    const { store, clock, log, composition, wake } = this.#options;
+    const { store, clock, events, composition, wake } = this.#options;
     const { id } = this.#find(typed, (report) => report.state === "dropped");
     composition.refuseIfComposing(id);
     const now = epochSeconds(clock);
     if (dryRun) return store.planUndelete(id, now, now + UNDELETE_WAIT);
     const restored = store.undeleteOutgoing(id, now, now + UNDELETE_WAIT);
-    const { due, messages } = restored.report;
-    log.info("outgoing.undeleted", { id, due, messages, merged: restored.merged });
+    const { due, messages, kind, policyDomain: domain } = restored.report;
+    events.emit("outgoing.undeleted", { id, kind, domain, due, messages, merged: restored.merged });
     wake();
     return restored;
   }

@@ -11,6 +11,7 @@ import type { QueueStore } from "../../src/store/queue.ts";
 import { openQueueStore } from "../../src/store/sqlite/queue/store.ts";
 import { FakeClock } from "../support/fake-clock.ts";
 import { type FaultyStore, faultyStore } from "../support/faulty-store.ts";
+import { loggedEvents } from "../support/recorded-events.ts";
 import { type RecordedLog, recordedLog } from "../support/recorded-log.ts";
 import { testConfig } from "../support/test-config.ts";
 
@@ -37,9 +38,10 @@ afterEach(() => {
 const services = () =>
   makeServices({
     parts,
-    pauses: new Pauses(parts, clock, log),
+    pauses: new Pauses(parts, clock, loggedEvents(log, clock)),
     clock,
     sink: { log } as unknown as LogSink,
+    events: loggedEvents(log, clock),
   } as unknown as ServiceOptions);
 
 it("a command that was carried out was told as failed when its audit failed: the log has both", () => {
