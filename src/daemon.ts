@@ -16,7 +16,7 @@ import { Bounces } from "./daemon/bounces.ts";
 import { checkMachine } from "./daemon/check-machine.ts";
 import { countEvents } from "./daemon/event-counters.ts";
 import { logEvents } from "./daemon/event-log.ts";
-import { Housekeeping } from "./daemon/housekeeping.ts";
+import { startJobs } from "./daemon/jobs/make.ts";
 import { makeNames } from "./daemon/names.ts";
 import { Parts } from "./daemon/parts.ts";
 import { Pauses } from "./daemon/pauses.ts";
@@ -298,7 +298,10 @@ export class Daemon {
         scheduler.start();
         this.#stops.add("scheduler", () => scheduler.stop());
       },
-      () => this.#startHousekeeping(),
+      () => {
+        const jobs = startJobs(this.#parts, { clock, log: this.#log, events: this.#events });
+        this.#stops.add("jobs", () => jobs.stop());
+      },
     ];
   }
 
@@ -326,25 +329,9 @@ export class Daemon {
     });
     const count = makeCounter({ ...common, secret, onOpened: () => scheduler.wake() });
     made.delivery = delivery;
+    made.composer = composer;
     made.scheduler = scheduler;
     made.feeder = makeFeeder({ config: common.config, clock, count });
-  }
-
-  #startHousekeeping(): void {
-    const state = this.#parts.config.state_directory;
-    const housekeeping = new Housekeeping({
-      config: () => this.#parts.config,
-      archivePath: join(state, "archive.db"),
-      queuePath: join(state, "queue.db"),
-      archive: this.#parts.need("archive"),
-      ingest: this.#parts.need("ingest"),
-      queue: this.#parts.need("queue"),
-      clock: this.#options.clock,
-      log: this.#log,
-    });
-    this.#parts.made.housekeeping = housekeeping;
-    housekeeping.start();
-    this.#stops.add("housekeeping", () => housekeeping.stop());
   }
 
   #ready(): void {
@@ -400,7 +387,7 @@ export class Daemon {
       hostname: this.#parts.config.hostname,
       unparsed: this.#parts.made.ingest?.unparsed ?? 0,
       subsystems:
-        this.#parts.made.housekeeping === undefined
+        this.#parts.made.jobs === undefined
           ? waitingSubsystems(this.#startup.problem)
           : subsystemsOf(this.#parts, (subsystem) => this.#pauses.isPaused(subsystem)),
     };

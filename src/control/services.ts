@@ -1,8 +1,9 @@
 /** What the routes need of the daemon; made in daemon.ts, faked in tests. */
 
 import type { EnvelopeOperations } from "../deliver/operations.ts";
-import type { ErrorCode } from "../lib/errors.ts";
+import type { ErrorCode, MailreportError } from "../lib/errors.ts";
 import type { Log, LogLevel } from "../lib/log/log.ts";
+import type { JobDetail, JobRun, JobStatus } from "../model/jobs.ts";
 import type { OutgoingReport } from "../model/outgoing.ts";
 import type { Subsystem } from "../model/queue.ts";
 import type { IntakeResult } from "../store/archive/intake.ts";
@@ -76,8 +77,24 @@ export interface DatabaseService {
   check(): Promise<readonly string[]>;
   /** Returns the bytes given back to the file system. */
   vacuum(): Promise<number>;
-  prune(dryRun: boolean): Promise<Record<string, number>>;
+  /** Runs the job `retention` now. Errors: `job.running`, those of the run. */
+  prune(dryRun: boolean): Promise<JobDetail>;
   stats(): Promise<Record<string, unknown>>;
+}
+
+/** Periodic jobs. */
+export interface JobService {
+  list(): readonly JobStatus[];
+  /**
+   * Runs a job now; resolves at its end, with its error when it failed.
+   * Errors, at once: `job.unknown`, `job.running`, `daemon.stopping`.
+   */
+  run(
+    name: string,
+    who: string,
+  ): Promise<{ readonly run: JobRun; readonly failure: { readonly error: MailreportError } | null }>;
+  /** What a run would do. Errors: `job.unknown`, `job.no_dry_run`, those of the job. */
+  dryRun(name: string): Promise<JobDetail>;
 }
 
 export interface Services {
@@ -121,6 +138,7 @@ export interface Services {
   /** Notes what an operator changed, in the log and the audit table. The change is made: no error of the store is thrown. */
   audit(command: string, detail: Readonly<Record<string, unknown>>): void;
   readonly databases: DatabaseService;
+  readonly jobs: JobService;
   /** Reads the configuration again and applies it; a dry run checks it and returns what would be applied. */
   reload(dryRun: boolean): Promise<ReloadAnswer>;
   stop(): void;

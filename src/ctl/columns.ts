@@ -1,4 +1,5 @@
 /** The columns of each list. */
+import { formatDuration } from "../lib/units.ts";
 import { type Column, day, epoch, type Item, relative, str, thousands } from "./render.ts";
 
 const last = (item: Item, name: string): string => str((item.last as Item | null)?.[name]);
@@ -70,6 +71,27 @@ function outgoingState({ state, reason, failures }: Item): string {
 /** The first ids, and how many more there are. */
 const someIds = (ids: readonly string[]): string =>
   ids.length <= 2 ? ids.join(",") : `${ids[0]} and ${ids.length - 1} more`;
+
+export const jobColumns = (now: number): readonly Column[] => [
+  { title: "NAME", text: (j) => str(j.name) },
+  { title: "STATE", text: (j) => str(j.state) },
+  {
+    title: "LAST",
+    text: (j) => relative(lastRun(j)?.begun_at, now),
+    plain: (j) => epoch(lastRun(j)?.begun_at),
+  },
+  { title: "TOOK", drop: 1, text: (j) => took(lastRun(j)?.took_ms), plain: (j) => str(lastRun(j)?.took_ms) },
+  { title: "RESULT", text: (j) => str(lastRun(j)?.result ?? "-"), plain: (j) => str(lastRun(j)?.result) },
+  { title: "NEXT", text: (j) => relative(j.next_at, now), plain: (j) => epoch(j.next_at) },
+  { title: "SCHEDULE", drop: 2, text: (j) => str(j.schedule) },
+  { title: "ERROR", cut: 20, text: (j) => str((lastRun(j)?.error as Item | null)?.message) },
+];
+
+const lastRun = (job: Item): Item | null => job.last as Item | null;
+
+/** Milliseconds as people read them. */
+export const took = (ms: unknown): string =>
+  typeof ms !== "number" ? "-" : ms < 1000 ? `${ms}ms` : formatDuration(ms);
 
 export const receivedColumns = (now: number): readonly Column[] => [
   { title: "MAIL", text: (m) => str(m.id) },

@@ -1,5 +1,6 @@
 /** The parts of the daemon, as far as its start has made them, and the configuration in force. */
 import type { Config } from "../config/schema.ts";
+import type { DatabaseService } from "../control/services.ts";
 import type { Delivery } from "../deliver/runner.ts";
 import type { Feeder } from "../feed/batch.ts";
 import type { SigningKey } from "../format/mail/dkim-sign.ts";
@@ -7,10 +8,11 @@ import { MailreportError } from "../lib/errors.ts";
 import type { MessageVerifier } from "../receive/auth/verify.ts";
 import type { Ingest } from "../receive/ingest/supervisor.ts";
 import type { SmtpListeners } from "../receive/smtp/server.ts";
+import type { Composer } from "../report/compose/job.ts";
 import type { Scheduler } from "../report/scheduler.ts";
 import type { ArchiveReader } from "../store/archive/reader.ts";
 import type { QueueStore } from "../store/queue.ts";
-import type { Housekeeping } from "./housekeeping.ts";
+import type { JobRegistry } from "./jobs/registry.ts";
 import { late } from "./late.ts";
 import type { Names } from "./names.ts";
 
@@ -26,7 +28,9 @@ export interface PartTypes {
   readonly feeder: Feeder;
   readonly scheduler: Scheduler;
   readonly delivery: Delivery;
-  readonly housekeeping: Housekeeping;
+  readonly composer: Composer;
+  readonly databases: DatabaseService;
+  readonly jobs: JobRegistry;
 }
 
 export class Parts {

@@ -12,6 +12,7 @@ const RELEASED = {
     "8f16015b30e8fb55ef0bd6e2bbd3646f",
     "847afdbb83e12e33803b48ca72c9645e",
     "29531a5188ca11a8797fe6817c8e9687",
+    "9f62ad094f8c8a6de3858e55bb907d43",
   ],
 } as const;
 

@@ -6,6 +6,7 @@ import { addDaemonRoutes } from "./daemon.ts";
 import { addDatabaseRoutes } from "./databases.ts";
 import { addFeedRoutes } from "./feed.ts";
 import { addImportRoutes } from "./import.ts";
+import { addJobRoutes } from "./jobs.ts";
 import { addOutgoingRoutes } from "./outgoing.ts";
 import { addQueueRoutes } from "./queue.ts";
 
@@ -17,5 +18,6 @@ export function addRoutes(fastify: FastifyInstance, services: Services): () => P
   addOutgoingRoutes(fastify, services);
   addDatabaseRoutes(fastify, services);
   addFeedRoutes(fastify, services);
+  addJobRoutes(fastify, services);
   return addImportRoutes(fastify, services);
 }

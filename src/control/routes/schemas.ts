@@ -6,6 +6,8 @@ import { type ErrorCode, MailreportError } from "../../lib/errors.ts";
 export const LIMIT = z.coerce.number().int().min(1).max(10_000_000).default(10_000_000);
 /** Where the page before ended: `next` of its end record. */
 export const AFTER = z.string().max(200).optional();
+/** Next key of a page of a list that is loaded as a whole: its place in the list. */
+export const PLACE = z.string().regex(/^\d{1,9}$/, "not a key of this list");
 export const TEXT = z.string().min(1).max(1000);
 /** Whether a question waits until all mail that was accepted before it is parsed. */
 export const WAIT = { wait: z.stringbool().default(false) };

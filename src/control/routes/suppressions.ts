@@ -6,10 +6,8 @@ import { MailreportError } from "../../lib/errors.ts";
 import type { Services } from "../services.ts";
 import { sendWhole } from "../stream.ts";
 import { suppressionView } from "../views.ts";
-import { LIMIT, TEXT, TIME } from "./schemas.ts";
+import { LIMIT, PLACE, TEXT, TIME } from "./schemas.ts";
 
-/** Next key of a page: its place in the list. */
-const PLACE = z.string().regex(/^\d{1,9}$/, "not a key of this list");
 const REASON = z.string().max(1000);
 
 export function addSuppressionRoutes(fastify: FastifyInstance, { envelopes }: Services): void {
