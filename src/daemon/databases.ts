@@ -22,6 +22,8 @@ export interface DatabaseOptions extends DatabasePaths {
   readonly ingest: IngestPort;
   readonly queue: QueueStore;
   readonly log: Log;
+  /** Ends a check. */
+  readonly stopping: AbortSignal;
   /** The job `retention`; with `dryRun` only what it would delete. Errors: those of the run. */
   readonly prune: (dryRun: boolean) => Promise<JobDetail>;
 }
@@ -42,12 +44,12 @@ export async function checkDatabases(
 }
 
 export function makeDatabases(options: DatabaseOptions): DatabaseService {
-  const { archivePath, queuePath, archive, ingest, queue, prune } = options;
+  const { archivePath, queuePath, archive, ingest, queue, prune, stopping } = options;
   const backup = new Backup(options);
   const bytes = (): number => databaseSize(archivePath).bytes + databaseSize(queuePath).bytes;
   return {
     backup: (folder) => backup.run(folder),
-    check: () => checkDatabases(options),
+    check: () => checkDatabases(options, stopping),
     prune,
     async vacuum() {
       const before = bytes();

@@ -40,6 +40,7 @@ export function startJobs(parts: Parts, options: JobOptions): JobRegistry {
     archive: parts.need("archive"),
     ingest: parts.need("ingest"),
     queue: store,
+    stopping: registry.stopping,
     prune: async (dryRun) => {
       if (dryRun) return registry.dryRun("retention");
       const { run, failure } = await registry.run("retention", "control socket");

@@ -93,6 +93,11 @@ export class JobRegistry {
     this.#timer.start();
   }
 
+  /** Aborted when the daemon stops. */
+  get stopping(): AbortSignal {
+    return this.#stop.signal;
+  }
+
   /** Says that the configuration, and with it a schedule, may have changed. */
   wake(): void {
     this.#timer.wake();
