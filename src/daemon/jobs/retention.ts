@@ -14,7 +14,7 @@ const DAY = 86_400;
 /** Rows of the archive deleted in one transaction, by the ingest process. */
 const SLICE_ROWS = 1000;
 /** Rows of the queue deleted in one transaction, on the main thread. */
-const QUEUE_SLICE_ROWS = 250;
+const QUEUE_SLICE_ROWS = 100;
 
 export interface RetentionOptions {
   readonly config: () => Config;
