@@ -11,6 +11,7 @@ import { COMMANDS } from "../dist/ctl/commands.js";
 import { GLOBAL_OPTIONS, optionsOf } from "../dist/ctl/grammar.js";
 import { ERROR_CODES } from "../dist/lib/errors.js";
 import { LOG_EVENTS } from "../dist/lib/log/log.js";
+import { EVENTS } from "../dist/model/events.js";
 import { EXPORTS } from "../dist/model/lists/lists.js";
 import { NOTES, OUTCOMES, REASONS, WARNINGS } from "../dist/model/outcome.js";
 import { SUBSYSTEMS } from "../dist/model/queue.js";
@@ -119,6 +120,11 @@ The field
 .Dq event
 of each line of the log:
 ${list(Object.entries(LOG_EVENTS).map(([event, text]) => [`Cm ${event}`, sentence(text)]))}
+.Sh EVENTS
+What happens to mail, reports, envelopes, feeds and jobs.
+.Ic show stats event
+shows how often each of these has happened since the start:
+${list(Object.entries(EVENTS).map(([name, { text }]) => [`Cm ${name}`, sentence(text)]))}
 .Sh SEE ALSO
 .Xr mailreportctl 8 ,
 .Xr mailreportd 8`,

@@ -14,7 +14,9 @@ import { startControl } from "./control/server.ts";
 import type { Services } from "./control/services.ts";
 import { Bounces } from "./daemon/bounces.ts";
 import { checkMachine } from "./daemon/check-machine.ts";
-import { Housekeeping } from "./daemon/housekeeping.ts";
+import { countEvents } from "./daemon/event-counters.ts";
+import { logEvents } from "./daemon/event-log.ts";
+import { startJobs } from "./daemon/jobs/make.ts";
 import { makeNames } from "./daemon/names.ts";
 import { Parts } from "./daemon/parts.ts";
 import { Pauses } from "./daemon/pauses.ts";
@@ -36,10 +38,12 @@ import { makeFeeder } from "./feed/batch.ts";
 import { makeFeedSource } from "./feed/sources.ts";
 import { type Clock, epochSeconds } from "./lib/clock.ts";
 import { errorText, MailreportError } from "./lib/errors.ts";
+import { Events } from "./lib/events.ts";
 import type { RandomBytes } from "./lib/ids.ts";
 import type { Log } from "./lib/log/log.ts";
 import type { LogSink } from "./lib/log/pino.ts";
 import { failureOf, logFailure, supervised } from "./lib/supervised.ts";
+import type { DaemonEvents } from "./model/events.ts";
 import type { Subsystem } from "./model/queue.ts";
 import { makeMessageVerifier } from "./receive/auth/verify.ts";
 import { startIngest } from "./receive/ingest/supervisor.ts";
@@ -63,8 +67,6 @@ export const VERSION = (
 /** Longest wait, on stopping, for mail in progress and for attempts in flight. */
 const SMTP_GRACE_MS = 10_000;
 const DELIVERY_GRACE_MS = 15_000;
-/** A job may count all of the archive. */
-const JOB_DEADLINE_MS = 3_600_000;
 
 /** What the configuration depends on. */
 export function environment(): Environment {
@@ -85,6 +87,8 @@ export interface DaemonOptions {
 export class Daemon {
   readonly #options: DaemonOptions;
   readonly #log: Log;
+  readonly #events: DaemonEvents;
+  readonly #eventCounts: () => Record<string, number>;
   readonly #startedAt: number;
   readonly #loop = monitorEventLoopDelay({ resolution: 10 });
   readonly #parts: Parts;
@@ -105,13 +109,17 @@ export class Daemon {
     const { log } = sink;
     this.#options = options;
     this.#log = log;
+    this.#events = new Events(log);
+    logEvents(this.#events, log, clock);
+    this.#eventCounts = countEvents(this.#events);
+    const events = this.#events;
     this.#startedAt = epochSeconds(clock);
     this.stopped = new Promise((resolve) => {
       this.#resolveStopped = resolve;
     });
     this.#startup = new Startup({
       clock,
-      log,
+      events,
       onProblem: (problem) => this.#parts.made.smtp?.suspend(problem),
     });
     this.#parts = new Parts(config, () => this.#startup.problem);
@@ -124,6 +132,7 @@ export class Daemon {
       pauses: this.#pauses,
       clock,
       sink,
+      events,
       stats: () => this.#stats(),
       status: () => this.#status(),
       reload: (who, dryRun) => this.#reloader.reload(who, dryRun),
@@ -210,6 +219,7 @@ export class Daemon {
           config: this.#parts.config,
           archive: path,
           log: this.#log,
+          events: this.#events,
           clock: this.#options.clock,
           onRead: (result) => this.#parsedLater(result),
           onStarting: (stop) => this.#stops.add("ingest", stop),
@@ -219,7 +229,11 @@ export class Daemon {
         const archive = startArchiveReader({
           path,
           clock: this.#options.clock,
-          onProblem: (error) => this.#log.error("store.problem", { what: "reader", error: errorText(error) }),
+          onProblem: (thrown) => {
+            const { error } = failureOf(thrown);
+            const fields = { what: "reader", code: error.code, error: errorText(error) };
+            this.#events.emit("store.problem", { level: "error", ...fields });
+          },
         });
         made.archive = archive;
         this.#stops.add("archive", () => archive.close());
@@ -261,6 +275,7 @@ export class Daemon {
       ingest: this.#parts.late("ingest"),
       clock,
       log: this.#log,
+      events: this.#events,
       problem: this.#startup.problem,
       verify: (raw, facts) => verifier.verify(raw, facts),
       isReturnPath: (address) =>
@@ -283,7 +298,9 @@ export class Daemon {
     const feeder = this.#parts.need("feeder");
     const delivery = this.#parts.need("delivery");
     const scheduler = this.#parts.need("scheduler");
-    const sources = config.feed.map((feed) => makeFeedSource(feed, { feeder, clock, log: this.#log }));
+    const sources = config.feed.map((feed) =>
+      makeFeedSource(feed, { feeder, clock, log: this.#log, events: this.#events }),
+    );
     this.#parts.made.feeds = sources;
     return [
       () => this.#pauses.apply(),
@@ -301,7 +318,10 @@ export class Daemon {
         scheduler.start();
         this.#stops.add("scheduler", () => scheduler.stop());
       },
-      () => this.#startHousekeeping(),
+      () => {
+        const jobs = startJobs(this.#parts, { clock, log: this.#log, events: this.#events });
+        this.#stops.add("jobs", () => jobs.stop());
+      },
     ];
   }
 
@@ -310,15 +330,16 @@ export class Daemon {
     const { made } = this.#parts;
     const { resolver } = this.#parts.need("names");
     const [store, secret] = [this.#parts.need("queue"), this.#parts.need("secret")];
-    const common = { config: () => this.#parts.config, store, clock, log: this.#log };
+    const common = { config: () => this.#parts.config, store, clock, log: this.#log, events: this.#events };
     const delivery = new Delivery({
       ...common,
       resolver,
       random: () => Buffer.from(random(4)).readUInt32BE(0) / 0x1_0000_0000,
     });
+    const composer = new ComposeThread({ path: join(this.#parts.config.state_directory, "queue.db"), clock });
     const scheduler = new Scheduler({
       ...common,
-      composer: new ComposeThread({ path: join(this.#parts.config.state_directory, "queue.db"), clock }),
+      composer,
       resolver,
       secret,
       keys: () => this.#parts.keys,
@@ -328,29 +349,13 @@ export class Daemon {
     });
     const count = makeCounter({ ...common, secret, onOpened: () => scheduler.wake() });
     made.delivery = delivery;
+    made.composer = composer;
     made.scheduler = scheduler;
     made.feeder = makeFeeder({ config: common.config, clock, count });
   }
 
-  #startHousekeeping(): void {
-    const state = this.#parts.config.state_directory;
-    const housekeeping = new Housekeeping({
-      config: () => this.#parts.config,
-      archivePath: join(state, "archive.db"),
-      queuePath: join(state, "queue.db"),
-      archive: this.#parts.need("archive").for({ deadlineMs: JOB_DEADLINE_MS }),
-      ingest: this.#parts.need("ingest"),
-      queue: this.#parts.need("queue"),
-      clock: this.#options.clock,
-      log: this.#log,
-    });
-    this.#parts.made.housekeeping = housekeeping;
-    housekeeping.start();
-    this.#stops.add("housekeeping", () => housekeeping.stop());
-  }
-
   #ready(): void {
-    this.#log.info("daemon.ready", {
+    this.#events.emit("daemon.ready", {
       smtp: this.#parts.need("smtp").listening.map((l) => l.address),
       control: this.#parts.config.control.socket,
     });
@@ -362,7 +367,7 @@ export class Daemon {
   #parsedLater(result: IntakeResult): void {
     const { mailId, outcome, reason } = result;
     this.#bounces.take(result);
-    this.#log.info("mail.parsed", { id: `m${mailId}`, outcome, reason });
+    this.#events.emit("mail.parsed", { id: `m${mailId}`, outcome, reason });
   }
 
   // ---- control ---------------------------------------------------------------------
@@ -370,6 +375,7 @@ export class Daemon {
   async #stats(): Promise<Record<string, number>> {
     return {
       ...(await statsOf(this.#parts)),
+      ...this.#eventCounts(),
       "daemon.loop.max_ms": Math.round(this.#loop.max / 1e6),
       "daemon.rss": process.memoryUsage().rss,
       "log.lost": this.#options.sink.lost(),
@@ -385,7 +391,7 @@ export class Daemon {
       hostname: this.#parts.config.hostname,
       unparsed: this.#parts.made.ingest?.unparsed ?? 0,
       subsystems:
-        this.#parts.made.housekeeping === undefined
+        this.#parts.made.jobs === undefined
           ? waitingSubsystems(this.#startup.problem)
           : subsystemsOf(this.#parts, (subsystem) => this.#pauses.isPaused(subsystem)),
     };
@@ -419,7 +425,7 @@ export class Daemon {
   }
 
   async #drain(who: string): Promise<void> {
-    this.#log.info("daemon.stopping", { who });
+    this.#events.emit("daemon.stopping", { who });
     this.#startup.stop();
     await this.#stops.all();
     this.#loop.disable();

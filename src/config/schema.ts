@@ -454,6 +454,16 @@ const feed = z.strictObject({
     .describe("Permissions of the socket: who may connect is who may write to it."),
 });
 
+/** A shorter time would be a mistake: a check reads all of both databases. */
+const SHORTEST_CHECK_MS = 3_600_000;
+
+const jobs = z.strictObject({
+  database_check: duration("1d")
+    .refine((ms) => ms === 0 || ms >= SHORTEST_CHECK_MS, "shorter than 1h, and not 0")
+    .register(UNITS, { unit: "duration" })
+    .describe("Time between two checks of the integrity of both databases; 0: never."),
+});
+
 export const configSchema = z.strictObject({
   hostname: domainName.optional().describe("Our host name; default: the system's."),
   state_directory: z
@@ -488,6 +498,7 @@ export const configSchema = z.strictObject({
     .describe("Which reports are about our domains, and how report mail is authenticated."),
   limits: limits.prefault({}).describe("Limits of the work and memory for one mail."),
   retention: retention.prefault({}).describe("How long data is kept."),
+  jobs: jobs.prefault({}).describe("Periodic work of the daemon (show jobs)."),
   report: report.prefault({}).describe("The reports that we send."),
   dkim: z.array(dkim).max(4).default([]).describe("Keys that sign what we send."),
   deliver: deliver.prefault({}).describe("How reports are delivered."),

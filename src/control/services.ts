@@ -3,6 +3,7 @@ import type { DaemonService } from "../services/daemon.ts";
 import type { DatabaseService } from "../services/databases.ts";
 import type { EnvelopeService } from "../services/envelopes.ts";
 import type { FeedService } from "../services/feeds.ts";
+import type { JobService } from "../services/jobs.ts";
 import type { MailService } from "../services/mails.ts";
 import type { OutgoingService } from "../services/outgoing.ts";
 import type { PauseService } from "../services/pauses.ts";
@@ -18,6 +19,7 @@ export interface Services {
   readonly outgoing: OutgoingService;
   readonly pauses: PauseService;
   readonly mails: MailService;
+  readonly jobs: JobService;
   readonly feeds: FeedService;
   readonly databases: DatabaseService;
   readonly daemon: DaemonService;

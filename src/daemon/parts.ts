@@ -8,10 +8,12 @@ import { MailreportError } from "../lib/errors.ts";
 import type { MessageVerifier } from "../receive/auth/verify.ts";
 import type { Ingest } from "../receive/ingest/supervisor.ts";
 import type { SmtpListeners } from "../receive/smtp/server.ts";
+import type { Composer } from "../report/compose/job.ts";
 import type { Scheduler } from "../report/scheduler.ts";
+import type { Maintenance } from "../services/databases.ts";
 import type { ArchiveQuestions } from "../store/archive/reader.ts";
 import type { QueueStore } from "../store/queue.ts";
-import type { Housekeeping } from "./housekeeping.ts";
+import type { JobRegistry } from "./jobs/registry.ts";
 import { late } from "./late.ts";
 import type { Names } from "./names.ts";
 
@@ -28,7 +30,9 @@ export interface PartTypes {
   readonly feeds: readonly FeedSource[];
   readonly scheduler: Scheduler;
   readonly delivery: Delivery;
-  readonly housekeeping: Housekeeping;
+  readonly composer: Composer;
+  readonly databases: Maintenance;
+  readonly jobs: JobRegistry;
 }
 
 export class Parts {

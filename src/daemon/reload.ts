@@ -72,7 +72,7 @@ export class Reloader {
   /** Builds what depends on the configuration, which may fail; the functions put it in place, and cannot fail. */
   #prepare(config: Config, dryRun: boolean): (() => void)[] {
     const { parts, sink } = this.#options;
-    const { ingest, scheduler, delivery } = parts.made;
+    const { ingest, scheduler, delivery, jobs } = parts.made;
     const names = parts.need("names").prepare(config);
     const smtp = parts.need("smtp").prepare(config);
     const keys = loadSigningKeys(config, this.#log, dryRun ? "skip" : "generate");
@@ -86,6 +86,7 @@ export class Reloader {
         sink.setLevel(config.log.level);
         scheduler?.wake();
         delivery?.wake();
+        jobs?.wake();
       },
     ];
   }

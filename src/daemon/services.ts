@@ -2,10 +2,12 @@
 import type { Services } from "../control/services.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { LogSink } from "../lib/log/pino.ts";
+import type { DaemonEventSink } from "../model/events.ts";
 import { type LifeControl, makeDaemonService } from "../services/daemon.ts";
 import { makeDatabases } from "../services/databases.ts";
 import { makeEnvelopes } from "../services/envelopes.ts";
 import { makeFeeds } from "../services/feeds.ts";
+import { makeJobs } from "../services/jobs.ts";
 import { makeMails } from "../services/mails.ts";
 import { Operations } from "../services/operation.ts";
 import { makeOutgoing } from "../services/outgoing.ts";
@@ -21,10 +23,11 @@ export interface ServiceOptions extends Omit<LifeControl, "setLogLevel"> {
   readonly pauses: Pauses;
   readonly clock: Clock;
   readonly sink: LogSink;
+  readonly events: DaemonEventSink;
 }
 
 /** The services, and the operations that they declare. */
-export function makeServices({ parts, pauses, clock, sink, ...life }: ServiceOptions): {
+export function makeServices({ parts, pauses, clock, sink, events, ...life }: ServiceOptions): {
   readonly services: Services;
   readonly operations: Operations;
 } {
@@ -33,6 +36,7 @@ export function makeServices({ parts, pauses, clock, sink, ...life }: ServiceOpt
   const operations = new Operations({
     log,
     clock,
+    events,
     // before the queue is open there is no table; the log has the entry
     audit: (entry) => made.queue?.audit(entry),
     wake: (part) => made[part]?.wake(),
@@ -48,8 +52,9 @@ export function makeServices({ parts, pauses, clock, sink, ...life }: ServiceOpt
     outgoing: makeOutgoing(operations, { requests, store, clock, log }),
     pauses: makePauses(operations, { control: pauses, clock }),
     mails: makeMails(operations, { ingest, archive, clock, log }),
+    jobs: makeJobs(operations, parts.late("jobs")),
     feeds: makeFeeds(operations, { config, feeder: parts.late("feeder") }),
-    databases: makeDatabases(operations, parts.late("housekeeping")),
+    databases: makeDatabases(operations, parts.late("databases")),
     daemon: makeDaemonService(operations, { ...life, setLogLevel: (level) => sink.setLevel(level) }),
   };
   return { services, operations };

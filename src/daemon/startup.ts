@@ -4,7 +4,7 @@
  */
 import type { Clock, Timer } from "../lib/clock.ts";
 import { errorText, type MailreportError } from "../lib/errors.ts";
-import type { Log } from "../lib/log/log.ts";
+import type { DaemonEventSink } from "../model/events.ts";
 import { passes, systemError } from "./system-error.ts";
 
 /** Must leave nothing behind when it throws: it is called again. */
@@ -15,7 +15,7 @@ const LONGEST_WAIT_MS = 30_000;
 
 export interface StartupOptions {
   readonly clock: Clock;
-  readonly log: Log;
+  readonly events: DaemonEventSink;
   /** The error that the start waits for to pass has come, changed or gone. */
   readonly onProblem: (problem: MailreportError | null) => void;
 }
@@ -80,14 +80,16 @@ export class Startup {
     });
   }
 
-  /** Logs a change of state, not each try. */
+  /** Reports a change of state, not each try. */
   #note(problem: MailreportError | null): void {
-    const { log, onProblem } = this.#options;
+    const { events, onProblem } = this.#options;
     const changed = problem?.code !== this.#problem?.code;
     this.#problem = problem;
     if (!changed) return;
-    if (problem) log.error("store.problem", { what: "start", code: problem.code, error: errorText(problem) });
-    else log.info("store.available");
+    if (problem) {
+      const fields = { what: "start", code: problem.code, error: errorText(problem) };
+      events.emit("store.problem", { level: "error", ...fields });
+    } else events.emit("store.available", {});
     onProblem(problem);
     if (problem) this.#tellWaiting();
   }

@@ -6,7 +6,7 @@ import { supervised } from "../lib/supervised.ts";
 
 /** The order of stopping. */
 const ORDER = [
-  "housekeeping",
+  "jobs",
   "scheduler",
   "delivery",
   "control",

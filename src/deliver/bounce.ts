@@ -1,6 +1,6 @@
 /** Delivery status notifications for messages of ours, tied to the envelopes that caused them (RFC 3464). */
 import { type Clock, epochSeconds } from "../lib/clock.ts";
-import type { Log } from "../lib/log/log.ts";
+import type { DaemonEventSink } from "../model/events.ts";
 import type { DsnReport } from "../model/report.ts";
 import type { QueueStore } from "../store/queue.ts";
 import { automaticSuppression } from "./suppression.ts";
@@ -8,7 +8,7 @@ import { automaticSuppression } from "./suppression.ts";
 export interface BounceOptions {
   readonly store: QueueStore;
   readonly clock: Clock;
-  readonly log: Log;
+  readonly events: DaemonEventSink;
 }
 
 /** What the action of a notification (RFC 3464 2.3.3) means for an envelope that was handed over. */
@@ -28,10 +28,10 @@ type Recipient = DsnReport["recipients"][number];
  * error adds to its history, no more. Errors: those of the store.
  */
 export function recordBounce(messageId: string, dsn: DsnReport, options: BounceOptions): void {
-  const { store, clock, log } = options;
+  const { store, clock, events } = options;
   const now = epochSeconds(clock);
   const envelopes = store.envelopesOf(messageId);
-  for (const { id, rcpt } of envelopes) {
+  for (const { id, rcpt, outgoingId, policyDomain } of envelopes) {
     const recipient = recipientFor(rcpt, dsn, envelopes.length === 1);
     if (!recipient) continue;
     const { action, status, diagnostic, remoteMta } = recipient;
@@ -41,10 +41,11 @@ export function recordBounce(messageId: string, dsn: DsnReport, options: BounceO
     const suppress =
       action === "failed" ? automaticSuppression(store, rcpt, diagnostic ?? status ?? "bounced", now) : null;
     store.noteBounce(id, { result: RESULTS[action], reply, durationMs: 0 }, now, suppress);
-    log.info("envelope.bounced", { id, rcpt, action, status, diagnostic });
+    const envelope = { id, message: messageId, outgoing: outgoingId, domain: policyDomain, rcpt };
+    events.emit("envelope.bounced", { ...envelope, action, status, diagnostic });
     if (suppress) {
       const { target, until, reason } = suppress;
-      log.warn("suppression.added", { target, until, reason });
+      events.emit("suppression.added", { target, until, reason });
     }
   }
 }

@@ -8,6 +8,7 @@ import { type Clock, DueTimer, epochSeconds } from "../lib/clock.ts";
 import { errorText } from "../lib/errors.ts";
 import type { Log } from "../lib/log/log.ts";
 import { failureOf, logFailure, supervised } from "../lib/supervised.ts";
+import type { DaemonEventSink } from "../model/events.ts";
 import type { Envelope } from "../model/queue.ts";
 import type { DsnReport } from "../model/report.ts";
 import type { QueueStore } from "../store/queue.ts";
@@ -23,6 +24,7 @@ export interface DeliveryOptions {
   readonly resolver: Resolver;
   readonly clock: Clock;
   readonly log: Log;
+  readonly events: DaemonEventSink;
   /** 0 to 1. */
   readonly random: () => number;
 }
@@ -45,7 +47,7 @@ export class Delivery {
 
   constructor(options: DeliveryOptions) {
     this.#options = options;
-    const { clock, store, log } = options;
+    const { clock, store, log, events } = options;
     this.#writes = new PendingWrites(clock, log, () => this.wake());
     this.#timer = new DueTimer(
       clock,
@@ -56,7 +58,11 @@ export class Delivery {
         return due === undefined ? undefined : due * 1000;
       },
       async () => this.#lease(),
-      (error) => log.error("store.problem", { what: "delivery", error: errorText(error) }),
+      (thrown) => {
+        const { error } = failureOf(thrown);
+        const fields = { what: "delivery", code: error.code, error: errorText(error) };
+        events.emit("store.problem", { level: "error", ...fields });
+      },
     );
   }
 

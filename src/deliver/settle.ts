@@ -1,7 +1,8 @@
-/** From the outcome of an attempt to the state of its envelope, in one transaction, with one log line. */
+/** From the outcome of an attempt to the state of its envelope, in one transaction, with one event. */
 import type { Config } from "../config/schema.ts";
 import { type Clock, epochSeconds } from "../lib/clock.ts";
-import type { Log, LogEvent } from "../lib/log/log.ts";
+import type { Log } from "../lib/log/log.ts";
+import type { DaemonEventSink } from "../model/events.ts";
 import type { AfterAttempt, Envelope } from "../model/queue.ts";
 import type { QueueStore } from "../store/queue.ts";
 import type { Attempted } from "./attempt.ts";
@@ -13,6 +14,7 @@ export interface SettleOptions {
   readonly store: QueueStore;
   readonly clock: Clock;
   readonly log: Log;
+  readonly events: DaemonEventSink;
 }
 
 /** How many envelopes ended which way since the start. */
@@ -27,10 +29,10 @@ const EVENTS = {
   failed: "envelope.failed",
   expired: "envelope.expired",
   pending: "envelope.deferred",
-} as const satisfies Record<string, LogEvent>;
+} as const;
 
 /**
- * Commits the outcome of an attempt. Errors: those of the store; nothing is changed, logged or counted then, and it can
+ * Commits the outcome of an attempt. Errors: those of the store; nothing is changed, reported or counted then, and it can
  * be called again.
  */
 export function settle(
@@ -38,7 +40,7 @@ export function settle(
   { result, reply, stage }: Attempted,
   durationMs: number,
   counts: SettleCounts,
-  { config, store, clock, log }: SettleOptions,
+  { config, store, clock, log, events }: SettleOptions,
 ): void {
   const now = epochSeconds(clock);
   const { id, rcpt } = envelope;
@@ -60,21 +62,23 @@ export function settle(
     return;
   }
   counts[state === "delivered" ? "delivered" : state === "pending" ? "deferred" : "failed"]++;
-  const fields = {
+  events.emit(EVENTS[state], {
     id,
+    message: envelope.messageId,
     outgoing: envelope.outgoingId,
+    domain: envelope.policyDomain,
     rcpt,
     host: reply.host,
     tls: reply.tls,
     code: reply.code,
+    enhanced: reply.enhanced,
     reply: reply.text,
     attempts: envelope.attempts,
     ms: durationMs,
-    ...(retryAt === null ? {} : { next: retryAt }),
-  };
-  log[state === "failed" || state === "expired" ? "warn" : "info"](EVENTS[state], fields);
+    next: retryAt,
+  });
   if (suppress) {
     const { target, until, reason } = suppress;
-    log.warn("suppression.added", { target, until, reason });
+    events.emit("suppression.added", { target, until, reason });
   }
 }

@@ -10,6 +10,7 @@ import { type ErrorCode, errorText, MailreportError } from "../lib/errors.ts";
 import type { Log } from "../lib/log/log.ts";
 import { failureOf, logFailure } from "../lib/supervised.ts";
 import { removeStaleSocket, setSocketAccess } from "../lib/unix-socket.ts";
+import type { DaemonEventSink } from "../model/events.ts";
 import { BATCH, type Feeder } from "./batch.ts";
 import { type Line, LineSplitter } from "./lines.ts";
 
@@ -28,6 +29,7 @@ export interface FeedSocketOptions {
   readonly feeder: Feeder;
   readonly clock: Clock;
   readonly log: Log;
+  readonly events: DaemonEventSink;
 }
 
 export interface FeedSocket {
@@ -44,14 +46,19 @@ export interface FeedSocket {
  * the group cannot be set; `config.invalid` for an unknown group.
  */
 export async function startFeedSocket(options: FeedSocketOptions): Promise<FeedSocket> {
-  const { name, path, clock, log } = options;
+  const { name, path, clock, events } = options;
+  const lost = (what: "connection" | "socket", error: Error): void =>
+    events.emit("feed.lost", { feed: name, what, error: errorText(error) });
   await removeStaleSocket(path, { notSocket: "daemon.state_unusable", inUse: "daemon.port_in_use" });
   const clients = new Set<Socket>();
   // half-open: a client that has sent all still gets its answers
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     clients.add(socket);
     socket.on("close", () => clients.delete(socket));
-    socket.on("error", () => socket.destroy());
+    socket.on("error", (error) => {
+      lost("connection", error);
+      socket.destroy();
+    });
     serve(socket, options);
   });
   server.maxConnections = MOST_CLIENTS;
@@ -62,7 +69,8 @@ export async function startFeedSocket(options: FeedSocketOptions): Promise<FeedS
     server.close();
     throw error;
   }
-  log.info("feed.listening", { feed: name, path });
+  server.on("error", (error) => lost("socket", error));
+  events.emit("feed.listening", { feed: name, path });
   return {
     async stop() {
       for (const client of clients) client.destroySoon();
@@ -93,7 +101,7 @@ async function listen(server: Server, path: string): Promise<void> {
   }
 }
 
-function serve(socket: Socket, { name, feeder, log }: FeedSocketOptions): void {
+function serve(socket: Socket, { name, feeder, log, events }: FeedSocketOptions): void {
   const splitter = new LineSplitter();
   let waiting: Line[] = [];
   let planned = false;
@@ -144,8 +152,9 @@ function serve(socket: Socket, { name, feeder, log }: FeedSocketOptions): void {
       const reply = feeder.lines(name, batch);
       const { accepted, repeated, rejected, errors } = reply;
       failing = undefined;
-      log.debug("feed.batch", { feed: name, accepted, repeated, rejected });
-      if (rejected > 0) log.warn("feed.rejected", { feed: name, rejected, ...errors[0] });
+      events.emit("feed.batch", { feed: name, accepted, repeated, rejected });
+      const [first] = errors;
+      if (first) events.emit("feed.rejected", { feed: name, rejected, ...first });
       return write(reply);
     } catch (thrown) {
       const failure = failureOf(thrown);

@@ -68,6 +68,10 @@ export const ERROR_CODES = {
   "archive.cancelled": { exit: 75, http: 499, text: "the question was cancelled by the client" },
   "archive.no_raw": { exit: 1, http: 404, text: "the bytes of this mail are not kept" },
   "feed.unknown": { exit: 64, http: 404, text: "no such feed" },
+  // jobs
+  "job.unknown": { exit: 64, http: 404, text: "no such job" },
+  "job.running": { exit: 75, http: 409, text: "the job is running" },
+  "job.no_dry_run": { exit: 64, http: 400, text: "the job cannot tell what it would do" },
   // composing
   "compose.readback_differs": {
     exit: 70,

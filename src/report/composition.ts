@@ -6,6 +6,7 @@ import { type Clock, epochSeconds } from "../lib/clock.ts";
 import { MailreportError } from "../lib/errors.ts";
 import type { Log } from "../lib/log/log.ts";
 import { supervised } from "../lib/supervised.ts";
+import type { DaemonEventSink } from "../model/events.ts";
 import type { OutgoingReport } from "../model/outgoing.ts";
 import type { NewMessage, QueueStore } from "../store/queue.ts";
 import type { Composer } from "./compose/job.ts";
@@ -17,6 +18,7 @@ export interface CompositionOptions {
   readonly composer: Composer;
   readonly clock: Clock;
   readonly log: Log;
+  readonly events: DaemonEventSink;
   readonly secret: Uint8Array;
   readonly keys: () => readonly SigningKey[];
   readonly version: string;
@@ -160,13 +162,14 @@ export class Composition {
 
   /** The report is composed whatever becomes of this. */
   async #tell(report: OutgoingReport, messages: readonly NewMessage[]): Promise<void> {
-    const { log, onComposed } = this.#options;
+    const { log, events, onComposed } = this.#options;
+    const { id, kind, policyDomain: domain } = report;
     for (const { message, envelopes } of messages) {
-      const { id, reportId, size } = message;
       const rcpt = envelopes.map((each) => each.rcpt).join(",");
-      log.info("outgoing.composed", { id: report.id, message: id, report_id: reportId, rcpt, size });
+      const made = { message: message.id, report_id: message.reportId, rcpt, size: message.size };
+      events.emit("outgoing.composed", { id, kind, domain, ...made });
     }
-    await supervised({ log, unit: "delivery of a composed report", fields: { id: report.id } }, onComposed);
+    await supervised({ log, unit: "delivery of a composed report", fields: { id } }, onComposed);
   }
 
   #outbox(): OutboxOptions {

@@ -2,9 +2,9 @@
 import type { Config } from "../config/schema.ts";
 import { parseTlsrptRecord } from "../dns/tlsrpt.ts";
 import { type Clock, epochSeconds } from "../lib/clock.ts";
-import type { Log } from "../lib/log/log.ts";
 import type { FeedEvent } from "../model/evaluation.ts";
-import type { OutgoingKind, OutgoingPolicy } from "../model/outgoing.ts";
+import type { DaemonEventSink } from "../model/events.ts";
+import { type OutgoingKind, type OutgoingPolicy, parseOutgoingId } from "../model/outgoing.ts";
 import type { CountedEvent, QueueStore } from "../store/queue.ts";
 import { dmarcPolicyHash, dueAt, type Period, periodAt, tlsRecordHash } from "./periods.ts";
 
@@ -13,7 +13,7 @@ export interface CounterOptions {
   readonly store: QueueStore;
   readonly clock: Clock;
   readonly secret: Uint8Array;
-  readonly log: Log;
+  readonly events: DaemonEventSink;
   /** Something became due earlier than known. */
   readonly onOpened: () => void;
 }
@@ -39,7 +39,7 @@ interface Known {
 }
 
 /** Counts a batch in one transaction. Errors: MailreportError of the store. */
-export function makeCounter({ config, store, clock, secret, log, onOpened }: CounterOptions) {
+export function makeCounter({ config, store, clock, secret, events: reported, onOpened }: CounterOptions) {
   const known = new Map<string, Known>();
   let knownConfig: Config | undefined;
 
@@ -59,7 +59,10 @@ export function makeCounter({ config, store, clock, secret, log, onOpened }: Cou
     }
     const result = store.count(feed, accepted, now, rejected + refused.length, cursor);
     if (result.opened.length > 0) {
-      for (const id of result.opened) log.info("outgoing.opened", { id });
+      for (const id of result.opened) {
+        const { kind, domain } = parseOutgoingId(id)!;
+        reported.emit("outgoing.opened", { id, kind, domain });
+      }
       onOpened();
     }
     return { counted: result.counted, repeated: result.repeated, refused };

@@ -10,6 +10,7 @@ import { errorText, MailreportError } from "../lib/errors.ts";
 import type { Log } from "../lib/log/log.ts";
 import { failureOf, supervised } from "../lib/supervised.ts";
 import { iso } from "../lib/units.ts";
+import type { DaemonEventSink } from "../model/events.ts";
 import { DROP_REASONS, type OutgoingReport, parseOutgoingId } from "../model/outgoing.ts";
 import type { QueueStore, RestoredReport } from "../store/queue.ts";
 import { type Check, localChecks } from "./checks.ts";
@@ -26,6 +27,7 @@ export interface RequestOptions {
   readonly resolver: Resolver;
   readonly clock: Clock;
   readonly log: Log;
+  readonly events: DaemonEventSink;
   readonly keys: () => readonly SigningKey[];
   readonly composition: Composition;
 }
@@ -203,10 +205,11 @@ export class OutgoingRequests {
    * `report.keep_dropped`. Errors: `outgoing.not_open`.
    */
   cancel(typed: string): OutgoingReport {
-    const { store, clock, log } = this.#options;
+    const { store, clock, events } = this.#options;
     const report = this.planCancel(typed);
     store.dropOutgoing(report.id, "cancelled", epochSeconds(clock));
-    log.info("outgoing.dropped", { id: report.id, reason: "cancelled", messages: report.messages });
+    const { id, kind, policyDomain: domain, messages } = report;
+    events.emit("outgoing.dropped", { id, kind, domain, reason: "cancelled", messages });
     return report;
   }
 
@@ -225,11 +228,11 @@ export class OutgoingRequests {
    * Errors: `outgoing.not_dropped`, `outgoing.not_kept`.
    */
   undelete(typed: string): RestoredReport {
-    const { store, log } = this.#options;
+    const { store, events } = this.#options;
     const { id, now, notBefore } = this.#dropped(typed);
     const restored = store.undeleteOutgoing(id, now, notBefore);
-    const { due, messages } = restored.report;
-    log.info("outgoing.undeleted", { id, due, messages, merged: restored.merged });
+    const { due, messages, kind, policyDomain: domain } = restored.report;
+    events.emit("outgoing.undeleted", { id, kind, domain, due, messages, merged: restored.merged });
     return restored;
   }
 

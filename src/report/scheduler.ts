@@ -6,6 +6,7 @@ import type { Resolver } from "../dns/resolver.ts";
 import { DueTimer, epochSeconds } from "../lib/clock.ts";
 import { errorText, type MailreportError } from "../lib/errors.ts";
 import { type Failure, failureOf, supervised } from "../lib/supervised.ts";
+import type { EventFields } from "../model/events.ts";
 import type { DropReason, OutgoingReport } from "../model/outgoing.ts";
 import { localChecks } from "./checks.ts";
 import { TallyCleanup } from "./cleanup.ts";
@@ -38,9 +39,12 @@ export class Scheduler {
 
   constructor(options: SchedulerOptions) {
     this.#options = options;
-    const { clock, log } = options;
-    const onError = (error: unknown): void =>
-      log.error("store.problem", { what: "composing", error: errorText(error) });
+    const { clock, events } = options;
+    const onError = (thrown: unknown): void => {
+      const { error } = failureOf(thrown);
+      const fields = { what: "composing", code: error.code, error: errorText(error) };
+      events.emit("store.problem", { level: "error", ...fields });
+    };
     this.#composition = new Composition({
       ...options,
       onComposed: () => this.#composed(),
@@ -137,7 +141,7 @@ export class Scheduler {
 
   /** Notes the error with the report, which is tried again later; the others go on. */
   #setAside(report: OutgoingReport, { error }: Failure): MailreportError | undefined {
-    const { store, clock, log } = this.#options;
+    const { store, clock } = this.#options;
     if (this.#stopping) return undefined;
     const now = epochSeconds(clock);
     const storeFault = isStoreFault(error) ? error : undefined;
@@ -146,19 +150,19 @@ export class Scheduler {
       const next = nextTry(report, now);
       store.failOutgoing(report.id, next, errorText(error));
       this.#resting.forget(report.id);
-      log.error("outgoing.deferred", { id: report.id, reason: errorText(error), next });
+      this.#deferred(report, "composing", errorText(error), next);
       return undefined;
     } catch (thrown) {
       const next = this.#resting.rest(report.id, now);
       const { error: fault } = failureOf(thrown);
-      log.warn("outgoing.deferred", { id: report.id, reason: errorText(fault), next });
+      this.#deferred(report, "store", errorText(fault), next);
       return isStoreFault(fault) ? fault : undefined;
     }
   }
 
   /** Composes, defers or drops a due report. */
   async #process(id: string): Promise<void> {
-    const { store, clock, log, config, keys } = this.#options;
+    const { store, clock, config, keys } = this.#options;
     const report = store.outgoing(id);
     if (report?.state !== "open") return;
     const now = epochSeconds(clock);
@@ -173,13 +177,23 @@ export class Scheduler {
     }
     const next = now + DNS_WAITS[Math.min(report.resolveAttempts, DNS_WAITS.length - 1)]!;
     store.deferOutgoing(id, next, found.detail);
-    log.warn("outgoing.deferred", { id, reason: found.detail, next });
+    this.#deferred(report, "dns", found.detail, next);
+  }
+
+  #deferred(
+    { id, kind, policyDomain: domain }: OutgoingReport,
+    cause: EventFields["outgoing.deferred"]["cause"],
+    reason: string,
+    next: number,
+  ): void {
+    this.#options.events.emit("outgoing.deferred", { id, kind, domain, cause, reason, next });
   }
 
   #drop(report: OutgoingReport, reason: DropReason): void {
-    const { store, clock, log } = this.#options;
-    store.dropOutgoing(report.id, reason, epochSeconds(clock));
-    log.info("outgoing.dropped", { id: report.id, reason, messages: report.messages });
+    const { store, clock, events } = this.#options;
+    const { id, kind, policyDomain: domain, messages } = report;
+    store.dropOutgoing(id, reason, epochSeconds(clock));
+    events.emit("outgoing.dropped", { id, kind, domain, reason, messages });
     this.#cleanup.wake();
   }
 }

@@ -1,4 +1,6 @@
 /** Maintenance of archive.db and queue.db on request. */
+
+import type { JobDetail } from "../model/jobs.ts";
 import type { ArchiveSize } from "../store/archive/maintenance.ts";
 import type { Operation, Operations } from "./operation.ts";
 
@@ -31,7 +33,7 @@ export interface Maintenance {
   /** Returns the bytes given back to the file system. */
   vacuum(): Promise<number>;
   /** Deletes what has expired, or with `dryRun` counts it. */
-  prune(dryRun: boolean): Promise<Record<string, number>>;
+  prune(dryRun: boolean, who: string): Promise<JobDetail>;
   stats(): Promise<DatabaseStats>;
 }
 
@@ -41,7 +43,7 @@ export interface DatabaseService {
   readonly backup: Operation<string, readonly BackupFile[]>;
   readonly vacuum: Operation<undefined, number>;
   /** Deletes what has expired; returns the number of each kind. */
-  readonly prune: Operation<undefined, Readonly<Record<string, number>>>;
+  readonly prune: Operation<undefined, JobDetail>;
 }
 
 export function makeDatabases(operations: Operations, maintenance: Maintenance): DatabaseService {
@@ -62,8 +64,8 @@ export function makeDatabases(operations: Operations, maintenance: Maintenance):
     }),
     prune: operations.declare({
       name: "db prune",
-      plan: () => maintenance.prune(true),
-      change: () => maintenance.prune(false),
+      plan: (_request, { who }) => maintenance.prune(true, who),
+      change: (_request, { who }) => maintenance.prune(false, who),
       audited: (counts) => (Object.values(counts).every((count) => count === 0) ? null : counts),
     }),
   };

@@ -6,6 +6,7 @@ import { type Clock, epochSeconds } from "../lib/clock.ts";
 import { MailreportError } from "../lib/errors.ts";
 import type { Log, LogFields } from "../lib/log/log.ts";
 import { failureOf, logFailure } from "../lib/supervised.ts";
+import type { DaemonEventSink } from "../model/events.ts";
 import type { QueueStore } from "../store/queue.ts";
 
 /** Who asks for a change, and why. */
@@ -47,6 +48,7 @@ export interface Definition<Request, Result, Plan> {
 export interface OperationsOptions {
   readonly log: Log;
   readonly clock: Clock;
+  readonly events: DaemonEventSink;
   /** Writes an entry of the audit table. */
   readonly audit: QueueStore["audit"];
   readonly wake: (part: Wakeable) => void;
@@ -108,9 +110,9 @@ export class Operations {
 
   /** The log line and the entry of the audit table. Errors: those of the store. */
   #audit(command: string, detail: LogFields, { who, reason }: Caller): void {
-    const { log, clock, audit } = this.#options;
+    const { events, clock, audit } = this.#options;
     const entry = { ...detail, reason };
-    log.info("control.changed", { command, who, ...entry });
+    events.emit("control.changed", { command, who, detail: entry });
     audit({ at: epochSeconds(clock), who, command, detail: JSON.stringify(entry) });
   }
 

@@ -5,6 +5,7 @@
  * Errors: MailreportError `store.busy` (lock held elsewhere for over 50 ms), `store.full`, `store.io`, `store.corrupt`.
  */
 import type { FeedEvent } from "../model/evaluation.ts";
+import type { JobRun } from "../model/jobs.ts";
 import type {
   DropReason,
   OutgoingKind,
@@ -277,6 +278,10 @@ export interface QueueStore {
     readonly command: string;
     readonly detail: string;
   }): void;
+  /** The last run of each job that ever ran. */
+  jobRuns(): JobRun[];
+  /** Keeps the last run of a job, in place of the one before. */
+  putJobRun(run: JobRun): void;
   /** A secret of this instance (32 bytes, made once), for jitter, ids and return-path tokens. */
   instanceSecret(make: () => Uint8Array): Uint8Array;
 

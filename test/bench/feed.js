@@ -9,7 +9,6 @@ import { configSchema } from "../../dist/config/schema.js";
 import { makeFeeder, parseContext } from "../../dist/feed/batch.js";
 import { parseFeedLine } from "../../dist/feed/parse.js";
 import { systemClock } from "../../dist/lib/clock.js";
-import { silentLog } from "../../dist/lib/log/log.js";
 import { makeCounter } from "../../dist/report/counter.js";
 import { openDatabase } from "../../dist/store/sqlite/open.js";
 import { openQueueStore } from "../../dist/store/sqlite/queue/store.js";
@@ -113,7 +112,7 @@ function open(path, config) {
     store,
     clock: systemClock,
     secret,
-    log: silentLog,
+    events: { emit() {} },
     onOpened: () => {},
   });
   return { store, count };

@@ -140,6 +140,7 @@ export async function run(print) {
       resolver: zoneResolver(zone),
       clock: systemClock,
       log: silentLog,
+      events: { emit() {} },
       secret: Buffer.alloc(32, 1),
       keys: () => keys,
       version: "bench",

@@ -14,6 +14,7 @@ import type { MailService } from "../../src/services/mails.ts";
 import { Operations } from "../../src/services/operation.ts";
 import { FakeClock } from "../support/fake-clock.ts";
 import { keepingLog } from "../support/keeping-log.ts";
+import { loggedEvents } from "../support/recorded-events.ts";
 import { testConfig } from "../support/test-config.ts";
 import { until } from "../support/wait.ts";
 
@@ -53,6 +54,7 @@ async function start({ feeder, parsed, parsing, importOne, wait, ...services }: 
   const operations = new Operations({
     log,
     clock: new FakeClock(),
+    events: loggedEvents(log),
     audit: ({ command, detail }) => void audited.push([command, JSON.parse(detail)]),
     wake() {},
   });

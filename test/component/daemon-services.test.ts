@@ -11,6 +11,7 @@ import type { QueueStore } from "../../src/store/queue.ts";
 import { openQueueStore } from "../../src/store/sqlite/queue/store.ts";
 import { FakeClock } from "../support/fake-clock.ts";
 import { type FaultyStore, faultyStore } from "../support/faulty-store.ts";
+import { loggedEvents } from "../support/recorded-events.ts";
 import { type RecordedLog, recordedLog } from "../support/recorded-log.ts";
 import { testConfig } from "../support/test-config.ts";
 
@@ -40,6 +41,7 @@ const services = () =>
     pauses: new Pauses(parts),
     clock,
     sink: { log } as unknown as LogSink,
+    events: loggedEvents(log, clock),
   } as unknown as ServiceOptions).services;
 const by = (reason: string) => ({ who: "control socket", reason });
 

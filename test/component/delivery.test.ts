@@ -19,6 +19,7 @@ import { openQueueStore } from "../../src/store/sqlite/queue/store.ts";
 import { counted, DAY, evaluation, newMessage } from "../support/events.ts";
 import { FakeClock, settle } from "../support/fake-clock.ts";
 import { type FaultyStore, faultyStore } from "../support/faulty-store.ts";
+import { loggedEvents } from "../support/recorded-events.ts";
 import { canMount, SmallDisk } from "../support/small-disk.ts";
 import { openSink, type SmtpSink } from "../support/smtp-sink.ts";
 import { testConfig } from "../support/test-config.ts";
@@ -89,6 +90,7 @@ function open(path = join(dir, "queue.db")): void {
     },
     clock,
     log,
+    events: loggedEvents(log, clock),
     random: () => 0.5,
   });
 }

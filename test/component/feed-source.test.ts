@@ -13,6 +13,7 @@ import { makeCounter } from "../../src/report/counter.ts";
 import type { QueueStore } from "../../src/store/queue.ts";
 import { openQueueStore } from "../../src/store/sqlite/queue/store.ts";
 import { FakeClock } from "../support/fake-clock.ts";
+import { noEvents } from "../support/recorded-events.ts";
 import { testConfig } from "../support/test-config.ts";
 
 const NOW = 1_795_132_800;
@@ -41,7 +42,7 @@ const lines = (...texts: string[]) => texts.map((text, i) => ({ number: i + 1, t
 function open(): void {
   store = openQueueStore(join(dir, "queue.db"));
   const secret = Buffer.alloc(32, 1);
-  const count = makeCounter({ config: () => config, store, clock, secret, log: silentLog, onOpened() {} });
+  const count = makeCounter({ config: () => config, store, clock, secret, events: noEvents, onOpened() {} });
   feeder = makeFeeder({ config: () => config, clock, count });
 }
 
@@ -93,7 +94,7 @@ describe("a feed on a socket", () => {
   const sourceOf = (given: Feeder) =>
     makeFeedSource(
       { name: "mx1", type: "ndjson", socket: join(dir, "feed.sock"), mode: "0660" },
-      { feeder: given, clock, log: silentLog },
+      { feeder: given, clock, log: silentLog, events: noEvents },
     );
   /** Sends one batch; the answer. */
   const send = (text: string): Promise<string> =>

@@ -10,12 +10,12 @@ import { type Feeder, makeFeeder } from "../../src/feed/batch.ts";
 import type { FeedReply } from "../../src/feed/port.ts";
 import { type FeedSocket, startFeedSocket } from "../../src/feed/socket.ts";
 import { MailreportError } from "../../src/lib/errors.ts";
-import { silentLog } from "../../src/lib/log/log.ts";
 import { makeCounter } from "../../src/report/counter.ts";
 import type { QueueStore } from "../../src/store/queue.ts";
 import { openQueueStore } from "../../src/store/sqlite/queue/store.ts";
 import { FakeClock, settle } from "../support/fake-clock.ts";
 import { keepingLog } from "../support/keeping-log.ts";
+import { loggedEvents, noEvents } from "../support/recorded-events.ts";
 import { testConfig } from "../support/test-config.ts";
 import { until } from "../support/wait.ts";
 
@@ -39,7 +39,7 @@ beforeEach(async () => {
   fault = undefined;
   logged = [];
   const secret = Buffer.alloc(32, 1);
-  const options = { config: () => config, store, clock, secret, log: silentLog, onOpened: () => {} };
+  const options = { config: () => config, store, clock, secret, events: noEvents, onOpened: () => {} };
   const counter = makeCounter(options);
   feeder = makeFeeder({
     config: () => config,
@@ -49,8 +49,13 @@ beforeEach(async () => {
       return counter(...args);
     },
   });
-  socket = await startFeedSocket({ name: "mx1", path, feeder, clock, log: keepingLog(logged) });
+  socket = await startFeedSocket({ name: "mx1", path, feeder, clock, ...reporting() });
 });
+
+const reporting = () => {
+  const log = keepingLog(logged);
+  return { log, events: loggedEvents(log) };
+};
 
 afterEach(async () => {
   await socket?.stop();
@@ -288,7 +293,7 @@ describe("the feed socket", () => {
       // more than the buffers of a socket take
       return { accepted: 0, repeated: 0, rejected: 1, errors: [{ line: 1, reason: "x".repeat(8 << 20) }] };
     };
-    const options = { name: "y", path: join(dir, "y.sock"), clock: other, log: silentLog };
+    const options = { name: "y", path: join(dir, "y.sock"), clock: other, ...reporting() };
     const second = await startFeedSocket({ ...options, feeder: { ...feeder, lines: large } });
     const deaf = connect(options.path);
     deaf.pause();
@@ -308,13 +313,13 @@ describe("the feed socket", () => {
   });
 
   it("takes the place of a socket that nobody listens on, but of nothing else", async () => {
-    await expect(startFeedSocket({ name: "x", path, feeder, clock, log: silentLog })).rejects.toMatchObject({
+    await expect(startFeedSocket({ name: "x", path, feeder, clock, ...reporting() })).rejects.toMatchObject({
       code: "daemon.port_in_use",
     });
     const file = join(dir, "file");
     writeFileSync(file, "precious");
     await expect(
-      startFeedSocket({ name: "x", path: file, feeder, clock, log: silentLog }),
+      startFeedSocket({ name: "x", path: file, feeder, clock, ...reporting() }),
     ).rejects.toMatchObject({
       code: "daemon.state_unusable",
     });
@@ -324,7 +329,7 @@ describe("the feed socket", () => {
   it("cannot be made in a missing directory", async () => {
     const missing = join(dir, "missing", "feed.sock");
     await expect(
-      startFeedSocket({ name: "x", path: missing, feeder, clock, log: silentLog }),
+      startFeedSocket({ name: "x", path: missing, feeder, clock, ...reporting() }),
     ).rejects.toMatchObject({
       code: "daemon.state_unusable",
     });
@@ -335,7 +340,7 @@ describe("the feed socket", () => {
     const script = `require("node:net").createServer().listen(${JSON.stringify(stale)}, () => process.kill(process.pid, "SIGKILL"))`;
     expect(() => execFileSync(process.execPath, ["-e", script], { stdio: "ignore" })).toThrow();
     expect(lstatSync(stale).isSocket()).toBe(true);
-    const second = await startFeedSocket({ name: "x", path: stale, feeder, clock, log: silentLog });
+    const second = await startFeedSocket({ name: "x", path: stale, feeder, clock, ...reporting() });
     const client = new Client(stale);
     client.write(line("z"));
     expect(await client.answered(1)).toMatchObject({ accepted: 1 });

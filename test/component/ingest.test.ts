@@ -12,6 +12,7 @@ import { ROOT } from "../support/build.ts";
 import { newFolderInMemory } from "../support/daemon.ts";
 import { FakeClock } from "../support/fake-clock.ts";
 import { intakeOf } from "../support/intake.ts";
+import { loggedEvents } from "../support/recorded-events.ts";
 import { type RecordedLog, recordedLog } from "../support/recorded-log.ts";
 import { dmarcMail } from "../support/report-mail.js";
 import { canMount, SmallDisk } from "../support/small-disk.ts";
@@ -48,6 +49,7 @@ describe("the ingest process", () => {
       config,
       archive: path,
       log,
+      events: loggedEvents(log),
       clock: systemClock,
       program,
       ...options,
@@ -297,7 +299,14 @@ describe("the ingest process", () => {
     const log = recordedLog();
     const config = configSchema.parse({}) as unknown as Config;
     const archive = join(newFolder(), "archive.db");
-    const starting = startIngest({ config, archive, log, clock, program: MIGRATING });
+    const starting = startIngest({
+      config,
+      archive,
+      log,
+      events: loggedEvents(log),
+      clock,
+      program: MIGRATING,
+    });
     await until("the migration to begin", () => log.of("store.migrating").length > 0);
     expect(log.of("store.migrating")).toEqual([{ path: archive, from: 1, to: 2 }]);
     await clock.advance(3_600_000);
@@ -315,7 +324,7 @@ describe("the ingest process", () => {
     const config = configSchema.parse({}) as unknown as Config;
     const archive = join(newFolder(), "archive.db");
     let stop = async (): Promise<void> => {};
-    const options = { config, archive, log, clock, program: MIGRATING };
+    const options = { config, archive, log, events: loggedEvents(log), clock, program: MIGRATING };
     const starting = startIngest({
       ...options,
       onStarting: (how) => {

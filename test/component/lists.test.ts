@@ -15,6 +15,7 @@ import type { List } from "../../src/model/lists/list.ts";
 import {
   ARCHIVE_LISTS,
   type ArchiveListName,
+  type DaemonRow,
   LISTS,
   QUEUE_LISTS,
   type QueueListName,
@@ -37,6 +38,27 @@ import { testConfig } from "../support/test-config.ts";
 /** Databases with mails and reports of all kinds, envelopes, outgoing reports, pauses and suppressions. */
 const SEED = join(ROOT, "test/data/databases/schema-1");
 const KINDS = ["dmarc", "tls", "failure", "arf", "dsn"] as const;
+
+/** A job after a run that failed. */
+const JOB: DaemonRow<"jobs"> = {
+  name: "retention",
+  about: "deletes what has expired",
+  schedule: "every 1h",
+  state: "failed",
+  last_at: NOW - 60,
+  last: {
+    begun_at: NOW - 60,
+    ended_at: NOW - 59,
+    took_ms: 900,
+    result: "failed",
+    who: "schedule",
+    error: { code: "store.full", message: "no space left for the database" },
+    detail: { rows: 7 },
+  },
+  next_at: NOW + 3540,
+  runs: 2,
+  failures: 1,
+};
 
 type Line = Record<string, unknown>;
 
@@ -69,6 +91,7 @@ beforeAll(async () => {
     archive: { ...archive, for: () => archive },
     queue: makeQueueLists(queue, new FakeClock(NOW * 1000)),
     mails: { parsed: async () => 0 },
+    jobs: { list: () => [JOB] },
   } as unknown as Services;
   const config = testConfig();
   server = await startControl(
@@ -124,6 +147,7 @@ async function stored(list: List): Promise<readonly object[]> {
   const page = { limit: 100_000 };
   if (list.store === "archive")
     return (await archive.list(list.name as ArchiveListName, { all: true }, page)).items;
+  if (list.store === "daemon") return [JOB];
   const filter = list.name === "outgoing" ? { state: "any" as const } : { all: true };
   return queueList(queue, list.name as QueueListName, filter, page, NOW).items;
 }

@@ -3,6 +3,9 @@ import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { ERROR_CODES } from "../../src/lib/errors.ts";
+import { LOG_EVENTS } from "../../src/lib/log/log.ts";
+import { EVENTS } from "../../src/model/events.ts";
 import { OUTCOMES, REASONS, WARNINGS } from "../../src/model/outcome.ts";
 import { ROOT } from "../support/build.ts";
 import { needs, program } from "../support/have.ts";
@@ -47,6 +50,14 @@ describe("the manual", () => {
         code,
       ).toBeGreaterThan(0);
     }
+  });
+
+  it("lists every event, error code and log event", () => {
+    const text = readFileSync(join(FOLDER, "mailreport-codes.7"), "utf8");
+    const [, events = ""] = text.split(".Sh EVENTS\n");
+    for (const name of Object.keys(EVENTS)) expect(events, name).toContain(`.It Cm ${name}\n`);
+    for (const code of Object.keys(ERROR_CODES)) expect(text, code).toContain(`.It Cm ${code} Pq`);
+    for (const name of Object.keys(LOG_EVENTS)) expect(text, name).toContain(`.It Cm ${name}\n`);
   });
 
   it("passes mandoc without a warning", (context) => {

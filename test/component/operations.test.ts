@@ -104,6 +104,7 @@ const CASES: Readonly<Record<string, () => Case | Promise<Case>>> = {
     run.clock.jump(YEAR_MS);
     return of(services.databases.prune, undefined);
   },
+  "jobs run": () => of(services.jobs.run, "retention"),
   reload: () => of(services.daemon.reload, undefined),
   stop: () => of(services.daemon.stop, undefined),
   log: () => of(services.daemon.setLogLevel, "debug"),

@@ -7,6 +7,7 @@ import type { Services } from "../../src/control/services.ts";
 import { Operations } from "../../src/services/operation.ts";
 import { makeOutgoing } from "../../src/services/outgoing.ts";
 import { sessions } from "../support/events.ts";
+import { loggedEvents } from "../support/recorded-events.ts";
 import { ReportRun } from "../support/report-run.ts";
 
 let run: ReportRun;
@@ -17,7 +18,13 @@ beforeEach(async () => {
   run = new ReportRun();
   socketPath = join(run.dir, "control.sock");
   const { log, store, clock } = run;
-  const operations = new Operations({ log, clock, audit: (entry) => store.audit(entry), wake() {} });
+  const operations = new Operations({
+    log,
+    clock,
+    events: loggedEvents(log),
+    audit: (entry) => store.audit(entry),
+    wake() {},
+  });
   const { requests } = run.scheduler;
   const outgoing = makeOutgoing(operations, { requests, store, clock, log });
   const services = new Proxy({ queue: store, outgoing } as unknown as Services, {

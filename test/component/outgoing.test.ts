@@ -20,6 +20,7 @@ import { openQueueStore } from "../../src/store/sqlite/queue/store.ts";
 import { inlineComposer } from "../support/composer.ts";
 import { DAY, evaluation, POLICY, sessions } from "../support/events.ts";
 import { FakeClock } from "../support/fake-clock.ts";
+import { noEvents } from "../support/recorded-events.ts";
 import { testConfig } from "../support/test-config.ts";
 import { until } from "../support/wait.ts";
 
@@ -75,6 +76,7 @@ function boot(): void {
     resolver: { ...resolver, txt: (name) => resolver.txt(name) },
     clock,
     log: silentLog,
+    events: noEvents,
     secret: SECRET,
     keys: () => keys,
     version: "1.0.0",
@@ -86,7 +88,7 @@ function boot(): void {
     store,
     clock,
     secret: SECRET,
-    log: silentLog,
+    events: noEvents,
     onOpened: () => scheduler.wake(),
   });
   scheduler.start();

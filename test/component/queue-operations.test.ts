@@ -12,6 +12,7 @@ import type { QueueStore } from "../../src/store/queue.ts";
 import { openQueueStore } from "../../src/store/sqlite/queue/store.ts";
 import { counted, DAY, evaluation, newMessage } from "../support/events.ts";
 import { FakeClock } from "../support/fake-clock.ts";
+import { loggedEvents } from "../support/recorded-events.ts";
 import { type RecordedLog, recordedLog } from "../support/recorded-log.ts";
 import { testConfig } from "../support/test-config.ts";
 
@@ -38,6 +39,7 @@ beforeEach(() => {
   const operations = new Operations({
     log,
     clock,
+    events: loggedEvents(log, clock),
     audit: ({ command }) => {
       if (auditFault) throw auditFault;
       audited.push(command);

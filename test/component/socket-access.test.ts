@@ -9,6 +9,7 @@ import { startFeedSocket } from "../../src/feed/socket.ts";
 import { silentLog } from "../../src/lib/log/log.ts";
 import { groupId } from "../../src/lib/unix-socket.ts";
 import { FakeClock } from "../support/fake-clock.ts";
+import { noEvents } from "../support/recorded-events.ts";
 
 /** A group that this process may give a file to: any for root, else one of its own. */
 const GROUP = process.getuid?.() === 0 ? 12_345 : process.getgroups!()[0]!;
@@ -27,6 +28,7 @@ const open = (options: { readonly group?: string; readonly mode?: number }) =>
     feeder,
     clock: new FakeClock(),
     log: silentLog,
+    events: noEvents,
     ...options,
   });
 

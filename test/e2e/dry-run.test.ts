@@ -128,6 +128,7 @@ generate = "ed25519"
     feed: ["feed.jsonl"],
     reparse: ["m1"],
     dbPrune: [],
+    jobsRun: ["retention"],
     reload: [],
   };
 });

@@ -2,12 +2,14 @@
 import { type Config, configSchema } from "../../src/config/schema.ts";
 import { type Clock, systemClock } from "../../src/lib/clock.ts";
 import { type Log, silentLog } from "../../src/lib/log/log.ts";
+import type { DaemonEvents } from "../../src/model/events.ts";
 import type { MessageAuth } from "../../src/model/message-auth.ts";
 import { NOT_VERIFIED } from "../../src/receive/auth/verify.ts";
 import type { IngestPort } from "../../src/receive/port.ts";
 import type { SessionFacts } from "../../src/receive/smtp/accept.ts";
 import { type SmtpListeners, startSmtp } from "../../src/receive/smtp/server.ts";
 import type { Accepted, Intake } from "../../src/store/archive/intake.ts";
+import { loggedEvents } from "./recorded-events.ts";
 
 /** The result of the archive for a mail that it has committed. */
 export const stored = (mailId: number): Accepted => ({
@@ -32,6 +34,8 @@ export interface ListenerOptions {
   readonly requireAuth?: unknown;
   readonly clock?: Clock;
   readonly log?: Log;
+  /** Default: written to the log. */
+  readonly events?: DaemonEvents;
   /** In place of the played verifier. */
   readonly verify?: () => Promise<MessageAuth>;
   readonly isReturnPath?: (address: string) => boolean;
@@ -66,11 +70,13 @@ export async function openListeners(options: ListenerOptions = {}) {
       return accept(intake);
     },
   } as unknown as IngestPort;
+  const { clock = systemClock, log = silentLog } = options;
   const listeners = await startSmtp({
     config: listenerConfig(options),
     ingest,
-    clock: options.clock ?? systemClock,
-    log: options.log ?? silentLog,
+    clock,
+    log,
+    events: options.events ?? loggedEvents(log, clock),
     verify: async (_raw, session) => {
       facts.push(session);
       return options.verify?.() ?? { ...NOT_VERIFIED, ...options.auth };

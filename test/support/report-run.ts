@@ -21,6 +21,7 @@ import { openQueueStore } from "../../src/store/sqlite/queue/store.ts";
 import { inlineComposer } from "./composer.ts";
 import { evaluation, POLICY } from "./events.ts";
 import { FakeClock } from "./fake-clock.ts";
+import { loggedEvents } from "./recorded-events.ts";
 import { testConfig } from "./test-config.ts";
 
 export const HOUR = 3_600_000;
@@ -64,6 +65,7 @@ export class ReportRun {
   readonly clock = new FakeClock("2026-11-19T02:00:00Z");
   readonly lines: Line[] = [];
   readonly log = keepingLog(this.lines);
+  readonly events = loggedEvents(this.log, this.clock);
   config: Config = testConfig();
   keys: readonly SigningKey[] = [KEY];
   resolver: Resolver = zoneResolver(parseZone(ZONE));
@@ -88,7 +90,7 @@ export class ReportRun {
     const store = new Proxy(this.store, {
       get: (real, name: keyof QueueStore) => this.faults[name] ?? real[name],
     });
-    const { clock, log } = this;
+    const { clock, log, events } = this;
     const config = (): Config => this.config;
     this.scheduler = new Scheduler({
       config,
@@ -100,6 +102,7 @@ export class ReportRun {
       resolver: { ...this.resolver, txt: (name) => this.resolver.txt(name) },
       clock,
       log,
+      events,
       secret: SECRET,
       keys: () => this.keys,
       version: "1.0.0",
@@ -107,7 +110,7 @@ export class ReportRun {
       onComposed: () => this.onComposed(),
     });
     const onOpened = (): void => this.scheduler.wake();
-    this.#count = makeCounter({ config, store, clock, secret: SECRET, log, onOpened });
+    this.#count = makeCounter({ config, store, clock, secret: SECRET, events, onOpened });
     this.scheduler.start();
   }
 

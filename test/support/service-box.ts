@@ -3,7 +3,9 @@
  * the daemon itself only notes what it is asked.
  */
 import type { Services } from "../../src/control/services.ts";
-import { Housekeeping } from "../../src/daemon/housekeeping.ts";
+import { makeDatabases } from "../../src/daemon/databases.ts";
+import { JobRegistry } from "../../src/daemon/jobs/registry.ts";
+import { retentionJob } from "../../src/daemon/jobs/retention.ts";
 import { Parts } from "../../src/daemon/parts.ts";
 import { Pauses } from "../../src/daemon/pauses.ts";
 import { makeServices, type ServiceOptions } from "../../src/daemon/services.ts";
@@ -17,6 +19,7 @@ import type { DaemonStatus } from "../../src/services/daemon.ts";
 import type { Operations } from "../../src/services/operation.ts";
 import { ArchiveBox, mailWithXml, read } from "./archive-box.ts";
 import { dmarcXml } from "./reading.ts";
+import { loggedEvents } from "./recorded-events.ts";
 import { ReportRun } from "./report-run.ts";
 
 /** The policy domain of what the box queues and counts. */
@@ -44,7 +47,7 @@ export class ServiceBox {
     const { clock, log } = this.run;
     const parts = this.#parts();
     const options = {
-      ...{ parts, pauses: new Pauses(parts), clock },
+      ...{ parts, pauses: new Pauses(parts), clock, events: loggedEvents(log, clock) },
       sink: { log, setLevel: (level: string) => void this.life.push(level) } as unknown as LogSink,
       status: () => STATUS,
       stats: async () => ({ uptime: 1 }),
@@ -76,14 +79,24 @@ export class ServiceBox {
     } as Partial<IngestPort> as IngestPort;
     const parts = new Parts(this.run.config, () => null);
     const config = () => this.run.config;
-    const count = makeCounter({ config, store, clock, log, secret: Buffer.alloc(32, 1), onOpened() {} });
+    const events = loggedEvents(log, clock);
+    const count = makeCounter({ config, store, clock, events, secret: Buffer.alloc(32, 1), onOpened() {} });
+    const common = { config, clock, log, ingest, archive, queue: store };
+    const jobs = new JobRegistry({ jobs: [retentionJob(common)], store, clock, log, events });
     Object.assign(parts.made, {
-      ...{ queue: store, archive, ingest, scheduler: this.run.scheduler },
+      ...{ queue: store, archive, ingest, jobs, scheduler: this.run.scheduler },
       feeder: makeFeeder({ config, clock, count }),
-      housekeeping: new Housekeeping({
-        ...{ config, clock, log, ingest, archive, queue: store },
+      databases: makeDatabases({
+        ...common,
         archivePath: this.archive.path,
         queuePath: this.run.path,
+        stopping: jobs.stopping,
+        prune: async (dryRun, who) => {
+          if (dryRun) return jobs.dryRun("retention");
+          const { run, failure } = await jobs.run("retention", who);
+          if (failure) throw failure.error;
+          return run.detail ?? {};
+        },
       }),
     });
     return parts;

@@ -6,6 +6,7 @@ import { COMMANDS } from "../../src/ctl/commands.ts";
 import { HANDLERS } from "../../src/ctl/run/run.ts";
 import { ERROR_CODES } from "../../src/lib/errors.ts";
 import { LOG_EVENTS } from "../../src/lib/log/log.ts";
+import { EVENTS } from "../../src/model/events.ts";
 import { ROOT } from "../support/build.ts";
 
 function sources(dir: string): string[] {
@@ -21,8 +22,30 @@ const code = (but: string) =>
 
 describe("catalogues", () => {
   it("every log event is written somewhere", () => {
-    const text = code("lib/log.ts");
+    const text = code("lib/log/log.ts");
     expect(Object.keys(LOG_EVENTS).filter((event) => !text.includes(`"${event}"`))).toEqual([]);
+  });
+
+  it("every event is emitted somewhere", () => {
+    const text = code("model/events.ts");
+    // settle.ts emits one of four by the state of the envelope
+    const isEmitted = (name: string): boolean =>
+      text.includes(`emit("${name}"`) || new RegExp(`EVENTS = \\{[^}]*"${name}"`).test(text);
+    expect(Object.keys(EVENTS).filter((name) => !isEmitted(name))).toEqual([]);
+  });
+
+  it("an event and its log line are described alike", () => {
+    const lines: Readonly<Record<string, string>> = LOG_EVENTS;
+    const own = ["mail.deferred"]; // the log holds back most of its lines
+    const others = Object.entries(EVENTS).filter(
+      ([name, { text }]) => lines[name] !== undefined && lines[name] !== text && !own.includes(name),
+    );
+    expect(others).toEqual([]);
+  });
+
+  it("every event has a line in the log under its name, but for a failed job", () => {
+    const missing = Object.keys(EVENTS).filter((name) => !(name in LOG_EVENTS));
+    expect(missing).toEqual(["job.failed"]);
   });
 
   it("every error code is raised somewhere", () => {

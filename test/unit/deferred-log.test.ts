@@ -4,12 +4,14 @@ import { expect, it } from "vitest";
 import { MailreportError } from "../../src/lib/errors.ts";
 import { type AcceptorOptions, MailAcceptor } from "../../src/receive/smtp/accept.ts";
 import { FakeClock } from "../support/fake-clock.ts";
+import { loggedEvents } from "../support/recorded-events.ts";
 import { recordedLog } from "../support/recorded-log.ts";
 
 it("a full disk wrote one line for each mail: one a minute for each code, with the number of the others", async () => {
   const clock = new FakeClock();
   const log = recordedLog();
-  const acceptor = new MailAcceptor({ clock, log } as unknown as AcceptorOptions);
+  const events = loggedEvents(log, clock);
+  const acceptor = new MailAcceptor({ clock, log, events } as unknown as AcceptorOptions);
   const session = {
     envelope: { mailFrom: false },
     remoteAddress: "192.0.2.1",

@@ -22,6 +22,8 @@ function expectPlain(text: string, where: string): void {
 /** A value of a field on the wire. */
 function sample({ type, values, members }: Field): unknown {
   switch (type) {
+    case "counts":
+      return { some: 1 };
     case "text":
       return values?.[0] ?? "text";
     case "number":

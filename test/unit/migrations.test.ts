@@ -13,6 +13,7 @@ const RELEASED = {
     "847afdbb83e12e33803b48ca72c9645e",
     "29531a5188ca11a8797fe6817c8e9687",
     "2fc1581c2c540557b27e499f54d095b1",
+    "9f62ad094f8c8a6de3858e55bb907d43",
   ],
 } as const;
 

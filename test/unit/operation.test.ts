@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { MailreportError } from "../../src/lib/errors.ts";
 import { type Definition, Operations, perform, type Wakeable } from "../../src/services/operation.ts";
 import { FakeClock } from "../support/fake-clock.ts";
+import { loggedEvents } from "../support/recorded-events.ts";
 import { recordedLog } from "../support/recorded-log.ts";
 
 const CALLER = { who: "job nightly", reason: "they asked" };
@@ -16,6 +17,7 @@ function runner() {
   const operations = new Operations({
     log,
     clock: new FakeClock("2026-11-20T00:00:00Z"),
+    events: loggedEvents(log),
     audit: ({ detail, ...row }) => {
       done.push("audit");
       if (faults.audit) throw faults.audit;

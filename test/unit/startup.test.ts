@@ -4,6 +4,7 @@ import { systemError } from "../../src/daemon/system-error.ts";
 import { MailreportError } from "../../src/lib/errors.ts";
 import { FakeClock, settle } from "../support/fake-clock.ts";
 import { keptLog } from "../support/log-lines.ts";
+import { loggedEvents } from "../support/recorded-events.ts";
 
 const full = () => new MailreportError("store.full", { detail: "queue.db" });
 const busy = () => new MailreportError("store.busy");
@@ -12,7 +13,11 @@ function startup() {
   const clock = new FakeClock();
   const { log, lines } = keptLog();
   const problems: (string | null)[] = [];
-  const made = new Startup({ clock, log, onProblem: (problem) => problems.push(problem?.code ?? null) });
+  const made = new Startup({
+    clock,
+    events: loggedEvents(log, clock),
+    onProblem: (problem) => problems.push(problem?.code ?? null),
+  });
   const events = () => lines.map(({ event, fields }) => `${event} ${String(fields.code ?? "")}`.trim());
   return { clock, made, problems, events };
 }

@@ -5,7 +5,7 @@ import { z } from "zod";
 export const AT = z.iso.datetime();
 /** A number that is counted or measured. */
 export const COUNT = z.number();
-export const COUNTS = z.record(z.string(), COUNT);
+export const COUNTS = z.record(z.string(), z.union([COUNT, z.string()]));
 
 /** A list of any length. */
 export const listOf = <T extends z.ZodType>(item: T) => z.array(item).readonly();

@@ -45,6 +45,8 @@ function valueSchema({ type, values, members }: Field): z.ZodType {
       return z.array(objectSchema(members ?? {}));
     case "map":
       return z.record(z.string(), z.string());
+    case "counts":
+      return z.record(z.string(), z.union([z.number(), z.string()]));
     case "pairs":
       return z.array(z.tuple([z.string(), z.string()]));
   }

@@ -6,6 +6,8 @@ import type { List } from "../../model/lists/list.ts";
 import {
   type ArchiveFilterValues,
   type ArchiveListName,
+  type DaemonListName,
+  type DaemonRow,
   LISTS,
   type QueueFilterValues,
   type QueueListName,
@@ -33,11 +35,19 @@ interface Asked {
 
 type LoadPage = (limit: number, after: string | undefined) => Promise<ListPage<object>>;
 
+/** What answers the lists of the daemon. */
+const DAEMON_SOURCES: { readonly [N in DaemonListName]: (services: Services) => readonly DaemonRow<N>[] } = {
+  jobs: ({ jobs }) => jobs.list(),
+};
+
 /** What loads a page of a list. */
-function loader({ name, store }: List, filter: object, { archive, queue }: Services, asker: Asker): LoadPage {
+function loader({ name, store }: List, filter: object, services: Services, asker: Asker): LoadPage {
+  const { archive, queue } = services;
   if (store === "queue")
     return async (limit, after) =>
       queue.list(name as QueueListName, filter as QueueFilterValues<QueueListName>, given({ limit, after }));
+  if (store === "daemon")
+    return async () => ({ items: DAEMON_SOURCES[name as DaemonListName](services), next: null });
   const asked = archive.for(asker);
   return (limit, after) =>
     asked.list(name as ArchiveListName, filter as ArchiveFilterValues, given({ limit, after }));

@@ -7,6 +7,7 @@ import { addDaemonRoutes } from "./daemon.ts";
 import { addDatabaseRoutes } from "./databases.ts";
 import { addFeedRoutes } from "./feed.ts";
 import { addImportRoutes } from "./import.ts";
+import { addJobRoutes } from "./jobs.ts";
 import { addListRoutes } from "./lists.ts";
 import { addOutgoingRoutes } from "./outgoing.ts";
 import { addPauseRoutes } from "./pauses.ts";
@@ -33,5 +34,6 @@ export function addRoutes(
   addOutgoingRoutes(fastify, services, callerOf);
   addDatabaseRoutes(fastify, services, callerOf);
   addFeedRoutes(fastify, services, callerOf);
+  addJobRoutes(fastify, services, callerOf);
   return addImportRoutes(fastify, services, callerOf);
 }

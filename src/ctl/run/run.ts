@@ -19,6 +19,7 @@ import { Interrupted } from "../prompt.ts";
 import { type Form, str } from "../render.ts";
 import { ARCHIVE_HANDLERS } from "./archive.ts";
 import { DAEMON_HANDLERS } from "./daemon.ts";
+import { JOB_HANDLERS } from "./jobs.ts";
 import { OUTGOING_HANDLERS } from "./outgoing.ts";
 import { QUEUE_HANDLERS } from "./queue.ts";
 import { SUPPRESS_HANDLERS } from "./suppress.ts";
@@ -30,6 +31,7 @@ export const HANDLERS: Readonly<Record<string, Handler>> = {
   ...SUPPRESS_HANDLERS,
   ...ARCHIVE_HANDLERS,
   ...DAEMON_HANDLERS,
+  ...JOB_HANDLERS,
   async help({ parsed, around }) {
     around.out(help(parsed.operands));
     return EXIT.OK;

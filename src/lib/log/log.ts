@@ -34,6 +34,8 @@ export const LOG_EVENTS = {
   "feed.batch": "evaluations or sessions were counted",
   "feed.rejected": "a line of a feed was rejected (line, reason)",
   "feed.listening": "a feed socket is open",
+  "feed.lost":
+    "a connection or socket of a feed ended with an error; what was not acknowledged was not counted",
   "outgoing.opened": "an outgoing report was opened",
   "outgoing.composed": "an outgoing report became a message",
   "outgoing.dropped": "an outgoing report will not be sent (reason)",
@@ -51,6 +53,7 @@ export const LOG_EVENTS = {
   "deliver.resumed": "the store commits again; delivery resumes",
   "control.listening": "the control socket is open",
   "control.changed": "something was changed on request (command, who, reason, and what was changed)",
+  "job.finished": "a job has finished (job, who, result, detail)",
   "dkim.key_generated": "a DKIM key was generated; the DNS record to publish",
   "retention.done": "old data was deleted",
   "store.opened": "a database is open (path, synchronous, schema)",

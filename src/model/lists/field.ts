@@ -6,7 +6,8 @@ import { iso } from "../../lib/units.ts";
 
 /**
  * time: epoch seconds UTC. day: the begin of a UTC day. flag: true or false. texts: a list of texts.
- * object, objects: with members. map: texts by name. pairs: a list of [name, value].
+ * object, objects: with members. map: texts by name. counts: numbers and short texts by name. pairs: a list of
+ * [name, value].
  */
 export type FieldType =
   | "text"
@@ -18,6 +19,7 @@ export type FieldType =
   | "object"
   | "objects"
   | "map"
+  | "counts"
   | "pairs";
 
 /** T: the value inside the program. W: on the wire. */
@@ -70,6 +72,8 @@ export const texts = (help: string): Field<readonly string[], readonly string[]>
 export const map = (
   help: string,
 ): Field<Readonly<Record<string, string>>, Readonly<Record<string, string>>> => make("map", help);
+type Counts = Readonly<Record<string, number | string>>;
+export const counts = (help: string): Field<Counts, Counts> => make("counts", help);
 type Pairs = readonly (readonly [name: string, value: string])[];
 export const pairs = (help: string): Field<Pairs, Pairs> => make("pairs", help);
 export const object = <F extends Fields>(members: F, help: string): Field<Row<F>, WireRow<F>> => ({

@@ -45,7 +45,8 @@ export interface List<F extends Fields = Fields, Q extends Filters = Filters> {
   readonly name: string;
   /** What it lists; the help of its commands. */
   readonly help: string;
-  readonly store: "archive" | "queue";
+  /** What answers it; `daemon`: the state of a part of the daemon. */
+  readonly store: "archive" | "queue" | "daemon";
   /** pages: each page is a question to the store. whole: it is asked for once, as sums are. */
   readonly reading: "pages" | "whole";
   /** How the rows are sorted. */

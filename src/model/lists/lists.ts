@@ -4,6 +4,7 @@ import { DOMAINS } from "./domains.ts";
 import { DSN } from "./dsn.ts";
 import { FAILURES } from "./failures.ts";
 import type { ARCHIVE_FILTERS, FilterValues } from "./filter.ts";
+import { JOBS } from "./jobs.ts";
 import type { List, RowOf } from "./list.ts";
 import { OUTGOING } from "./outgoing.ts";
 import { PAUSES } from "./pauses.ts";
@@ -38,8 +39,13 @@ export const QUEUE_LISTS = {
   pauses: PAUSES,
 } as const;
 
+/** Lists of what parts of the daemon know. */
+export const DAEMON_LISTS = { jobs: JOBS } as const;
+
 export type ArchiveListName = keyof typeof ARCHIVE_LISTS;
 export type QueueListName = keyof typeof QUEUE_LISTS;
+export type DaemonListName = keyof typeof DAEMON_LISTS;
+export type DaemonRow<N extends DaemonListName> = RowOf<(typeof DAEMON_LISTS)[N]>;
 export type ArchiveRow<N extends ArchiveListName> = RowOf<(typeof ARCHIVE_LISTS)[N]>;
 export type QueueRow<N extends QueueListName> = RowOf<(typeof QUEUE_LISTS)[N]>;
 /** Values of all filters of the archive; each list has some of them. */
@@ -54,10 +60,15 @@ export const LISTS: readonly List[] = [
   ...Object.values(ARCHIVE_LISTS),
   suppressions,
   pauses,
+  ...Object.values(DAEMON_LISTS),
 ];
 
 /** In the order of exports: first those of the archive. */
-export const EXPORTS: readonly List[] = [...Object.values(ARCHIVE_LISTS), ...Object.values(QUEUE_LISTS)];
+export const EXPORTS: readonly List[] = [
+  ...Object.values(ARCHIVE_LISTS),
+  ...Object.values(QUEUE_LISTS),
+  ...Object.values(DAEMON_LISTS),
+];
 
 /** The list of a name. Throws for a name that is none. */
 export function listOf(name: string): List {

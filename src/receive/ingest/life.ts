@@ -8,6 +8,7 @@ import type { Clock, Timer } from "../../lib/clock.ts";
 import { errorText, MailreportError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log/log.ts";
 import { failureOf, logFailure } from "../../lib/supervised.ts";
+import type { DaemonEventSink } from "../../model/events.ts";
 import type { SpoolState } from "../../store/archive/intake.ts";
 import { receivePolicy } from "../policy.ts";
 import { IngestDied, type IngestProcess, spawnIngest } from "./process.ts";
@@ -36,6 +37,7 @@ export interface LifeOptions {
   /** Path of archive.db. */
   readonly archive: string;
   readonly log: Log;
+  readonly events: DaemonEventSink;
   readonly clock: Clock;
   /** The program of the process; default: the built one. */
   readonly program?: string;
@@ -125,7 +127,7 @@ export class IngestLife {
 
   async #launch(): Promise<IngestProcess> {
     if (this.#stopping) throw new MailreportError("daemon.stopping");
-    const { clock, program, archive, log, config, parsing, onNotice, onSpool } = this.#options;
+    const { clock, program, archive, log, events, config, parsing, onNotice, onSpool } = this.#options;
     const launched: IngestProcess = spawnIngest({
       clock,
       memory: config().limits.ingest_memory,
@@ -160,7 +162,7 @@ export class IngestLife {
       this.#opening = undefined;
     }
     this.#process = launched;
-    const started = (): void => log.info("ingest.started", { pid: launched.pid });
+    const started = (): void => events.emit("ingest.started", { pid: launched.pid });
     if (this.#shortLives === 0) started();
     this.#longLife = clock.after(LONG_LIFE_MS, () => {
       if (this.#shortLives > 0) started();
@@ -174,7 +176,8 @@ export class IngestLife {
     if (this.#stopping) return;
     const { error } = failureOf(thrown);
     if (this.#trouble?.code !== error.code)
-      this.#options.log.error("store.problem", {
+      this.#options.events.emit("store.problem", {
+        level: "error",
         what: "archive",
         code: error.code,
         error: errorText(error),
@@ -209,11 +212,13 @@ export class IngestLife {
 
   /** A series of short lives is logged when it begins; its end is logged as a start. */
   #logDeath(pid: number, { why, during }: IngestDied): void {
-    const { log } = this.#options;
-    if (this.#shortLives < 2) log.warn("ingest.died", { pid, why, during });
+    const { events } = this.#options;
+    const process = { pid, why, during };
+    if (this.#shortLives < 2) events.emit("ingest.died", process);
     if (this.#shortLives !== 2) return;
     const error = "the ingest process ends again and again; it is started after waits of up to 30 s";
-    log.error("store.problem", { what: "archive", code: "ingest.unavailable", pid, why, during, error });
+    const fields = { what: "archive", code: "ingest.unavailable", error, process } as const;
+    events.emit("store.problem", { level: "error", ...fields });
   }
 
   /** Closes the archive and ends the process. One that opens or migrates it is killed: that is rolled back. */
@@ -229,7 +234,9 @@ export class IngestLife {
     try {
       await process.ask({ op: "close" }, [], 10_000);
     } catch (error) {
-      this.#options.log.warn("store.problem", { what: "archive", error: errorText(error) });
+      const { code } = failureOf(error).error;
+      const fields = { what: "archive", code, error: errorText(error) };
+      this.#options.events.emit("store.problem", { level: "warn", ...fields });
     }
     process.kill("died");
     await process.ended;

@@ -8,6 +8,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { errorText, MailreportError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log/log.ts";
 import { failureOf, logFailure } from "../../lib/supervised.ts";
+import type { DaemonEventSink } from "../../model/events.ts";
 import type { Reason } from "../../model/outcome.ts";
 import type { Accepted, Intake, IntakeResult, NotStored } from "../../store/archive/intake.ts";
 import { receivePolicy, refusalBefore } from "../policy.ts";
@@ -16,7 +17,7 @@ import { Backlog } from "./backlog.ts";
 import { IngestLife } from "./life.ts";
 import { errorOf, IngestDied, type IngestProcess } from "./process.ts";
 import { headOf, type Notice, type ParseWhen, type Request, SPOOLED_MAILS } from "./protocol.ts";
-import { logReports } from "./report-log.ts";
+import { reportEvents } from "./report-log.ts";
 
 /** Limits of one request to the process, which makes its transactions of whole requests. */
 const BATCH_MAILS = 8;
@@ -54,6 +55,7 @@ export interface IngestOptions {
   /** Path of archive.db. */
   readonly archive: string;
   readonly log: Log;
+  readonly events: DaemonEventSink;
   readonly clock: Clock;
   /** Called with what was parsed from spooled mail. */
   readonly onRead?: (result: IntakeResult) => void;
@@ -105,7 +107,7 @@ class Supervisor implements Ingest {
   readonly #count = { batches: 0, mails: 0, quarantined: 0 };
 
   constructor(options: IngestOptions) {
-    const { archive, log, clock, program } = options;
+    const { archive, log, events, clock, program } = options;
     this.#options = options;
     this.#config = options.config;
     this.#backlog = new Backlog(clock);
@@ -114,6 +116,7 @@ class Supervisor implements Ingest {
       parsing: () => !this.#paused,
       archive,
       log,
+      events,
       clock,
       ...(program === undefined ? {} : { program }),
       onNotice: (notice, from) => this.#noticed(from, notice),
@@ -148,7 +151,7 @@ class Supervisor implements Ingest {
     } else if (notice.notice === "parsed") {
       this.#failures = 0;
       for (const result of notice.results) {
-        this.#guard("parse", result, () => logReports(log, result));
+        this.#guard("parse", result, () => reportEvents(this.#options, result));
         this.#guard("parse", result, () => this.#options.onRead?.(result));
       }
       this.#backlog.update(notice.spool, notice.results);
@@ -284,7 +287,7 @@ class Supervisor implements Ingest {
       }
       resolve(answer);
       if (!answer.spooled)
-        this.#guard("intake", answer.result, () => logReports(this.#options.log, answer.result));
+        this.#guard("intake", answer.result, () => reportEvents(this.#options, answer.result));
     }
   }
 
@@ -318,7 +321,7 @@ class Supervisor implements Ingest {
       const request: Request = { op: "quarantine", heads: [headOf(intake, "later")], reason, detail };
       const mailId = await process.ask<number>(request, [intake.raw], this.#limit(1));
       this.#count.quarantined++;
-      this.#options.log.error("ingest.quarantined", { mail: `m${mailId}`, reason });
+      this.#options.events.emit("ingest.quarantined", { mail: `m${mailId}`, reason });
       resolve({
         spooled: false,
         result: {
@@ -385,7 +388,9 @@ class Supervisor implements Ingest {
   #tell(request: Request): void {
     if (this.#stopping || (this.#life.trouble && !this.#life.process)) return;
     void this.#job(request).catch((error) => {
-      this.#options.log.warn("store.problem", { what: "archive", error: errorText(error) });
+      const { code } = failureOf(error).error;
+      const fields = { what: "archive", code, error: errorText(error) };
+      this.#options.events.emit("store.problem", { level: "warn", ...fields });
     });
   }
 

@@ -2,9 +2,10 @@
 import type { SMTPServerSession } from "smtp-server";
 import type { Config } from "../../config/schema.ts";
 import { type Clock, epochSeconds } from "../../lib/clock.ts";
-import { errorText, type MailreportError } from "../../lib/errors.ts";
-import type { Log, LogFields } from "../../lib/log/log.ts";
+import { type ErrorCode, errorText, type MailreportError } from "../../lib/errors.ts";
+import type { Log } from "../../lib/log/log.ts";
 import { type Failure, failureOf, logFailure, supervised } from "../../lib/supervised.ts";
+import type { DaemonEventSink } from "../../model/events.ts";
 import type { MessageAuth } from "../../model/message-auth.ts";
 import type { ReportKind } from "../../model/report.ts";
 import type { Accepted, Intake } from "../../store/archive/intake.ts";
@@ -16,8 +17,6 @@ import { receivedField } from "./received.ts";
 const MAX_HOPS = 50;
 /** Mail in memory, of all sessions together. */
 const BUFFERED_BYTES = 256 << 20;
-/** Between two log lines about the same fault of ours. */
-const QUIET_MS = 60_000;
 
 export interface SessionFacts {
   readonly remoteIp: string | null;
@@ -34,6 +33,7 @@ export interface AcceptorOptions {
   readonly ingest: IngestPort;
   readonly clock: Clock;
   readonly log: Log;
+  readonly events: DaemonEventSink;
   readonly verify: (raw: Buffer, facts: SessionFacts) => Promise<MessageAuth>;
   /** Called after the commit. An error in it is logged; the mail is accepted all the same. */
   readonly onAccepted: (accepted: Accepted, intake: Intake) => void;
@@ -57,6 +57,9 @@ export function temporaryReply({ code }: MailreportError): Error {
     : reply(451, "4.3.0 Cannot store mail now; come back later");
 }
 
+/** The status codes of that reply. */
+const statusOf = (code: ErrorCode): string => (code === "store.full" ? "452 4.3.1" : "451 4.3.0");
+
 export function senderOf(session: SMTPServerSession): string {
   return session.envelope.mailFrom ? session.envelope.mailFrom.address : "";
 }
@@ -67,54 +70,37 @@ export class MailAcceptor {
   #buffered = 0;
   /** Why the last mail could not be stored; null when it could. */
   #problem: MailreportError | null = null;
-  /** Faults of ours, by code: when the next line may be written, and how many mails had none since the last one. */
-  readonly #quiet = new Map<string, { until: number; mails: number }>();
 
   constructor(options: AcceptorOptions) {
     this.#options = options;
   }
 
-  /** Counts and logs an address that accepts no mail. */
+  /** Counts and reports an address that accepts no mail. */
   refusedRecipient(session: SMTPServerSession, address: string): void {
     this.#count["mail.refused"]!++;
-    const fields = { rcpt: address, remote: session.remoteAddress, reply: "550 5.1.1" };
-    this.#options.log.info("mail.refused", fields);
+    this.#refusedBecause(session, "550 5.1.1", "unknown-recipient", address);
   }
 
-  /** Counts and logs a mail that is refused for good. */
+  /** Counts and reports a mail that is refused for good. */
   refused(session: SMTPServerSession, code: string, reason: string): void {
     this.#count["mail.refused"]!++;
-    this.#options.log.warn("mail.refused", {
-      remote: session.remoteAddress,
-      from: senderOf(session),
-      reply: code,
-      reason,
-    });
+    this.#refusedBecause(session, code, reason, null);
   }
 
-  /**
-   * Counts and logs a mail that gets a temporary error by a fault of ours: one line a minute for each code, with the
-   * number of mails since the line before, as a full disk is the same news for each mail.
-   */
+  #refusedBecause(session: SMTPServerSession, reply: string, reason: string, rcpt: string | null): void {
+    const from = senderOf(session);
+    this.#options.events.emit("mail.refused", { from, remote: session.remoteAddress, rcpt, reply, reason });
+  }
+
+  /** Counts and reports a mail that gets a temporary error by a fault of ours; a bug is logged with its stack. */
   deferred(session: SMTPServerSession, { error, bug }: Failure): void {
     this.#problem = error;
     this.#count["mail.deferred"]!++;
+    const { log, events } = this.#options;
     const fields = { from: senderOf(session), remote: session.remoteAddress };
-    if (bug) logFailure({ log: this.#options.log, unit: "mail", fields }, { error, bug });
-    else this.#logDeferred({ ...fields, code: error.code, error: errorText(error) });
-  }
-
-  #logDeferred(fields: LogFields & { readonly code: string }): void {
-    const { log, clock } = this.#options;
-    const now = clock.monotonic();
-    const quiet = this.#quiet.get(fields.code);
-    if (quiet && now < quiet.until) {
-      quiet.mails++;
-      return;
-    }
-    const more = quiet && quiet.mails > 0 ? { not_logged: quiet.mails } : {};
-    log.error("mail.deferred", { ...fields, ...more });
-    this.#quiet.set(fields.code, { until: now + QUIET_MS, mails: 0 });
+    if (bug) logFailure({ log, unit: "mail", fields }, { error, bug });
+    const reply = statusOf(error.code);
+    events.emit("mail.deferred", { ...fields, code: error.code, reply, reason: errorText(error) });
   }
 
   /**
@@ -184,7 +170,7 @@ export class MailAcceptor {
 
   /** The reply to a mail that is committed. Never throws: it must get this reply. */
   #answer(accepted: Accepted, intake: Intake, size: number, session: SMTPServerSession): MailReply {
-    const { log, onAccepted } = this.#options;
+    const { log, events, onAccepted } = this.#options;
     const { auth, envelopeFrom } = intake;
     this.#problem = null;
     const outcome = accepted.spooled ? "spooled" : accepted.result.outcome;
@@ -197,7 +183,7 @@ export class MailAcceptor {
     }
     this.#count["mail.accepted"]!++;
     const reason = accepted.spooled ? null : accepted.result.reason;
-    log.info("mail.accepted", {
+    events.emit("mail.accepted", {
       id,
       from: envelopeFrom,
       remote: session.remoteAddress,
@@ -217,7 +203,7 @@ export class MailAcceptor {
   #unverified(session: SMTPServerSession, auth: MessageAuth): MailReply {
     this.#count["mail.deferred"]!++;
     const fields = { from: senderOf(session), remote: session.remoteAddress, reason: auth.detail };
-    this.#options.log.warn("mail.deferred", { ...fields, reply: "451 4.4.3" });
+    this.#options.events.emit("mail.deferred", { ...fields, code: null, reply: "451 4.4.3" });
     return { error: reply(451, "4.4.3 DNS cannot tell whether the mail is authentic; come back later") };
   }
 

@@ -9,6 +9,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { errorText, type MailreportError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log/log.ts";
 import { failureOf, logFailure, supervised } from "../../lib/supervised.ts";
+import type { DaemonEventSink } from "../../model/events.ts";
 import { clientKeyOf, networkMatcher } from "../../model/ip.ts";
 import type { MessageAuth } from "../../model/message-auth.ts";
 import type { Accepted, Intake } from "../../store/archive/intake.ts";
@@ -27,6 +28,7 @@ export interface SmtpOptions {
   readonly ingest: IngestPort;
   readonly clock: Clock;
   readonly log: Log;
+  readonly events: DaemonEventSink;
   /** Verifies the report mail before it is stored. */
   readonly verify: (raw: Buffer, facts: SessionFacts) => Promise<MessageAuth>;
   /** Why no mail can be stored now; null: it can. */

@@ -217,6 +217,26 @@ CREATE TABLE feed_cursor (
 ) STRICT, WITHOUT ROWID;
 `,
   },
+  {
+    // an older program neither reads nor writes the new table
+    breaking: false,
+    sql: `
+-- The last run of each job. One without an end was cut off by the end of the process.
+CREATE TABLE job (
+  name TEXT PRIMARY KEY,
+  begun_at INTEGER NOT NULL,
+  ended_at INTEGER,
+  duration_ms INTEGER,
+  result TEXT CHECK (result IN ('ok', 'failed', 'stopped')),
+  who TEXT NOT NULL,                             -- schedule, or who asked for it
+  code TEXT,                                     -- of the error of a run that failed
+  error TEXT,
+  detail TEXT,                                   -- JSON: counts of what was done
+  runs INTEGER NOT NULL,                         -- all so far, and those that failed
+  failures INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+`,
+  },
 ];
 
 /** Envelopes that bounced after their delivery are failed; their last reply and their history say it already. */

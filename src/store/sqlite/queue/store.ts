@@ -5,6 +5,7 @@ import { guarded, guardedMethods, openDatabase } from "../open.ts";
 import { makeCounting } from "./count.ts";
 import { makeEnvelopes } from "./envelopes.ts";
 import { makeFinishedCount } from "./finished.ts";
+import { makeJobs } from "./jobs.ts";
 import { makeOutgoing } from "./outgoing.ts";
 import { QUEUE_MIGRATIONS } from "./schema.ts";
 import { makeSteering } from "./steering.ts";
@@ -48,6 +49,7 @@ function build(database: ReturnType<typeof openDatabase>, options: QueueOptions)
     ...envelopes,
     ...makeFinishedCount(database),
     ...makeSteering(database, transaction),
+    ...makeJobs(database, transaction),
     ...makeSuppressions(database, transaction, suppressionWrites),
     stats: () => transaction.counters.all(),
     async backup(path) {

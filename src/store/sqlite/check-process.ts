@@ -1,7 +1,10 @@
-/** A worker thread that checks the integrity of one database over a read-only connection, and ends. */
-import { parentPort, workerData } from "node:worker_threads";
+/** A process that checks the integrity of one database over a read-only connection, prints the damage as JSON, and ends. */
+import { setPriority } from "node:os";
 import { errorText } from "../../lib/errors.ts";
 import { openDatabase } from "./open.ts";
+
+/** Nobody waits for a check: mail comes first. */
+const PRIORITY = 10;
 
 function problemsOf(path: string): string[] {
   try {
@@ -21,4 +24,14 @@ function problemsOf(path: string): string[] {
   }
 }
 
-parentPort?.postMessage(problemsOf((workerData as { readonly path: string }).path));
+/** A lower priority, where a system call filter allows it. */
+function stepBack(): void {
+  try {
+    setPriority(PRIORITY);
+  } catch {
+    return; // the check is done all the same
+  }
+}
+
+stepBack();
+process.stdout.write(JSON.stringify(problemsOf(process.argv[2] ?? "")));

@@ -1,0 +1,124 @@
+/** Copies of both databases while they are in use. */
+import { existsSync, renameSync, rmdirSync, rmSync } from "node:fs";
+import { dirname, isAbsolute, join } from "node:path";
+import { makeDirectory } from "../lib/directory.ts";
+import { type ErrorCode, errorText, MailreportError } from "../lib/errors.ts";
+import type { Log } from "../lib/log/log.ts";
+import { supervised } from "../lib/supervised.ts";
+import type { IngestPort } from "../receive/port.ts";
+import type { QueueStore } from "../store/queue.ts";
+import { systemError } from "./system-error.ts";
+
+export interface BackupOptions {
+  readonly ingest: Pick<IngestPort, "backup">;
+  readonly queue: Pick<QueueStore, "backup">;
+  readonly log: Log;
+}
+
+/** A file of a finished copy. */
+export interface Copied {
+  readonly path: string;
+  readonly bytes: number;
+}
+
+/** The name of a copy until all are complete. */
+const unfinished = (path: string): string => `${path}.new`;
+
+/** The directories of a path that are not there, the innermost first. */
+function missingFolders(folder: string): string[] {
+  const missing: string[] = [];
+  for (let at = folder; !existsSync(at) && dirname(at) !== at; at = dirname(at)) missing.push(at);
+  return missing;
+}
+
+/** Removes the files, and the directories that are empty then. What cannot be removed stays. */
+function removeMade(files: readonly string[], folders: readonly string[]): void {
+  try {
+    for (const path of files) for (const end of ["", "-journal"]) rmSync(`${path}${end}`, { force: true });
+    for (const folder of folders) if (existsSync(folder)) rmdirSync(folder);
+  } catch {
+    return; // the error of the backup is the answer
+  }
+}
+
+/** Errors of files, which a copy can meet as well as the database that is copied. */
+const ABOUT_FILES = new Set<ErrorCode>([
+  "store.full",
+  "store.io",
+  "store.busy",
+  "store.corrupt",
+  "daemon.no_permission",
+  "daemon.state_unusable",
+]);
+
+/** An error of a copy, with the directory that it was for; the errors of a process that ends stay as they are. */
+function backupError(folder: string, error: unknown): MailreportError {
+  const known = systemError(error);
+  const ours = known instanceof MailreportError;
+  if (ours && !ABOUT_FILES.has(known.code)) return known;
+  const code = ours && known.code !== "daemon.state_unusable" ? known.code : "store.io";
+  const why = (ours ? known.detail : undefined) ?? errorText(error);
+  return new MailreportError(code, { detail: `backup to ${folder}: ${why}`, cause: error });
+}
+
+export class Backup {
+  readonly #options: BackupOptions;
+  /** The directory that a copy is being made in. */
+  #folder: string | undefined;
+
+  constructor(options: BackupOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Copies both databases into the directory `folder`, made when it is not there, while they are in use. One backup at a
+   * time. A copy gets its name when both are complete; a backup that fails removes what it made, and nothing else.
+   * Errors: `request.invalid` for a path that is not absolute or has a copy already, `backup.running`, `store.*` with
+   * the path.
+   */
+  async run(folder: string): Promise<readonly Copied[]> {
+    if (!isAbsolute(folder))
+      throw new MailreportError("request.invalid", { detail: `not absolute: ${folder}` });
+    if (this.#folder !== undefined) throw new MailreportError("backup.running", { detail: this.#folder });
+    const names = ["archive.db", "queue.db"].flatMap((name) => [name, unfinished(name)]);
+    const there = names.map((name) => join(folder, name)).find((path) => existsSync(path));
+    if (there !== undefined)
+      throw new MailreportError("request.invalid", { detail: `${there} is there already` });
+    this.#folder = folder;
+    try {
+      const { log } = this.#options;
+      const done = await supervised({ log, unit: "backup", fields: { folder } }, () => this.#copy(folder));
+      if (done.ok) return done.value;
+      throw done.failure.error;
+    } finally {
+      this.#folder = undefined;
+    }
+  }
+
+  async #copy(folder: string): Promise<readonly Copied[]> {
+    const { ingest, queue } = this.#options;
+    const archivePath = join(folder, "archive.db");
+    const queuePath = join(folder, "queue.db");
+    const folders = missingFolders(folder);
+    const files: string[] = [];
+    try {
+      makeDirectory(folder, 0o750);
+      // the queue first: a report that is sent in between is then sent twice at worst, never forgotten
+      files.push(unfinished(queuePath));
+      const queued = await queue.backup(unfinished(queuePath));
+      files.push(unfinished(archivePath));
+      const archived = await ingest.backup(unfinished(archivePath));
+      for (const path of [queuePath, archivePath]) {
+        renameSync(unfinished(path), path);
+        files.push(path);
+      }
+      return [
+        { path: archivePath, bytes: archived.bytes },
+        { path: queuePath, bytes: queued.bytes },
+      ];
+    } catch (error) {
+      removeMade(files, folders);
+      throw backupError(folder, error);
+    }
+  }
+}

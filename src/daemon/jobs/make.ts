@@ -1,0 +1,57 @@
+/** The periodic jobs of the daemon. A new one is added to the list here. */
+import { join } from "node:path";
+import type { Clock } from "../../lib/clock.ts";
+import type { Log } from "../../lib/log/log.ts";
+import type { DaemonEventSink } from "../../model/events.ts";
+import { checkDatabases, type DatabasePaths, makeDatabases } from "../databases.ts";
+import type { Parts } from "../parts.ts";
+import { checkpointJob } from "./checkpoint.ts";
+import { databaseCheckJob } from "./database-check.ts";
+import { type Job, JobRegistry } from "./registry.ts";
+import { retentionJob } from "./retention.ts";
+
+/** How long a question of a job may take: as long as it needs, but not for ever. */
+const DEADLINE_MS = 3_600_000;
+
+export interface JobOptions {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly events: DaemonEventSink;
+}
+
+function jobsOf(parts: Parts, paths: DatabasePaths, options: JobOptions): readonly Job[] {
+  const config = () => parts.config;
+  const [ingest, queue] = [parts.need("ingest"), parts.need("queue")];
+  const archive = parts.need("archive").for({ deadlineMs: DEADLINE_MS });
+  const composer = parts.need("composer");
+  return [
+    retentionJob({ ...options, config, archive, ingest, queue }),
+    checkpointJob(() => composer.checkpoint()),
+    databaseCheckJob(config, (signal) => checkDatabases(paths, signal)),
+  ];
+}
+
+/** Makes and starts the jobs, and what operators do to the databases. Errors: those of the queue store. */
+export function startJobs(parts: Parts, options: JobOptions): JobRegistry {
+  const state = parts.config.state_directory;
+  const paths = { archivePath: join(state, "archive.db"), queuePath: join(state, "queue.db") };
+  const store = parts.need("queue");
+  const registry = new JobRegistry({ ...options, jobs: jobsOf(parts, paths, options), store });
+  registry.start();
+  parts.made.databases = makeDatabases({
+    ...paths,
+    ...options,
+    archive: parts.need("archive"),
+    ingest: parts.need("ingest"),
+    queue: store,
+    stopping: registry.stopping,
+    prune: async (dryRun, who) => {
+      if (dryRun) return registry.dryRun("retention");
+      const { run, failure } = await registry.run("retention", who);
+      if (failure) throw failure.error;
+      return run.detail ?? {};
+    },
+  });
+  parts.made.jobs = registry;
+  return registry;
+}
