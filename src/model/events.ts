@@ -206,7 +206,7 @@ export const EVENTS = {
     readonly who: string;
     /** What was selected and changed, and the reason that was given. */
     readonly detail: Readonly<Record<string, unknown>>;
-  }>("an operator changed something (command, selection, matched, changed, reason)"),
+  }>("something was changed on request (command, who, reason, and what was changed)"),
 
   "job.finished": event<{
     readonly job: string;

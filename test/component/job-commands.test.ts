@@ -132,6 +132,7 @@ describe("show jobs", () => {
       about: "deletes",
       schedule: "every 1h",
       state: "idle",
+      last_at: "2026-11-20T05:00:00Z",
       last: {
         begun_at: "2026-11-20T05:00:00Z",
         ended_at: "2026-11-20T05:00:00Z",
@@ -148,7 +149,7 @@ describe("show jobs", () => {
     expect(end).toEqual({ end: { count: 3, next: null } });
     const plain = (await ctl(null, "show", "jobs")).out.split("\n")[0]!;
     const [at, next] = ["2026-11-20T05:00:00Z", "2026-11-20T06:00:00Z"].map((t) => Date.parse(t) / 1000);
-    expect(plain).toBe(`retention|idle|${at}|0|ok|${next}|every 1h|`);
+    expect(plain).toBe(`retention|idle|${at}|0ms|ok|${next}|every 1h|`);
   });
 });
 
@@ -159,7 +160,7 @@ describe("jobs run", () => {
       out: "retention: ok, took 0ms\n  raw mails: 7\n  finished envelopes: 0\n",
       err: "",
     });
-    expect(audited).toEqual([["jobs run", { job: "retention", reason: "disk is full" }]]);
+    expect(audited).toEqual([["jobs run", { job: "retention", result: "ok", reason: "disk is full" }]]);
     const { out } = await ctl(null, "jobs", "run", "retention", "--json");
     expect(JSON.parse(out)).toMatchObject({
       job: "retention",

@@ -1,4 +1,5 @@
 /** Every operation over real databases: a dry run changes no row, a change leaves one entry of the audit. */
+
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Services } from "../../src/control/services.ts";
@@ -12,6 +13,7 @@ import { mailWithXml } from "../support/archive-box.ts";
 import { DAY } from "../support/events.ts";
 import { settle } from "../support/fake-clock.ts";
 import { dmarcXml } from "../support/reading.ts";
+import { loggedEvents } from "../support/recorded-events.ts";
 import type { ReportRun } from "../support/report-run.ts";
 import { MAIL, ServiceBox } from "../support/service-box.ts";
 
@@ -216,6 +218,7 @@ it("before the queue is open an operation is logged, and there is no table to wr
   const parts = new Parts(run.config, () => new MailreportError("store.full"));
   const early = makeServices({
     ...{ parts, pauses: new Pauses(parts), clock: run.clock, sink: { log: run.log } },
+    events: loggedEvents(run.log, run.clock),
     stop: (who: string) => void box.life.push(`stop by ${who}`),
   } as unknown as ServiceOptions).services;
   await early.daemon.stop.run(undefined, { who: "signal", reason: "SIGTERM" });

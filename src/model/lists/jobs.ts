@@ -10,7 +10,7 @@ export const JOB_RUN_FIELDS = {
   ended_at: orNull(time("when it ended; null while it runs, or when the process ended in its middle")),
   took_ms: orNull(number("how long it took, milliseconds")),
   result: orNull(word(JOB_RESULTS, "how it ended")),
-  who: text("`schedule`, or who asked for it"),
+  who: text("who asked for it; `schedule` when its time had come"),
   error: orNull(object({ code: text("its code"), message: text("what happened") }, "of a run that failed")),
   detail: orNull(counts("what was done, in counts")),
 } as const;
@@ -29,7 +29,7 @@ export const JOBS = defineList({
   fields: {
     name: text("name of the job"),
     about: text("what it does"),
-    schedule: text("when it runs, in words; `off`: it is switched off"),
+    schedule: text("when it runs, in words; `off` when it is switched off"),
     state: word(JOB_STATES, "what it does now"),
     last_at: orNull(time("when the last run began")),
     last: orNull(object(JOB_RUN_FIELDS, "the last run, or the one in work")),
