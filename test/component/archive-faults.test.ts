@@ -76,7 +76,7 @@ describe("the archive under faults", () => {
       }
       expect(tries()).toEqual([1]);
       small.free();
-      box.reopen(); // an end in order
+      await box.reopen(); // an end in order
       expect(tries()).toEqual([0]);
       expect(await box.writer.parseSpooled(read, 8)).toMatchObject([{ outcome: "imported" }]);
     },
