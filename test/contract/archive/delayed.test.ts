@@ -5,7 +5,7 @@ import { SqliteArchive } from "./sqlite.ts";
 let seed = 1;
 
 archiveContract(
-  "the archive in SQLite whose operations start late and whose answers overtake each other",
+  "the archive in SQLite with late starts and answers that overtake each other",
   async () =>
     new SqliteArchive({
       writer: (writer) => delayed(writer, seed++),

@@ -264,7 +264,7 @@ export function questionsContract(given: () => ContractBox): void {
       ).toEqual([5]);
     });
 
-    it("sources whose unknown results are neither passed nor failed", async () => {
+    it("sources with unknown results, which are neither passed nor failed", async () => {
       const evaluated = (dkim: string, spf: string) => (xml: string) =>
         xml.replace("<dkim>pass</dkim><spf>fail</spf>", `<dkim>${dkim}</dkim><spf>${spf}</spf>`);
       await store(

@@ -16,7 +16,7 @@ const BLOCKS_A_STEP = 256;
 /** Rows of the other tables that are deleted in one step: some 5 ms. */
 const ROWS_A_STEP = 2048;
 
-/** Tables whose rows are found by `report_id`. */
+/** Tables that have rows by `report_id`. */
 const TABLES = ["tls_failure", "tls_policy", "dsn_recipient"] as const;
 const KEYS = {
   tls_failure: "report_id, policy_seq, seq",

@@ -58,7 +58,7 @@ export interface ReportArchive {
    * @param mailId of the mail, when it is stored already
    */
   hasNewRows(report: JudgedReport, mailId: number | undefined, receivedAt: number): boolean;
-  /** A number for a report whose rows are stored before it. */
+  /** A number for a report, to store its rows before it. */
   nextId(): number;
   /** Deletes a report with all that belongs to it, and subtracts it from the sums. */
   remove(reportId: number): void;
