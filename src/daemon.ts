@@ -54,7 +54,7 @@ import { messageOfReturnPath } from "./report/messages.ts";
 import { Scheduler } from "./report/scheduler.ts";
 import type { DaemonStatus } from "./services/daemon.ts";
 import type { IntakeResult } from "./store/archive/intake.ts";
-import { startArchiveReader } from "./store/sqlite/archive/reader-client.ts";
+import { ARCHIVE_ENGINE } from "./store/sqlite/archive/engine.ts";
 import { takeStateLock } from "./store/sqlite/lock.ts";
 import { openQueueStore } from "./store/sqlite/queue/store.ts";
 
@@ -215,7 +215,9 @@ export class Daemon {
       async () => {
         const path = join(state, "archive.db");
         ensureWritable(path);
+        const { ingestProgram: program } = ARCHIVE_ENGINE;
         const ingest = await startIngest({
+          ...(program === undefined ? {} : { program }),
           config: this.#parts.config,
           archive: path,
           log: this.#log,
@@ -226,7 +228,7 @@ export class Daemon {
         });
         made.ingest = ingest;
         this.#stops.add("bounces", () => this.#bounces.stop());
-        const archive = startArchiveReader({
+        const archive = ARCHIVE_ENGINE.questions({
           path,
           clock: this.#options.clock,
           onProblem: (thrown) => {

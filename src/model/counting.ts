@@ -10,7 +10,7 @@ export interface ReceivePolicy {
   /** Our policy domains; empty: all are ours. */
   readonly domains: readonly string[];
   readonly requireAuth: Readonly<Record<ReportKind, "off" | "flag" | "reject">>;
-  /** Kinds whose reports count though their mail was not authenticated. */
+  /** Kinds of reports that count though their mail was not authenticated. */
   readonly countUnverified: readonly ReportKind[];
   /** Report mails are verified (by us or a trusted server), so that `none` means a failure to authenticate. */
   readonly verifies: boolean;
@@ -41,7 +41,7 @@ export type Standing =
       readonly authenticated: boolean;
     };
 
-/** Sources whose report mails are authenticated. */
+/** Sources of mail that is authenticated. */
 const MAILED: ReadonlySet<string> = new Set(["smtp", "lmtp", "imap"]);
 
 /** How a report of this mail is kept. */

@@ -35,7 +35,7 @@ export interface StagedMail extends Omit<MailReading, "items"> {
   readonly items: readonly (StagedReport | FailedItem)[];
 }
 
-/** The domains whose policy or mail a report is about; a DSN is about none. They are a part of the key of a report. */
+/** The domains that a report is about; a DSN is about none. They are a part of the key of a report. */
 export function domainsOf(content: StagedContent): readonly string[] {
   switch (content.kind) {
     case "dmarc":

@@ -1,10 +1,9 @@
-/** What retention deletes and when, and what parsing a stored mail again changes. */
+/** What retention deletes and when. */
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Intake } from "../../src/store/archive/intake.ts";
 import type { RetentionPolicy } from "../../src/store/archive/maintenance.ts";
-import { ALL, ArchiveBox, mailWithXml, read } from "../support/archive-box.ts";
+import { ArchiveBox, mailWithXml } from "../support/archive-box.ts";
 import { intakeOf } from "../support/intake.ts";
-import type { Stage } from "../support/parsing-archive.ts";
 import { dmarcXml, mail, NOW, tlsJson } from "../support/reading.ts";
 
 const DAY = 86_400;
@@ -97,94 +96,5 @@ describe("retention", () => {
     await box.intake(at(mailWithXml(dmarcXml("b", "other.example")), NOW - 10 * DAY));
     await box.expire(NOW + 395 * DAY, KEEP);
     expect([await box.records(), (await box.counters())["archive.record"]]).toEqual([1, 1]);
-  });
-});
-
-describe("parsing a stored mail again", () => {
-  let box: ArchiveBox;
-  beforeEach(() => {
-    box = new ArchiveBox();
-  });
-  afterEach(() => box.remove());
-
-  const ids = async () =>
-    (await box.reader.list("reports", {}, { limit: 100 })).items.map(({ id, mail_id }) => [id, mail_id]);
-
-  it("gave every report a new number: one with the same key keeps its number", async () => {
-    await box.intake(
-      mailWithXml(dmarcXml("a"), dmarcXml("b")),
-      tlsMail(),
-      feedbackMail(),
-      mailWithXml(dmarcXml("c")),
-    );
-    const before = await ids();
-    expect(before).toHaveLength(5);
-    const counters = await box.counters();
-    await box.writer.reparse([1, 2, 3, 4], read);
-    await box.writer.reparse([4, 2, 3, 1], read);
-    expect(await ids()).toEqual(before);
-    expect(await box.counters()).toEqual(counters);
-    expect([await box.records(), await box.messages()]).toEqual([3, 6]);
-    // the numbers of other reports are not given away
-    expect(await box.intake(mailWithXml(dmarcXml("d")))).toMatchObject([{ reportIds: [6] }]);
-  });
-
-  it("a report that it finds besides gets a new number, one that it does not find any more is deleted", async () => {
-    await box.intake(mailWithXml(dmarcXml("a"), dmarcXml("b")), mailWithXml(dmarcXml("c")));
-    const renamed: Stage = (raw, hints) =>
-      read(Buffer.from(Buffer.from(raw).toString("latin1").replace("<report_id>a<", "<report_id>x<")), hints);
-    expect(await box.writer.reparse([1], renamed)).toMatchObject([{ reportIds: [4, 2] }]);
-    expect((await ids()).map(([id]) => id)).toEqual(["r4", "r3", "r2"]);
-    expect(await box.messages()).toBe(6);
-  });
-
-  it("counted a report twice, or brought its records back, when they had expired: sums stay, records stay deleted", async () => {
-    await box.intake(mailWithXml(dmarcXml("a")), tlsMail());
-    await box.expire(NOW + 401 * DAY, KEEP);
-    const before = [
-      await box.counters(),
-      (await box.reader.list("days", {}, ALL)).items,
-      (await box.reader.list("domains", {}, ALL)).items,
-      await ids(),
-    ];
-    expect(await box.writer.reparse([1, 2], read)).toMatchObject([
-      { outcome: "imported" },
-      { outcome: "imported" },
-    ]);
-    expect([
-      await box.counters(),
-      (await box.reader.list("days", {}, ALL)).items,
-      (await box.reader.list("domains", {}, ALL)).items,
-      await ids(),
-    ]).toEqual(before);
-    expect([await box.records(), await box.reader.tlsPolicies("r2")]).toEqual([0, []]);
-    // and once more, from what that left
-    await box.writer.reparse([1], read);
-    expect([await box.messages(), (await box.counters())["archive.record"]]).toEqual([2, undefined]);
-  });
-
-  it("destroyed what the mail gave before when a bug stopped the parser: it stays, and the result says so", async () => {
-    await box.intake(mailWithXml(dmarcXml("a")));
-    const before = [await box.counters(), await ids(), await box.reader.receivedMail("m1")];
-    const results = await box.writer.reparse([1], () => {
-      throw new Error("a bug");
-    });
-    expect(results).toMatchObject([{ outcome: "invalid", reason: "internal", detail: "a bug" }]);
-    expect(results[0]!.stack).toContain("a bug");
-    expect([await box.counters(), await ids(), await box.reader.receivedMail("m1")]).toEqual(before);
-    expect(await box.records()).toBe(1);
-  });
-
-  it("of a mail that is still spooled is its first time: counted once, and no raw copy of a duplicate stays", async () => {
-    await box.intake(mailWithXml(dmarcXml("a")));
-    await box.spool(mailWithXml(dmarcXml("a")), mailWithXml(dmarcXml("b")));
-    expect((await box.writer.reparse([2, 3], read)).map(({ outcome }) => outcome)).toEqual([
-      "duplicate",
-      "imported",
-    ]);
-    expect(await box.writer.writer.spool()).toEqual({ unparsed: 0, oldest: null, newest: null });
-    expect((await box.reader.receivedMail("m2"))?.raw_kept).toBe(false);
-    expect(await box.writer.parseSpooled(read, 8)).toEqual([]);
-    expect(await box.messages()).toBe(4);
   });
 });

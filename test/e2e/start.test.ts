@@ -230,7 +230,7 @@ it("SIGTERM while the archive was opened did not end the process: it ends with 0
   let ingest: number | undefined;
   while (ingest === undefined) {
     await new Promise((resolve) => setImmediate(resolve));
-    ingest = started().find((pid) => readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("child.js"));
+    ingest = started().find((pid) => readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("ingest"));
   }
   process.kill(ingest, "SIGSTOP");
   expect(await d.stop("SIGTERM")).toBe(0);

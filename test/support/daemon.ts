@@ -7,7 +7,11 @@ import { ROOT } from "./build.ts";
 import { removeFolder } from "./failed.ts";
 import { until } from "./wait.ts";
 
-export const MAILREPORTD = join(ROOT, "dist/bin/mailreportd.js");
+/** With `MAILREPORTD_DELAYED_ARCHIVE` set, the archive of all daemons is behind a wrapper that delays its answers. */
+export const MAILREPORTD = join(
+  ROOT,
+  process.env.MAILREPORTD_DELAYED_ARCHIVE ? "test/support/delayed-daemon.js" : "dist/bin/mailreportd.js",
+);
 export const MAILREPORTCTL = join(ROOT, "dist/bin/mailreportctl.js");
 
 export interface LogLine {

@@ -5,7 +5,13 @@ import { judge, type ReceivePolicy } from "../../src/model/counting.ts";
 import type { ReadHints } from "../../src/model/reading.ts";
 import type { StagedMail } from "../../src/model/staged.ts";
 import { type ParseMail, parseSpooled, reparse } from "../../src/receive/ingest/parse-stored.ts";
-import type { Accepted, Intake, IntakeResult, NotStored } from "../../src/store/archive/intake.ts";
+import type {
+  Accepted,
+  ArchiveIntake,
+  Intake,
+  IntakeResult,
+  NotStored,
+} from "../../src/store/archive/intake.ts";
 import { type ArchiveWriter, openArchiveWriter } from "../../src/store/sqlite/archive/writer.ts";
 import { POLICY } from "./intake.ts";
 import { LIMITS } from "./reading.ts";
@@ -15,11 +21,11 @@ export type Stage = (raw: Uint8Array, hints: ReadHints) => StagedMail;
 
 export const stage: Stage = (raw, hints) => stageMail(raw, hints, LIMITS, () => performance.now());
 
-export class ParsingArchive {
-  readonly writer: ArchiveWriter;
+export class ParsingArchive<W extends ArchiveIntake & { close?(): Promise<void> } = ArchiveWriter> {
+  readonly writer: W;
   #policy: ReceivePolicy;
 
-  constructor(writer: ArchiveWriter, policy: ReceivePolicy = POLICY) {
+  constructor(writer: W, policy: ReceivePolicy = POLICY) {
     this.writer = writer;
     this.#policy = policy;
   }
@@ -73,7 +79,7 @@ export class ParsingArchive {
     return (await this.writer.spool()).unparsed;
   }
 
-  close(): Promise<void> {
-    return this.writer.close();
+  async close(): Promise<void> {
+    await this.writer.close?.();
   }
 }

@@ -235,6 +235,7 @@ async function perform(request: RequestFrame, body: Uint8Array): Promise<unknown
       onMigrate: ({ from, to }) => {
         if (from > 0) tell({ notice: "migrating", from, to });
       },
+      onProblem: (error) => tell({ notice: "failed", unit: "archive", ...named(error) }),
     });
     return null;
   }

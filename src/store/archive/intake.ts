@@ -93,10 +93,11 @@ export interface ArchiveIntake {
    * Stores a batch; the answers are in its order. Resolves after the commit, and nothing is lost after that. It alone
    * tells which reports are new, duplicates or conflicts; an authenticated report replaces one that anybody could have sent.
    * Mails of one batch share a transaction: when a bug stops one of them, each gets a transaction of its own, and that one
-   * is kept raw with the reason `internal`. A mail with many records is stored in several transactions and becomes
-   * visible with the last one; other batches are stored in between.
+   * is kept raw with the reason `internal`. A mail with many records is stored after the others of its batch, in several
+   * transactions, and becomes visible with the last one; other batches are stored in between. Of equal reports that are
+   * stored at the same time, the first that becomes visible is the new one.
    * Errors: `store.*` when nothing of the batch was stored. An error in a transaction of one mail is the answer for that
-   * mail (`archive.no_such_mail` for a stored mail that is gone).
+   * mail (`archive.no_such_mail` for a stored mail that is gone; `daemon.stopping` when the archive is closed).
    */
   put(batch: readonly PutItem[]): Promise<readonly (Accepted | NotStored)[]>;
   /** What is spooled now. */

@@ -17,7 +17,7 @@ export interface Attempts {
 
 /** @param transaction runs its work in a transaction; throws `store.*` */
 export function makeAttempts(mails: Mails, transaction: (work: () => void) => void): Attempts {
-  /** Mails whose count in the database is one too high. */
+  /** Mails that have a count one too high in the database. */
   const counted = new Set<number>();
 
   function writeBack(): void {

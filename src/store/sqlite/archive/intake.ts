@@ -1,6 +1,7 @@
 /**
  * Stores mail: `put` and what belongs to it (store/archive/intake.ts). A batch is one transaction; when a bug stops one of
  * its mails, nothing of the batch stays and each mail gets a transaction of its own, so that one cannot harm the others.
+ * Large mails are stored after the others of their batch, in steps (large-mails.ts).
  */
 import { errorText, MailreportError } from "../../../lib/errors.ts";
 import { failureOf, stackOf } from "../../../lib/supervised.ts";
@@ -19,9 +20,9 @@ import type {
 } from "../../archive/intake.ts";
 import { guarded } from "../open.ts";
 import type { Attempts } from "./attempts.ts";
+import { isLarge, type LargeMails } from "./large-mails.ts";
 import type { KnownMail, Mails, ParsedMail } from "./mails.ts";
-import type { PreviousReports } from "./remove-reports.ts";
-import type { MailReports, ReportArchive } from "./reports.ts";
+import type { Before, MailReports, ReportArchive, StagedRows } from "./reports.ts";
 import type { Sums } from "./sums.ts";
 import { type ArchiveTransaction, isBug } from "./transaction.ts";
 
@@ -40,6 +41,9 @@ export interface IntakeParts {
   readonly sums: Sums;
   readonly attempts: Attempts;
   readonly transaction: ArchiveTransaction;
+  readonly largeMails: LargeMails;
+  /** Rows of reports that were deleted may wait to be deleted in steps. */
+  readonly sweep: () => void;
 }
 
 /** A parse result that was stored, and what the row of its mail says. */
@@ -48,7 +52,15 @@ interface Kept {
   readonly parsed: ParsedMail;
 }
 
-export function makeIntake({ mails, reports, sums, attempts, transaction }: IntakeParts): ArchiveIntake {
+/** A mail with many rows. */
+type LargeItem = PutItem & { readonly content: JudgedMail };
+
+const isLargeItem = (item: PutItem): item is LargeItem =>
+  item.content !== null && "items" in item.content && isLarge(item.content);
+
+export function makeIntake(parts: IntakeParts): ArchiveIntake {
+  const { mails, reports, sums, attempts, transaction, largeMails, sweep } = parts;
+
   function outcomeOf(content: JudgedMail, { items, refusals, reportIds }: MailReports): MailOutcome {
     const verdict = mailOutcome({ ...content, items });
     if (refusals.size === 0 || reportIds.length > 0) return verdict;
@@ -62,13 +74,13 @@ export function makeIntake({ mails, reports, sums, attempts, transaction }: Inta
     mailId: number,
     mail: Omit<Intake, "raw">,
     content: JudgedMail | Unparsable,
-    previous?: PreviousReports,
+    before: Before,
   ): Kept {
     if (!("items" in content)) {
       sums.count("archive.outcome.invalid", 1);
       return unparsable(mailId, content);
     }
-    const found = reports.store(mailId, mail, content, previous);
+    const found = reports.store(mailId, mail, content, before);
     const verdict = outcomeOf(content, found);
     sums.count(`archive.outcome.${verdict.outcome}`, 1);
     const { items, reportIds, dsns } = found;
@@ -84,7 +96,7 @@ export function makeIntake({ mails, reports, sums, attempts, transaction }: Inta
     if (auth.by !== null) sums.count(`archive.auth.${auth.verdict}`, 1);
   }
 
-  function putNew(intake: Intake, content: MailContent): Accepted {
+  function putNew(intake: Intake, content: MailContent, before: Before): Accepted {
     const mailId = mails.nextId();
     countMail(intake);
     if (content === null) {
@@ -93,23 +105,34 @@ export function makeIntake({ mails, reports, sums, attempts, transaction }: Inta
       mails.keepRaw(mailId, intake.raw);
       return { spooled: true, mailId };
     }
-    const { result, parsed } = keepReports(mailId, intake, content);
+    const { result, parsed } = keepReports(mailId, intake, content, before);
     mails.insertParsed(mailId, intake, parsed);
     if (!NO_RAW.has(result.outcome)) mails.keepRaw(mailId, intake.raw);
     return { spooled: false, result };
   }
 
-  function putStored(mailId: number, content: JudgedMail | Unparsable): Accepted {
+  function putStored(mailId: number, content: JudgedMail | Unparsable, before: Before): Accepted {
+    const known = knownMail(mailId);
+    return known.spooled
+      ? { spooled: false, wasSpooled: true, result: settle(mailId, known, content, before) }
+      : { spooled: false, result: replace(mailId, known, content, before) };
+  }
+
+  /** A stored mail. Errors: `archive.no_such_mail`. */
+  function knownMail(mailId: number): KnownMail {
     const known = mails.known(mailId);
     if (!known) throw new MailreportError("archive.no_such_mail", { detail: `m${mailId}` });
-    return known.spooled
-      ? { spooled: false, wasSpooled: true, result: settle(mailId, known, content) }
-      : { spooled: false, result: replace(mailId, known, content) };
+    return known;
   }
 
   /** The result of a mail that was spooled. */
-  function settle(mailId: number, { mail }: KnownMail, content: JudgedMail | Unparsable): IntakeResult {
-    const { result, parsed } = keepReports(mailId, mail, content);
+  function settle(
+    mailId: number,
+    { mail }: KnownMail,
+    content: JudgedMail | Unparsable,
+    before: Before,
+  ): IntakeResult {
+    const { result, parsed } = keepReports(mailId, mail, content, before);
     sums.count(UNPARSED, -1);
     mails.settle(mailId, parsed);
     if (NO_RAW.has(result.outcome)) mails.dropRaw(mailId);
@@ -117,32 +140,84 @@ export function makeIntake({ mails, reports, sums, attempts, transaction }: Inta
   }
 
   /** The result of a mail that was parsed again; one that cannot be parsed keeps what it gave before. */
-  function replace(mailId: number, known: KnownMail, content: JudgedMail | Unparsable): IntakeResult {
+  function replace(
+    mailId: number,
+    known: KnownMail,
+    content: JudgedMail | Unparsable,
+    { staged }: Before,
+  ): IntakeResult {
     if (!("items" in content)) return unparsable(mailId, content).result;
     const previous = reports.removeOfMail(mailId);
     if (known.outcome !== null) sums.count(`archive.outcome.${known.outcome}`, -1);
-    const { result, parsed } = keepReports(mailId, known.mail, content, previous);
+    const { result, parsed } = keepReports(mailId, known.mail, content, {
+      previous,
+      ...(staged ? { staged } : {}),
+    });
     mails.settle(mailId, parsed);
     return result;
   }
 
-  function putOne(item: PutItem): Accepted {
-    return "intake" in item ? putNew(item.intake, item.content) : putStored(item.mailId, item.content);
+  function putOne(item: PutItem, staged?: StagedRows): Accepted {
+    const before = staged ? { staged } : {};
+    return "intake" in item
+      ? putNew(item.intake, item.content, before)
+      : putStored(item.mailId, item.content, before);
   }
 
-  /** A transaction for one mail; when a bug stops it, another one that keeps the mail raw. */
+  /** The answer for a mail by a transaction of its own; when a bug stops it, that of one that keeps the mail raw. */
+  function answerFor(item: PutItem, error: unknown): Accepted | NotStored {
+    if (!isBug(error)) return notStored(error);
+    const content = bugOf(error);
+    try {
+      return transaction.run(() => putOne({ ...item, content }));
+    } catch (again) {
+      return notStored(again);
+    }
+  }
+
   function putAlone(item: PutItem): Accepted | NotStored {
     try {
       return transaction.run(() => putOne(item));
     } catch (error) {
-      if (!isBug(error)) return notStored(error);
-      const content = bugOf(error);
-      try {
-        return transaction.run(() => putOne({ ...item, content }));
-      } catch (again) {
-        return notStored(again);
-      }
+      return answerFor(item, error);
     }
+  }
+
+  /** Mails in one transaction. Errors: `store.*` when none of them was stored. */
+  function putTogether(batch: readonly PutItem[]): readonly (Accepted | NotStored)[] {
+    if (batch.length === 0) return [];
+    if (batch.length === 1) return [putAlone(batch[0]!)];
+    try {
+      return transaction.run(() => batch.map((item) => putOne(item)));
+    } catch (error) {
+      if (!isBug(error) && !isMissing(error)) throw error;
+    }
+    return batch.map(putAlone);
+  }
+
+  async function putLarge(item: LargeItem): Promise<Accepted | NotStored> {
+    try {
+      const mailId = "mailId" in item ? item.mailId : undefined;
+      const { hints } =
+        "intake" in item ? item.intake : guarded(() => knownMail(item.mailId), "archive").mail;
+      const mail = { content: item.content, mailId, receivedAt: hints.receivedAt };
+      return await largeMails.store(mail, (staged) => transaction.run(() => putOne(item, staged)));
+    } catch (error) {
+      return answerFor(item, error);
+    }
+  }
+
+  /** First the small mails, so that they do not wait, then one large mail after the other. */
+  async function putMixed(batch: readonly PutItem[]): Promise<readonly (Accepted | NotStored)[]> {
+    const answers = new Map<PutItem, Accepted | NotStored>();
+    const small = batch.filter((item) => !isLargeItem(item));
+    try {
+      for (const [i, answer] of putTogether(small).entries()) answers.set(small[i]!, answer);
+    } catch (error) {
+      for (const item of small) answers.set(item, notStored(error));
+    }
+    for (const item of batch) if (isLargeItem(item)) answers.set(item, await putLarge(item));
+    return batch.map((item) => answers.get(item)!);
   }
 
   /** The next ones that can be parsed together: small, and none with an attempt that did not end. */
@@ -172,13 +247,9 @@ export function makeIntake({ mails, reports, sums, attempts, transaction }: Inta
 
   return {
     async put(batch) {
-      if (batch.length === 1) return [putAlone(batch[0]!)];
-      try {
-        return transaction.run(() => batch.map(putOne));
-      } catch (error) {
-        if (!isBug(error) && !isMissing(error)) throw error;
-      }
-      return batch.map(putAlone);
+      const answers = batch.some(isLargeItem) ? await putMixed(batch) : putTogether(batch);
+      sweep();
+      return answers;
     },
     async spool() {
       return guarded(() => {

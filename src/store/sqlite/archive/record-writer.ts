@@ -4,31 +4,44 @@ import type { Sqlite } from "../open.ts";
 import type { Interner } from "./intern.ts";
 import { BLOCKS_PER_REPORT, BlockPacker } from "./records.ts";
 
+/** Writes rows piece by piece, inside the transaction of its caller; yields how many rows each piece had. */
+export type RowPieces = Generator<number, void, void>;
+
 export interface RecordWriter {
-  /** Writes all records of a report. Call it inside the transaction. */
-  write(reportId: number, records: PackedRecords): void;
+  /** Writes all records of a report, a block at a time. */
+  write(reportId: number, records: PackedRecords): RowPieces;
 }
 
 export function makeRecordWriter(database: Sqlite, intern: Interner): RecordWriter {
   const insertBlock = database.prepare("INSERT INTO record_block (id, body, extra) VALUES (?, ?, ?)");
   const packer = new BlockPacker();
+
+  /** Packs the records of the next block; returns how many there were. The packer is shared: it is left empty. */
+  function writeBlock(id: number, extra: string | null, next: () => boolean, add: () => void): number {
+    packer.clear(); // an error may have left something in it
+    let count = 0;
+    while (count < BLOCK_RECORDS && next()) {
+      add();
+      count++;
+    }
+    if (count > 0) insertBlock.run(id, packer.take(), extra);
+    return count;
+  }
+
   return {
-    write(reportId, records) {
+    *write(reportId, records) {
       const sources = placesOf(records.sources, records.count);
       const authsets = placesOf(records.authsets, records.count);
       const cursor = new PackedCursor(records);
-      packer.clear();
-      let written = 0;
-      const writeBlock = (): void => {
-        const extra = records.extras[written] ?? null;
-        insertBlock.run(reportId * BLOCKS_PER_REPORT + written++, packer.take(), extra);
-      };
-      for (let seq = 1; cursor.next(); seq++) {
+      const next = (): boolean => cursor.next();
+      const add = (): void => {
         const source = intern.source(sources[cursor.source]!);
         packer.add(source, intern.authset(authsets[cursor.authset]!), cursor.evaluation, cursor.count);
-        if (seq % BLOCK_RECORDS === 0) writeBlock();
+      };
+      for (let block = 0; block * BLOCK_RECORDS < records.count; block++) {
+        const id = reportId * BLOCKS_PER_REPORT + block;
+        yield writeBlock(id, records.extras[block] ?? null, next, add);
       }
-      if (!packer.isEmpty) writeBlock();
     },
   };
 }

@@ -1,6 +1,7 @@
 /** Deletes reports with all that belongs to them, and remembers what they were when their mail is parsed again. */
 import type { DomainNotes } from "./domains.ts";
 import type { Interner } from "./intern.ts";
+import type { Staging } from "./staging.ts";
 import type { ReportRow, ReportStatements } from "./statements.ts";
 import type { Sums } from "./sums.ts";
 
@@ -38,12 +39,15 @@ export interface ReportRemoval {
   removeOfMail(mailId: number): PreviousReports;
 }
 
-export function makeReportRemoval(
-  sql: ReportStatements,
-  sums: Sums,
-  intern: Interner,
-  notes: DomainNotes,
-): ReportRemoval {
+export interface RemovalParts {
+  readonly sql: ReportStatements;
+  readonly sums: Sums;
+  readonly intern: Interner;
+  readonly notes: DomainNotes;
+  readonly staging: Staging;
+}
+
+export function makeReportRemoval({ sql, sums, intern, notes, staging }: RemovalParts): ReportRemoval {
   function subtract(row: ReportRow): void {
     const { kind, org_id: orgId, domain_id: domainId, begin, end } = row;
     sums.add(
@@ -57,8 +61,8 @@ export function makeReportRemoval(
     else sums.count(`archive.uncounted.${row.kind}`, -1);
     sums.count(`archive.report.${row.kind}`, -1);
     for (const name of row.domains.split(",")) if (name) notes.forgotten(intern.domain(name), row.org_id);
-    sql.deleteRecords(row.id);
-    sql.deleteRest(row.id);
+    staging.discard(row.id);
+    sql.deleteReport(row.id);
   }
 
   return {

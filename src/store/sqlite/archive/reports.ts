@@ -3,18 +3,17 @@ import type { JudgedMail, JudgedReport, Refusal, Standing } from "../../../model
 import { authFor } from "../../../model/message-auth.ts";
 import type { ItemResult, Kept } from "../../../model/reading.ts";
 import type { DmarcHead, DsnReport, TlsHead } from "../../../model/report.ts";
-import type { StagedContent } from "../../../model/staged.ts";
 import type { Intake } from "../../archive/intake.ts";
 import type { Sqlite } from "../open.ts";
 import { makeDomainNotes } from "./domains.ts";
 import { numbering } from "./ids.ts";
 import type { Interner } from "./intern.ts";
-import { makeRecordWriter } from "./record-writer.ts";
 import { makeReportRemoval, type PreviousReports, reportKey } from "./remove-reports.ts";
 import { keyOf, type ReportKey } from "./report-keys.ts";
-import { prepareReportStatements } from "./statements.ts";
+import type { ReportRows } from "./report-rows.ts";
+import type { Staging } from "./staging.ts";
+import { prepareReportStatements, type StoredRow } from "./statements.ts";
 import { type Sums, sumsText } from "./sums.ts";
-import { makeTlsWriter } from "./tls-writer.ts";
 
 /** What became of the reports of one mail. */
 export interface MailReports {
@@ -36,25 +35,31 @@ interface Fresh {
   readonly recordsKept: boolean;
   /** A stored report that anybody could have sent: an authenticated one with its key replaces it. */
   readonly replaces: number | undefined;
+  /** Its mail is parsed again: the report had this number before, and rows under it may not be deleted yet. */
+  readonly hadNumber: boolean;
 }
 
-/** The stored report with the same key. */
-interface Stored {
-  readonly id: number;
-  readonly content_hash: Buffer;
+/** The rows of reports that are stored before their reports: the number under which they are. */
+export type StagedRows = ReadonlyMap<JudgedReport, number>;
+
+/** What is known of the reports of a mail before they are stored. */
+export interface Before {
+  /** The reports of the mail before it was parsed again: one with the same key keeps its number. */
+  readonly previous?: PreviousReports;
+  readonly staged?: StagedRows;
 }
 
 export interface ReportArchive {
+  /** Stores the reports of one mail. */
+  store(mailId: number, mail: Omit<Intake, "raw">, content: JudgedMail, before?: Before): MailReports;
   /**
-   * Stores the reports of one mail.
-   * @param previous the reports of the mail before it is parsed again: one with the same key keeps its number
+   * Whether `store` would write the rows of this report, as far as that is known now: it is not refused, no duplicate of
+   * one that is stored, and its records have not expired.
+   * @param mailId of the mail, when it is stored already
    */
-  store(
-    mailId: number,
-    mail: Omit<Intake, "raw">,
-    content: JudgedMail,
-    previous?: PreviousReports,
-  ): MailReports;
+  hasNewRows(report: JudgedReport, mailId: number | undefined, receivedAt: number): boolean;
+  /** A number for a report, to store its rows before it. */
+  nextId(): number;
   /** Deletes a report with all that belongs to it, and subtracts it from the sums. */
   remove(reportId: number): void;
   /** Deletes all reports of a mail; tells what they were. */
@@ -63,60 +68,79 @@ export interface ReportArchive {
   undo(): void;
 }
 
-export function makeReportArchive(database: Sqlite, intern: Interner, sums: Sums): ReportArchive {
+export interface ReportParts {
+  readonly database: Sqlite;
+  readonly intern: Interner;
+  readonly sums: Sums;
+  readonly rows: ReportRows;
+  readonly staging: Staging;
+}
+
+export function makeReportArchive({ database, intern, sums, rows, staging }: ReportParts): ReportArchive {
   const sql = prepareReportStatements(database);
   const ids = numbering(database, "report");
-  const records = makeRecordWriter(database, intern);
-  const tls = makeTlsWriter(database);
   const notes = makeDomainNotes(database);
-  const { remove, removeOfMail } = makeReportRemoval(sql, sums, intern, notes);
+  const { remove, removeOfMail } = makeReportRemoval({ sql, sums, intern, notes, staging });
+
+  /** The stored report with this key. */
+  function find(key: ReportKey, orgId: number, domains: string): StoredRow | undefined {
+    return key.kind === "dmarc" || key.kind === "tls"
+      ? sql.byKey.get(key.reportId, orgId, key.kind, domains, key.begin, key.end)
+      : sql.byContent.get(key.reportId, orgId, key.kind, domains);
+  }
+
+  /** An authenticated report takes the place of one that anybody could have sent. */
+  const isBetter = (standing: Accepted, stored: StoredRow): boolean =>
+    stored.auth !== "pass" && standing.authenticated;
 
   /** A place for a report, or the stored one with the same key. */
   function place(
     report: JudgedReport,
     standing: Accepted,
     receivedAt: number,
-    previous: PreviousReports,
-  ): { readonly stored: Stored } | { readonly fresh: Fresh } {
+    { previous, staged }: Before,
+  ): { readonly stored: StoredRow } | { readonly fresh: Fresh } {
     const key = keyOf(report, receivedAt);
     const orgId = intern.org(key.org);
     const domains = key.domains.join(",");
-    const stored =
-      key.kind === "dmarc" || key.kind === "tls"
-        ? sql.byKey.get(key.reportId, orgId, key.kind, domains, key.begin, key.end)
-        : sql.byContent.get(key.reportId, orgId, key.kind, domains);
-    const better = stored && stored.auth !== "pass" && standing.authenticated;
-    if (stored && !better) return { stored };
-    const before = previous.get(reportKey({ ...key, orgId, domains }));
-    const id = before?.id ?? ids.next();
+    const stored = find(key, orgId, domains);
+    if (stored && !isBetter(standing, stored)) return { stored };
+    const before = previous?.get(reportKey({ ...key, orgId, domains }));
+    const id = before?.id ?? staged?.get(report) ?? ids.next();
     const recordsKept = before?.recordsKept ?? true;
-    return { fresh: { id, key, orgId, standing, recordsKept, replaces: stored?.id } };
+    const hadNumber = before !== undefined;
+    return { fresh: { id, key, orgId, standing, recordsKept, replaces: stored?.id, hadNumber } };
   }
 
-  /** Writes what the report says, besides its row; returns what it adds to the sums. */
-  function writeContent({ id, recordsKept }: Fresh, content: StagedContent): string | null {
-    switch (content.kind) {
-      case "dmarc":
-        if (recordsKept) records.write(id, content.records);
-        break;
-      case "tls":
-        if (recordsKept) tls.write(id, content.policies);
-        break;
-      case "dsn":
-        for (const [i, r] of content.head.recipients.entries())
-          sql.insertRecipient.run(id, i, r.finalRecipient, r.action, r.status, r.diagnostic);
-        break;
-      default:
+  /** Writes the rows of the content, or takes those that were staged. */
+  function keepRows({ id, recordsKept, hadNumber }: Fresh, report: JudgedReport, staged?: StagedRows): void {
+    if (hadNumber) {
+      rows.deleteAll(id);
+      staging.adopted(id);
     }
-    return sumsText(content, intern);
+    if (!recordsKept) return; // staged rows are deleted after the transaction
+    const from = staged?.get(report);
+    if (from === undefined) {
+      rows.write(id, report.content);
+      return;
+    }
+    if (from !== id) rows.move(from, id);
+    staging.adopted(from);
   }
 
   /** Writes the row of a report and adds it to the sums. */
-  function keep(mailId: number, mail: Omit<Intake, "raw">, report: JudgedReport, fresh: Fresh): void {
+  function keep(
+    mailId: number,
+    mail: Omit<Intake, "raw">,
+    report: JudgedReport,
+    fresh: Fresh,
+    staged: StagedRows | undefined,
+  ): void {
     const { id, key, orgId, standing, recordsKept, replaces } = fresh;
     const { content, figures, part, contentHash } = report;
     if (replaces !== undefined) remove(replaces);
-    const added = writeContent(fresh, content);
+    keepRows(fresh, report, staged);
+    const added = sumsText(content, intern);
     const shared = content.kind === "dmarc" || content.kind === "tls" ? sharedHead(content.head) : null;
     const domainId = key.domains[0] === undefined ? null : intern.domain(key.domains[0]);
     const receivedAt = mail.hints.receivedAt;
@@ -178,7 +202,18 @@ export function makeReportArchive(database: Sqlite, intern: Interner, sums: Sums
       notes.clear();
       ids.undo();
     },
-    store(mailId, mail, { items }, previous = new Map()) {
+    nextId: ids.next,
+    hasNewRows(report, mailId, receivedAt) {
+      const { standing } = report;
+      if (standing.refusal !== null) return false;
+      const key = keyOf(report, receivedAt);
+      const stored = find(key, intern.org(key.org), key.domains.join(","));
+      if (!stored) return true;
+      // its own report from before is replaced
+      if (stored.mail_id === mailId) return stored.records_kept === 1;
+      return isBetter(standing, stored);
+    },
+    store(mailId, mail, { items }, before = {}) {
       const reportIds: number[] = [];
       const dsns: DsnReport[] = [];
       const refusals = new Set<Refusal>();
@@ -189,10 +224,10 @@ export function makeReportArchive(database: Sqlite, intern: Interner, sums: Sums
           refusals.add(standing.refusal);
           return "refused";
         }
-        const placed = place(report, standing, mail.hints.receivedAt, previous);
+        const placed = place(report, standing, mail.hints.receivedAt, before);
         if ("stored" in placed)
           return placed.stored.content_hash.toString("hex") === contentHash ? "duplicate" : "conflict";
-        keep(mailId, mail, report, placed.fresh);
+        keep(mailId, mail, report, placed.fresh, before.staged);
         reportIds.push(placed.fresh.id);
         return "new";
       };

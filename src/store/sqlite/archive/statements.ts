@@ -19,6 +19,16 @@ export interface ReportRow {
   readonly records_kept: number;
 }
 
+/** What `put` asks of a stored report. */
+export interface StoredRow {
+  readonly id: number;
+  readonly mail_id: number;
+  readonly content_hash: Buffer;
+  readonly auth: string;
+  /** 0: its records have expired. */
+  readonly records_kept: number;
+}
+
 export type ReportStatements = ReturnType<typeof prepareReportStatements>;
 
 export function prepareReportStatements(database: Sqlite) {
@@ -27,26 +37,20 @@ export function prepareReportStatements(database: Sqlite) {
        records_kept FROM report WHERE id = ?`,
   );
   const deleteBlocks = database.prepare("DELETE FROM record_block WHERE id >= ? AND id < ?");
-  const rest = ["tls_failure", "tls_policy", "dsn_recipient", "warning", "report_also"].map((table) =>
+  const rest = ["warning", "report_also"].map((table) =>
     database.prepare(`DELETE FROM ${table} WHERE report_id = ?`),
   );
   const deleteReport = database.prepare("DELETE FROM report WHERE id = ?");
   return {
     reportRow,
     reportsOf: database.prepare<[number], number>("SELECT id FROM report WHERE mail_id = ?").pluck(),
-    byKey: database.prepare<
-      [string, number, string, string, number, number],
-      { id: number; content_hash: Buffer; auth: string }
-    >(
-      `SELECT id, content_hash, auth FROM report
+    byKey: database.prepare<[string, number, string, string, number, number], StoredRow>(
+      `SELECT id, mail_id, content_hash, auth, records_kept FROM report
        WHERE report_id = ? AND org_id = ? AND kind = ? AND domains = ? AND "begin" = ? AND "end" = ?`,
     ),
     /** Reports of kinds without an id of their own: the hash of the content stands in its place. */
-    byContent: database.prepare<
-      [string, number, string, string],
-      { id: number; content_hash: Buffer; auth: string }
-    >(
-      "SELECT id, content_hash, auth FROM report WHERE report_id = ? AND org_id = ? AND kind = ? AND domains = ?",
+    byContent: database.prepare<[string, number, string, string], StoredRow>(
+      "SELECT id, mail_id, content_hash, auth, records_kept FROM report WHERE report_id = ? AND org_id = ? AND kind = ? AND domains = ?",
     ),
     insertReport: database.prepare(
       `INSERT INTO report (id, mail_id, kind, org_id, report_id, report_id_raw, domain_id, domains, "begin", "end", content_hash, records,
@@ -55,17 +59,14 @@ export function prepareReportStatements(database: Sqlite) {
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ),
     insertAlso: database.prepare("INSERT OR IGNORE INTO report_also (domain_id, report_id) VALUES (?, ?)"),
-    insertRecipient: database.prepare(
-      "INSERT INTO dsn_recipient (report_id, seq, recipient, action, status, diagnostic) VALUES (?, ?, ?, ?, ?, ?)",
-    ),
     insertWarning: database.prepare(
       "INSERT INTO warning (report_id, code, count, detail) VALUES (?, ?, ?, ?)",
     ),
     deleteRecords(reportId: number): number {
       return deleteBlocks.run(reportId * BLOCKS_PER_REPORT, (reportId + 1) * BLOCKS_PER_REPORT).changes;
     },
-    /** All other rows of a report, and the report. */
-    deleteRest(reportId: number): void {
+    /** A report and its other rows; those of its content are deleted by report-rows.ts. */
+    deleteReport(reportId: number): void {
       for (const statement of rest) statement.run(reportId);
       deleteReport.run(reportId);
     },

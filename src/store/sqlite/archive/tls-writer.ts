@@ -1,10 +1,11 @@
 /** Writes the policies and failure details of a TLS report. */
 import type { TlsPolicyResult } from "../../../model/report.ts";
 import type { Sqlite } from "../open.ts";
+import type { RowPieces } from "./record-writer.ts";
 
 export interface TlsWriter {
-  /** Writes all policies of a report. Call it inside the transaction. */
-  write(reportId: number, policies: readonly TlsPolicyResult[]): void;
+  /** Writes all policies of a report, a row at a time. */
+  write(reportId: number, policies: readonly TlsPolicyResult[]): RowPieces;
 }
 
 export function makeTlsWriter(database: Sqlite): TlsWriter {
@@ -16,10 +17,11 @@ export function makeTlsWriter(database: Sqlite): TlsWriter {
        info, reason_code) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   );
 
-  function writeOne(reportId: number, seq: number, result: TlsPolicyResult): void {
+  function* writeOne(reportId: number, seq: number, result: TlsPolicyResult): RowPieces {
     const { policyType, policyDomain, successes, failures, policyTypeRaw, policyStrings, mxHosts } = result;
     const body = JSON.stringify({ policyTypeRaw, policyStrings, mxHosts });
     insertPolicy.run(reportId, seq, policyType, policyDomain, successes, failures, body);
+    yield 1;
     for (const [i, d] of result.details.entries()) {
       insertFailure.run(
         reportId,
@@ -34,12 +36,13 @@ export function makeTlsWriter(database: Sqlite): TlsWriter {
         d.additionalInformation,
         d.failureReasonCode,
       );
+      yield 1;
     }
   }
 
   return {
-    write(reportId, policies) {
-      for (const [seq, result] of policies.entries()) writeOne(reportId, seq, result);
+    *write(reportId, policies) {
+      for (const [seq, result] of policies.entries()) yield* writeOne(reportId, seq, result);
     },
   };
 }

@@ -8,8 +8,13 @@ export function isBug(error: unknown): boolean {
 }
 
 export interface ArchiveTransaction {
-  /** Runs `work` in one transaction; nothing of it stays when it throws. Errors: `store.*`, and what `work` throws. */
+  /**
+   * Runs `work` in one transaction; nothing of it stays when it throws.
+   * Errors: `store.*`; `daemon.stopping` after `end`; what `work` throws.
+   */
   run<T>(work: () => T): T;
+  /** From now on there are no transactions: the archive is being closed. */
+  end(): void;
 }
 
 export interface TransactionHooks {
@@ -43,11 +48,17 @@ export function makeArchiveTransaction(database: Sqlite, hooks: TransactionHooks
     }
   }
 
+  let ended = false;
   return {
-    run: (work) =>
-      guarded(() => {
+    run(work) {
+      if (ended) throw new MailreportError("daemon.stopping");
+      return guarded(() => {
         begin.run();
         return body(work);
-      }, "archive"),
+      }, "archive");
+    },
+    end() {
+      ended = true;
+    },
   };
 }
