@@ -50,6 +50,7 @@ import { messageOfReturnPath } from "./report/messages.ts";
 import { Scheduler } from "./report/scheduler.ts";
 import type { IntakeResult } from "./store/archive/intake.ts";
 import { startArchiveReader } from "./store/sqlite/archive/reader-client.ts";
+import { copyDatabase } from "./store/sqlite/copy.ts";
 import { takeStateLock } from "./store/sqlite/lock.ts";
 import { openQueueStore } from "./store/sqlite/queue/store.ts";
 
@@ -218,7 +219,10 @@ export class Daemon {
 
   #openQueue(path: string): void {
     ensureWritable(path);
-    const queue = openQueueStore(path, { maxRows: () => this.#parts.config.report.max_rows });
+    const queue = openQueueStore(path, {
+      maxRows: () => this.#parts.config.report.max_rows,
+      onMigrate: ({ from, to }) => this.#log.info("store.migrating", { path, from, to }),
+    });
     try {
       this.#parts.made.secret = queue.instanceSecret(() => this.#options.random(32));
     } catch (error) {
@@ -323,6 +327,7 @@ export class Daemon {
       archive: this.#parts.need("archive"),
       ingest: this.#parts.need("ingest"),
       queue: this.#parts.need("queue"),
+      copy: (from, to, signal) => copyDatabase(from, to, { signal }),
       clock: this.#options.clock,
       log: this.#log,
     });

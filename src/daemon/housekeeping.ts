@@ -2,7 +2,8 @@
  * Maintains the databases: deletes what has expired, makes copies, checks integrity. Each job is a unit of work: one that
  * fails is logged, and the next one runs.
  */
-import { existsSync, renameSync, rmdirSync, rmSync } from "node:fs";
+import { existsSync, rmdirSync, rmSync } from "node:fs";
+import { open, rename } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
 import type { Config } from "../config/schema.ts";
 import { type Clock, epochSeconds, type Timer } from "../lib/clock.ts";
@@ -10,10 +11,12 @@ import { makeDirectory } from "../lib/directory.ts";
 import { type ErrorCode, errorText, MailreportError } from "../lib/errors.ts";
 import type { Log } from "../lib/log/log.ts";
 import { failureOf, supervised } from "../lib/supervised.ts";
+import type { RetentionPolicy } from "../model/retention.ts";
+import { retentionPolicy } from "../receive/policy.ts";
 import type { IngestPort } from "../receive/port.ts";
-import type { RetentionPolicy } from "../store/archive/maintenance.ts";
 import type { ArchiveReader } from "../store/archive/reader.ts";
 import type { QueueStore } from "../store/queue.ts";
+import type { CopyDatabase } from "../store/sqlite/copy.ts";
 import { checkDatabase, databaseSize } from "../store/sqlite/maintenance.ts";
 import { systemError } from "./system-error.ts";
 
@@ -21,7 +24,7 @@ const EVERY_MS = 3_600_000;
 const DAY = 86_400;
 /** Rows deleted at once; other work is done between two slices. */
 const SLICE_ROWS = 1000;
-/** Pages given back to the file system at once. */
+/** Pages given back to the file system at once; a slice ends earlier when its time is over. */
 const SLICE_PAGES = 1000;
 
 export interface HousekeepingOptions {
@@ -31,6 +34,7 @@ export interface HousekeepingOptions {
   readonly archive: ArchiveReader;
   readonly ingest: IngestPort;
   readonly queue: QueueStore;
+  readonly copy: CopyDatabase;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -52,6 +56,16 @@ function removeMade(files: readonly string[], folders: readonly string[]): void 
     for (const folder of folders) if (existsSync(folder)) rmdirSync(folder);
   } catch {
     return; // the error of the backup is the answer
+  }
+}
+
+/** What was made or renamed in the directory is durable afterwards. */
+async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path, "r");
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
   }
 }
 
@@ -89,8 +103,11 @@ export class Housekeeping {
   #timer: Timer | undefined;
   #running: Promise<Record<string, number>> | undefined;
   #stopping = false;
+  /** Ends a backup. */
+  readonly #abort = new AbortController();
   /** The directory that a backup is being made in. */
   #backingUp: string | undefined;
+  #copying: Promise<unknown> | undefined;
 
   constructor(options: HousekeepingOptions) {
     this.#options = options;
@@ -104,10 +121,12 @@ export class Housekeeping {
     });
   }
 
-  /** Ends after the slice that is being deleted. */
+  /** Ends after the slice that is being deleted; a backup is given up. */
   async stop(): Promise<void> {
     this.#stopping = true;
     this.#timer?.cancel();
+    this.#abort.abort(new MailreportError("daemon.stopping"));
+    await this.#copying?.catch(() => undefined);
     await this.#running?.catch(() => undefined); // whoever began it has the error
   }
 
@@ -119,7 +138,7 @@ export class Housekeeping {
   async prune(dryRun: boolean): Promise<Record<string, number>> {
     const { archive, clock } = this.#options;
     const now = epochSeconds(clock);
-    const policy = this.#policy();
+    const policy = retentionPolicy(this.#options.config());
     if (dryRun) {
       const { before, closed } = this.#finishedBefore(now);
       const { envelopes, reports } = this.#options.queue.countFinished(before, closed);
@@ -129,16 +148,6 @@ export class Housekeeping {
       this.#running = undefined;
     });
     return this.#running;
-  }
-
-  #policy(): RetentionPolicy {
-    const { raw, failed, records, feedback } = this.#options.config().retention;
-    return {
-      raw: raw / 1000,
-      failedRaw: failed / 1000,
-      records: records / 1000,
-      feedback: feedback / 1000,
-    };
   }
 
   /** Both databases, whatever happens to the other one. */
@@ -160,9 +169,9 @@ export class Housekeeping {
     const counted = await archive.expirable(now, policy);
     let rows = 0;
     while (!this.#stopping) {
-      const deleted = await ingest.expire(now, policy, SLICE_ROWS);
-      if (deleted === 0) break;
-      rows += deleted;
+      const slice = await ingest.expire(now, policy, SLICE_ROWS);
+      rows += slice.rows;
+      if (!slice.more) break;
     }
     return { counted, rows };
   }
@@ -206,7 +215,7 @@ export class Housekeeping {
 
   /**
    * Copies both databases into the directory `folder`, made when it is not there, while they are in use. One backup at a
-   * time. A copy gets its name when both are complete; a backup that fails removes what it made, and nothing else.
+   * time. A copy gets its name when both are complete and on the disk; a backup that fails removes what it made, and nothing else.
    * Errors: `request.invalid` for a path that is not absolute or has a copy already, `backup.running`, `store.*` with
    * the path.
    */
@@ -222,7 +231,9 @@ export class Housekeeping {
     this.#backingUp = folder;
     try {
       const { log } = this.#options;
-      const done = await supervised({ log, unit: "backup", fields: { folder } }, () => this.#copy(folder));
+      const copying = supervised({ log, unit: "backup", fields: { folder } }, () => this.#copy(folder));
+      this.#copying = copying;
+      const done = await copying;
       if (done.ok) return done.value;
       throw done.failure.error;
     } finally {
@@ -231,7 +242,8 @@ export class Housekeeping {
   }
 
   async #copy(folder: string) {
-    const { ingest, queue } = this.#options;
+    const { copy, archivePath: archive, queuePath: queue } = this.#options;
+    const { signal } = this.#abort;
     const archivePath = join(folder, "archive.db");
     const queuePath = join(folder, "queue.db");
     const folders = missingFolders(folder);
@@ -240,13 +252,14 @@ export class Housekeeping {
       makeDirectory(folder, 0o750);
       // the queue first: a report that is sent in between is then sent twice at worst, never forgotten
       files.push(unfinished(queuePath));
-      const queued = await queue.backup(unfinished(queuePath));
+      const queued = await copy(queue, unfinished(queuePath), signal);
       files.push(unfinished(archivePath));
-      const archived = await ingest.backup(unfinished(archivePath));
+      const archived = await copy(archive, unfinished(archivePath), signal);
       for (const path of [queuePath, archivePath]) {
-        renameSync(unfinished(path), path);
+        await rename(unfinished(path), path);
         files.push(path);
       }
+      for (const path of [folder, ...folders.map(dirname)]) await syncDirectory(path);
       return [
         { path: archivePath, bytes: archived.bytes },
         { path: queuePath, bytes: queued.bytes },

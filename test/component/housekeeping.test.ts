@@ -15,7 +15,15 @@ import { testConfig } from "../support/test-config.ts";
 import { until } from "../support/wait.ts";
 
 const HOUR = 3_600_000;
-const EXPIRABLE = { raw_mails: 7, feedback_reports: 0, reports_with_records: 0 };
+const EXPIRABLE = {
+  raw_mails: 7,
+  feedback_reports: 0,
+  reports_with_records: 0,
+  mails: 3,
+  day_sums: 2,
+  report_keys: 0,
+  names: 1,
+};
 
 describe("housekeeping", () => {
   let folder: string;
@@ -24,7 +32,7 @@ describe("housekeeping", () => {
   /** What the ingest process answers next; a thrown value is its error. */
   let answers: (() => number | Promise<number>)[];
   let expired: number;
-  let copy: (path: string) => Promise<{ readonly bytes: number }>;
+  let copy: (path: string, signal?: AbortSignal) => Promise<{ readonly bytes: number }>;
   const log = recordedLog();
 
   beforeEach(() => {
@@ -53,10 +61,11 @@ describe("housekeeping", () => {
       ingest: {
         expire: async () => {
           expired++;
-          return (await answers.shift()?.()) ?? 0;
+          const rows = (await answers.shift()?.()) ?? 0;
+          return { rows, more: rows > 0 };
         },
-        backup: (path: string) => copy(path),
       } as unknown as IngestPort,
+      copy: (_, to, signal) => copy(to, signal),
       queue: { ...queue, ...more },
       clock,
       log,
@@ -207,10 +216,11 @@ describe("housekeeping", () => {
     let waiting = false;
     const good = copy;
     copy = async (path) => {
-      await new Promise<void>((resolve) => {
-        finish = resolve;
-        waiting = true;
-      });
+      if (!waiting)
+        await new Promise<void>((resolve) => {
+          finish = resolve;
+          waiting = true;
+        });
       return good(path);
     };
     const target = join(folder, "copy");
@@ -223,6 +233,20 @@ describe("housekeeping", () => {
     await first;
     expect(readdirSync(target).sort()).toEqual(["archive.db", "queue.db"]);
     await housekeeping.stop();
+  });
+
+  it("a backup went on while the daemon stopped: it is given up, nothing stays", async () => {
+    const housekeeping = start();
+    copy = (_, signal) =>
+      new Promise((_resolve, reject) => {
+        signal?.addEventListener("abort", () => reject(signal.reason as Error));
+      });
+    const target = join(folder, "copy");
+    const backup = expect(housekeeping.backup(target)).rejects.toMatchObject({ code: "daemon.stopping" });
+    await settle();
+    await housekeeping.stop();
+    await backup;
+    expect(existsSync(target)).toBe(false);
   });
 
   it("a failed backup removed files of others, and left its own directory", async () => {

@@ -119,8 +119,7 @@ async function turn(): Promise<void> {
     // senders wait for the parser now: mail that was stored before must not wait for ever
     if (unparsedNow() >= MAX_UNPARSED) await parseSomeSpooled(archive);
   } else if (first) {
-    const answered = answer(queue.shift()!);
-    if (!inBackground(first)) await answered;
+    await answer(queue.shift()!);
   } else if (archive && unparsedNow() > 0 && !inBurst()) await parseSomeSpooled(archive);
   if (large) setImmediate(giveBack); // when nothing refers to it any more
 }
@@ -142,11 +141,6 @@ function goOn(): void {
 
 function inBurst(): boolean {
   return performance.now() < burstUntil;
-}
-
-/** A copy of the archive takes long, and is made in steps between which other work is done. */
-function inBackground({ header }: Frame): boolean {
-  return (header as RequestFrame).op === "backup";
 }
 
 /** One transaction for all of them; each frame is answered for itself. */
@@ -255,8 +249,6 @@ async function perform(request: RequestFrame, body: Uint8Array): Promise<unknown
       });
     case "expire":
       return archive.expire(request.now, request.policy, request.rows);
-    case "backup":
-      return archive.backup(request.path);
     case "vacuum":
       return archive.vacuum(request.pages);
     case "parsing":

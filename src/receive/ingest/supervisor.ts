@@ -9,7 +9,9 @@ import { errorText, MailreportError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log/log.ts";
 import { failureOf, logFailure } from "../../lib/supervised.ts";
 import type { Reason } from "../../model/outcome.ts";
+import type { RetentionPolicy } from "../../model/retention.ts";
 import type { Accepted, Intake, IntakeResult, NotStored } from "../../store/archive/intake.ts";
+import type { ExpirySlice } from "../../store/archive/maintenance.ts";
 import { receivePolicy, refusalBefore } from "../policy.ts";
 import type { IngestPort } from "../port.ts";
 import { Backlog } from "./backlog.ts";
@@ -352,12 +354,8 @@ class Supervisor implements Ingest {
     return this.#job({ op: "reparse", mailIds });
   }
 
-  expire(now: number, policy: Parameters<IngestPort["expire"]>[1], rows: number): Promise<number> {
+  expire(now: number, policy: RetentionPolicy, rows: number): Promise<ExpirySlice> {
     return this.#job({ op: "expire", now, policy, rows });
-  }
-
-  backup(path: string): Promise<{ readonly bytes: number }> {
-    return this.#job({ op: "backup", path });
   }
 
   vacuum(pages: number): Promise<number> {

@@ -13,7 +13,8 @@ import type {
   TlsHead,
   TlsPolicyResult,
 } from "../../model/report.ts";
-import type { ArchiveSize, Expirable, RetentionPolicy } from "./maintenance.ts";
+import type { RetentionPolicy } from "../../model/retention.ts";
+import type { ArchiveSize, Expirable } from "./maintenance.ts";
 
 /** Filters of all lists; windows are half-open [since, until) on overlap of the report range, epoch seconds. */
 export interface ArchiveFilter {

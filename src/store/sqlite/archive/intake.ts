@@ -94,8 +94,9 @@ export function makeIntake({ mails, reports, sums, attempts, transaction }: Inta
       return { spooled: true, mailId };
     }
     const { result, parsed } = keepReports(mailId, intake, content);
-    mails.insertParsed(mailId, intake, parsed);
-    if (!NO_RAW.has(result.outcome)) mails.keepRaw(mailId, intake.raw);
+    const keepsRaw = !NO_RAW.has(result.outcome);
+    mails.insertParsed(mailId, intake, parsed, keepsRaw);
+    if (keepsRaw) mails.keepRaw(mailId, intake.raw);
     return { spooled: false, result };
   }
 

@@ -5,15 +5,18 @@ import type { Interner } from "./intern.ts";
 import { BLOCKS_PER_REPORT, BlockPacker } from "./records.ts";
 
 export interface RecordWriter {
-  /** Writes all records of a report. Call it inside the transaction. */
-  write(reportId: number, records: PackedRecords): void;
+  /**
+   * Writes all records of a report. Call it inside the transaction.
+   * @param month in which the report was received
+   */
+  write(reportId: number, records: PackedRecords, month: number): void;
 }
 
 export function makeRecordWriter(database: Sqlite, intern: Interner): RecordWriter {
   const insertBlock = database.prepare("INSERT INTO record_block (id, body, extra) VALUES (?, ?, ?)");
   const packer = new BlockPacker();
   return {
-    write(reportId, records) {
+    write(reportId, records, month) {
       const sources = placesOf(records.sources, records.count);
       const authsets = placesOf(records.authsets, records.count);
       const cursor = new PackedCursor(records);
@@ -24,8 +27,9 @@ export function makeRecordWriter(database: Sqlite, intern: Interner): RecordWrit
         insertBlock.run(reportId * BLOCKS_PER_REPORT + written++, packer.take(), extra);
       };
       for (let seq = 1; cursor.next(); seq++) {
-        const source = intern.source(sources[cursor.source]!);
-        packer.add(source, intern.authset(authsets[cursor.authset]!), cursor.evaluation, cursor.count);
+        const source = intern.source(sources[cursor.source]!, month);
+        const authset = intern.authset(authsets[cursor.authset]!, month);
+        packer.add(source, authset, cursor.evaluation, cursor.count);
         if (seq % BLOCK_RECORDS === 0) writeBlock();
       }
       if (!packer.isEmpty) writeBlock();

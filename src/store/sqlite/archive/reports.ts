@@ -7,8 +7,9 @@ import type { StagedContent } from "../../../model/staged.ts";
 import type { Intake } from "../../archive/intake.ts";
 import type { Sqlite } from "../open.ts";
 import { makeDomainNotes } from "./domains.ts";
+import { makeExpiredKeys } from "./expired-keys.ts";
 import { numbering } from "./ids.ts";
-import type { Interner } from "./intern.ts";
+import { type Interner, monthOf } from "./intern.ts";
 import { makeRecordWriter } from "./record-writer.ts";
 import { makeReportRemoval, type PreviousReports, reportKey } from "./remove-reports.ts";
 import { keyOf, type ReportKey } from "./report-keys.ts";
@@ -38,9 +39,8 @@ interface Fresh {
   readonly replaces: number | undefined;
 }
 
-/** The stored report with the same key. */
+/** The stored report with the same key; of one that has expired, the begin of its hash. */
 interface Stored {
-  readonly id: number;
   readonly content_hash: Buffer;
 }
 
@@ -61,6 +61,8 @@ export interface ReportArchive {
   removeOfMail(mailId: number): PreviousReports;
   /** Forgets what is cached: the transaction was rolled back. */
   undo(): void;
+  /** Forgets ids of names: rows of names were deleted. */
+  forgetNames(): void;
 }
 
 export function makeReportArchive(database: Sqlite, intern: Interner, sums: Sums): ReportArchive {
@@ -69,6 +71,7 @@ export function makeReportArchive(database: Sqlite, intern: Interner, sums: Sums
   const records = makeRecordWriter(database, intern);
   const tls = makeTlsWriter(database);
   const notes = makeDomainNotes(database);
+  const expired = makeExpiredKeys(database);
   const { remove, removeOfMail } = makeReportRemoval(sql, sums, intern, notes);
 
   /** A place for a report, or the stored one with the same key. */
@@ -79,7 +82,7 @@ export function makeReportArchive(database: Sqlite, intern: Interner, sums: Sums
     previous: PreviousReports,
   ): { readonly stored: Stored } | { readonly fresh: Fresh } {
     const key = keyOf(report, receivedAt);
-    const orgId = intern.org(key.org);
+    const orgId = intern.org(key.org, nameMonth(key, receivedAt));
     const domains = key.domains.join(",");
     const stored =
       key.kind === "dmarc" || key.kind === "tls"
@@ -87,6 +90,8 @@ export function makeReportArchive(database: Sqlite, intern: Interner, sums: Sums
         : sql.byContent.get(key.reportId, orgId, key.kind, domains);
     const better = stored && stored.auth !== "pass" && standing.authenticated;
     if (stored && !better) return { stored };
+    const late = stored ? undefined : expired.find(key);
+    if (late) return { stored: late };
     const before = previous.get(reportKey({ ...key, orgId, domains }));
     const id = before?.id ?? ids.next();
     const recordsKept = before?.recordsKept ?? true;
@@ -94,10 +99,14 @@ export function makeReportArchive(database: Sqlite, intern: Interner, sums: Sums
   }
 
   /** Writes what the report says, besides its row; returns what it adds to the sums. */
-  function writeContent({ id, recordsKept }: Fresh, content: StagedContent): string | null {
+  function writeContent(
+    { id, key, recordsKept }: Fresh,
+    content: StagedContent,
+    receivedAt: number,
+  ): string | null {
     switch (content.kind) {
       case "dmarc":
-        if (recordsKept) records.write(id, content.records);
+        if (recordsKept) records.write(id, content.records, monthOf(receivedAt));
         break;
       case "tls":
         if (recordsKept) tls.write(id, content.policies);
@@ -108,7 +117,7 @@ export function makeReportArchive(database: Sqlite, intern: Interner, sums: Sums
         break;
       default:
     }
-    return sumsText(content, intern);
+    return sumsText(content, intern, nameMonth(key, receivedAt));
   }
 
   /** Writes the row of a report and adds it to the sums. */
@@ -116,10 +125,11 @@ export function makeReportArchive(database: Sqlite, intern: Interner, sums: Sums
     const { id, key, orgId, standing, recordsKept, replaces } = fresh;
     const { content, figures, part, contentHash } = report;
     if (replaces !== undefined) remove(replaces);
-    const added = writeContent(fresh, content);
-    const shared = content.kind === "dmarc" || content.kind === "tls" ? sharedHead(content.head) : null;
-    const domainId = key.domains[0] === undefined ? null : intern.domain(key.domains[0]);
     const receivedAt = mail.hints.receivedAt;
+    const month = nameMonth(key, receivedAt);
+    const added = writeContent(fresh, content, receivedAt);
+    const shared = content.kind === "dmarc" || content.kind === "tls" ? sharedHead(content.head) : null;
+    const domainId = key.domains[0] === undefined ? null : intern.domain(key.domains[0], month);
     sql.insertReport.run(
       id,
       mailId,
@@ -142,7 +152,7 @@ export function makeReportArchive(database: Sqlite, intern: Interner, sums: Sums
       authFor(key.kind, mail.auth),
       mail.auth.domain,
       receivedAt,
-      shared && intern.head(shared.body),
+      shared && intern.head(shared.body, monthOf(receivedAt)),
       shared ? null : JSON.stringify(content.head),
       part.name,
       part.mediaType,
@@ -165,17 +175,23 @@ export function makeReportArchive(database: Sqlite, intern: Interner, sums: Sums
   function note(id: number, { key, orgId }: Fresh, receivedAt: number): void {
     const range = { begin: key.begin, end: key.end, receivedAt };
     for (const [i, name] of key.domains.entries()) {
-      notes.reported(intern.domain(name), orgId, range);
-      if (i > 0) sql.insertAlso.run(intern.domain(name), id);
+      const domainId = intern.domain(name, nameMonth(key, receivedAt));
+      notes.reported(domainId, orgId, range);
+      if (i > 0) sql.insertAlso.run(domainId, id);
     }
+  }
+
+  function forgetNames(): void {
+    intern.clear();
+    notes.clear();
   }
 
   return {
     remove,
     removeOfMail,
+    forgetNames,
     undo() {
-      intern.clear();
-      notes.clear();
+      forgetNames();
       ids.undo();
     },
     store(mailId, mail, { items }, previous = new Map()) {
@@ -191,7 +207,9 @@ export function makeReportArchive(database: Sqlite, intern: Interner, sums: Sums
         }
         const placed = place(report, standing, mail.hints.receivedAt, previous);
         if ("stored" in placed)
-          return placed.stored.content_hash.toString("hex") === contentHash ? "duplicate" : "conflict";
+          return contentHash.startsWith(placed.stored.content_hash.toString("hex"))
+            ? "duplicate"
+            : "conflict";
         keep(mailId, mail, report, placed.fresh);
         reportIds.push(placed.fresh.id);
         return "new";
@@ -204,6 +222,11 @@ export function makeReportArchive(database: Sqlite, intern: Interner, sums: Sums
       return { items: results, reportIds, dsns, refusals };
     },
   };
+}
+
+/** The month that domains and organisations note: day sums of the report's period refer to them, too. */
+function nameMonth({ end }: ReportKey, receivedAt: number): number {
+  return monthOf(Math.max(receivedAt, end));
 }
 
 /** What the reports of one reporter about one domain have in common from day to day, as the text that is interned. */
