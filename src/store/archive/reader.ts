@@ -137,8 +137,10 @@ export interface DomainSummary {
   readonly pass: number;
   readonly fail: number;
   readonly unknown: number;
+  /** Reports that are stored, and their organisations; the sums above stay longer. */
   readonly reports: number;
   readonly reporters: number;
+  /** Also of a report that has expired, as long as its sums are stored. */
   readonly lastReportAt: number | null;
   readonly tlsSessions: number;
   readonly tlsFailures: number;
@@ -210,7 +212,7 @@ export interface ArchiveReader {
   sources(filter: ArchiveFilter, limit: number): Promise<readonly SourceSummary[]>;
   reporters(filter: ArchiveFilter): Promise<readonly ReporterSummary[]>;
   days(filter: ArchiveFilter): Promise<readonly DayFigures[]>;
-  /** Counters for `show stats`: `archive.report.dmarc`, `archive.record`, `archive.message.pass`… */
+  /** Counters for `show stats`: `archive.report.dmarc`, `archive.record`, `archive.message.pass`… of what is stored now. */
   stats(): Promise<Record<string, number>>;
   /** What retention would delete now. */
   expirable(now: number, policy: RetentionPolicy): Promise<Expirable>;

@@ -53,11 +53,14 @@ function idTerms(table: string, { domainId, orgIds }: FigureIds): string {
 const hasWindow = ({ since, until }: ArchiveFilter): boolean => since !== undefined || until !== undefined;
 
 export function makeFigures({ all, one }: Ask): Figures {
-  /** Who reported about the domains, and how often, within the window; and when the last report came, whatever the window. */
+  /**
+   * Who reported about the domains, and how often, of the reports that are stored, within the window; and when the last
+   * report came, whatever the window.
+   */
   function aboutDomains(filter: ArchiveFilter, ids: FigureIds): Map<number, AboutDomain> {
     const ever = all<AboutDomain>(
-      `SELECT domain_id, sum(reports) AS reports, count(*) AS reporters, max(last_received) AS last
-       FROM domain_org WHERE reports > 0 AND ${idTerms("domain_org", ids)} GROUP BY domain_id`,
+      `SELECT domain_id, sum(reports) AS reports, sum(reports > 0) AS reporters, max(last_received) AS last
+       FROM domain_org WHERE ${idTerms("domain_org", ids)} GROUP BY domain_id`,
     );
     if (hasWindow(filter)) {
       const counted = reportersIn(filter, ids);
