@@ -24,6 +24,7 @@ const EVERY_MS = 3_600_000;
 const DAY = 86_400;
 /** Rows deleted at once; other work is done between two slices. */
 const SLICE_ROWS = 1000;
+const LONGEST_PAUSE_MS = 200;
 /** Pages given back to the file system at once; a slice ends earlier when its time is over. */
 const SLICE_PAGES = 1000;
 
@@ -165,15 +166,23 @@ export class Housekeeping {
   }
 
   async #expireArchive(now: number, policy: RetentionPolicy) {
-    const { archive, ingest } = this.#options;
+    const { archive, ingest, clock } = this.#options;
     const counted = await archive.expirable(now, policy);
     let rows = 0;
     while (!this.#stopping) {
+      const begin = clock.monotonic();
       const slice = await ingest.expire(now, policy, SLICE_ROWS);
       rows += slice.rows;
       if (!slice.more) break;
+      await this.#leaveDisk(clock.monotonic() - begin);
     }
     return { counted, rows };
+  }
+
+  /** Leaves the disk to new mail after a slice, for as long as the slice took. */
+  async #leaveDisk(tookMs: number): Promise<void> {
+    const pause = Math.min(tookMs, LONGEST_PAUSE_MS);
+    if (pause >= 1) await new Promise<void>((resolve) => this.#options.clock.after(pause, resolve));
   }
 
   /** Epoch seconds before which envelopes and outgoing reports must be finished to be deleted. */

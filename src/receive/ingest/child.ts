@@ -10,6 +10,7 @@ import { failureOf, stackOf } from "../../lib/supervised.ts";
 import { judge, type ReceivePolicy } from "../../model/counting.ts";
 import type { Intake, PutItem, SpoolState, Unparsable } from "../../store/archive/intake.ts";
 import { type ArchiveWriter, openArchiveWriter } from "../../store/sqlite/archive/writer.ts";
+import { makeCheckpointer } from "../../store/sqlite/checkpointer.ts";
 import { type Frame, frameReader, writeFrame } from "./frames.ts";
 import { groupOf, headsOf, isMail, MAX_UNPARSED, takeGroup } from "./groups.ts";
 import { parseSpooled, reparse } from "./parse-stored.ts";
@@ -226,6 +227,7 @@ async function perform(request: RequestFrame, body: Uint8Array): Promise<unknown
     policy = request.policy;
     parsing = request.parsing;
     archive = openArchiveWriter(request.path, {
+      checkpointer: makeCheckpointer(request.path, { elapsed: () => performance.now() }),
       onMigrate: ({ from, to }) => {
         if (from > 0) tell({ notice: "migrating", from, to });
       },

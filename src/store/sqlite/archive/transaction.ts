@@ -17,6 +17,8 @@ export interface TransactionHooks {
   readonly flush: () => void;
   /** After a roll-back. */
   readonly undo: () => void;
+  /** After a commit. */
+  readonly committed?: () => void;
 }
 
 export function makeArchiveTransaction(database: Sqlite, hooks: TransactionHooks): ArchiveTransaction {
@@ -44,10 +46,13 @@ export function makeArchiveTransaction(database: Sqlite, hooks: TransactionHooks
   }
 
   return {
-    run: (work) =>
-      guarded(() => {
+    run(work) {
+      const result = guarded(() => {
         begin.run();
         return body(work);
-      }, "archive"),
+      }, "archive");
+      hooks.committed?.();
+      return result;
+    },
   };
 }
