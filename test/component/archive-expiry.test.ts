@@ -182,7 +182,7 @@ describe("expiry of rows", () => {
     await box.expire(NOW + 1000 * DAY, KEEP);
     expect(box.sql(rowsOf)).toMatchObject({ source: 0, authset: 0, head: 0, domain: 0, org: 0 });
     const later = NOW + 1000 * DAY;
-    await box.intake(dmarcOf("a", later), tlsOf("b", later), dmarcOf("c", later));
+    await box.intake(dmarcOf("c", later), tlsOf("d", later), dmarcOf("a", later), tlsOf("b", later));
     expect(box.sql(missing)).toEqual([]);
     expect((await box.reader.domains({})).map(({ domain }) => domain).sort()).toEqual([
       "a.example",
