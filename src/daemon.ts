@@ -251,7 +251,10 @@ export class Daemon {
 
   #openQueue(path: string): void {
     ensureWritable(path);
-    const queue = openQueueStore(path, { maxRows: () => this.#parts.config.report.max_rows });
+    const queue = openQueueStore(path, {
+      maxRows: () => this.#parts.config.report.max_rows,
+      onMigrate: ({ from, to }) => this.#log.info("store.migrating", { path, from, to }),
+    });
     try {
       this.#parts.made.secret = queue.instanceSecret(() => this.#options.random(32));
     } catch (error) {

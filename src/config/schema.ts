@@ -267,10 +267,14 @@ const receive = z.strictObject({
 const retention = z.strictObject({
   raw: duration("30d").describe("Raw mails of which the reports were parsed."),
   failed: duration("90d").describe("Raw mails that could not be parsed."),
-  records: duration("400d").describe(
-    "Records of reports, from the time when they were received; day sums stay for ever.",
-  ),
+  records: duration("400d").describe("Records of reports, from the time when they were received."),
   feedback: duration("30d").describe("Failure and abuse reports and delivery status notifications."),
+  mails: duration("400d").describe(
+    "Mails and reports as lists show them, from the time when they were received; never shorter than the times above. The day sums of their reports stay.",
+  ),
+  sums: duration("3650d").describe(
+    "Day sums, from their day, and the keys of reports by which a late copy is known as a duplicate; at least mails + 90d. A report that begins more than the difference of sums and mails, less a day, before it is received is kept and does not enter the figures.",
+  ),
 });
 
 const domainWithPeriod = z.strictObject({
@@ -497,7 +501,7 @@ export const configSchema = z.strictObject({
     .prefault({})
     .describe("Which reports are about our domains, and how report mail is authenticated."),
   limits: limits.prefault({}).describe("Limits of the work and memory for one mail."),
-  retention: retention.prefault({}).describe("How long data is kept."),
+  retention: retention.prefault({}).describe("How long received data is kept."),
   jobs: jobs.prefault({}).describe("Periodic work of the daemon (show jobs)."),
   report: report.prefault({}).describe("The reports that we send."),
   dkim: z.array(dkim).max(4).default([]).describe("Keys that sign what we send."),

@@ -1,18 +1,20 @@
 /** Copies of both databases while they are in use. */
-import { existsSync, renameSync, rmdirSync, rmSync } from "node:fs";
+import { existsSync, rmdirSync, rmSync } from "node:fs";
+import { open, rename } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
 import { makeDirectory } from "../lib/directory.ts";
 import { type ErrorCode, errorText, MailreportError } from "../lib/errors.ts";
 import type { Log } from "../lib/log/log.ts";
 import { supervised } from "../lib/supervised.ts";
-import type { IngestPort } from "../receive/port.ts";
-import type { QueueStore } from "../store/queue.ts";
+import type { CopyDatabase } from "../store/sqlite/copy.ts";
+import type { DatabasePaths } from "./databases.ts";
 import { systemError } from "./system-error.ts";
 
-export interface BackupOptions {
-  readonly ingest: Pick<IngestPort, "backup">;
-  readonly queue: Pick<QueueStore, "backup">;
+export interface BackupOptions extends DatabasePaths {
+  readonly copy: CopyDatabase;
   readonly log: Log;
+  /** Ends a backup. */
+  readonly stopping: AbortSignal;
 }
 
 /** A file of a finished copy. */
@@ -41,6 +43,16 @@ function removeMade(files: readonly string[], folders: readonly string[]): void 
   }
 }
 
+/** What was made or renamed in the directory is durable afterwards. */
+async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path, "r");
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
+}
+
 /** Errors of files, which a copy can meet as well as the database that is copied. */
 const ABOUT_FILES = new Set<ErrorCode>([
   "store.full",
@@ -65,6 +77,7 @@ export class Backup {
   readonly #options: BackupOptions;
   /** The directory that a copy is being made in. */
   #folder: string | undefined;
+  #copying: Promise<unknown> | undefined;
 
   constructor(options: BackupOptions) {
     this.#options = options;
@@ -72,7 +85,8 @@ export class Backup {
 
   /**
    * Copies both databases into the directory `folder`, made when it is not there, while they are in use. One backup at a
-   * time. A copy gets its name when both are complete; a backup that fails removes what it made, and nothing else.
+   * time. A copy gets its name when both are complete and on the disk; a backup that fails removes what it made, and
+   * nothing else.
    * Errors: `request.invalid` for a path that is not absolute or has a copy already, `backup.running`, `store.*` with
    * the path.
    */
@@ -87,7 +101,9 @@ export class Backup {
     this.#folder = folder;
     try {
       const { log } = this.#options;
-      const done = await supervised({ log, unit: "backup", fields: { folder } }, () => this.#copy(folder));
+      const copying = supervised({ log, unit: "backup", fields: { folder } }, () => this.#copy(folder));
+      this.#copying = copying;
+      const done = await copying;
       if (done.ok) return done.value;
       throw done.failure.error;
     } finally {
@@ -95,8 +111,13 @@ export class Backup {
     }
   }
 
+  /** Resolves when no backup is being made. */
+  async ended(): Promise<void> {
+    await this.#copying;
+  }
+
   async #copy(folder: string): Promise<readonly Copied[]> {
-    const { ingest, queue } = this.#options;
+    const { copy, archivePath: archive, queuePath: queue, stopping } = this.#options;
     const archivePath = join(folder, "archive.db");
     const queuePath = join(folder, "queue.db");
     const folders = missingFolders(folder);
@@ -105,13 +126,14 @@ export class Backup {
       makeDirectory(folder, 0o750);
       // the queue first: a report that is sent in between is then sent twice at worst, never forgotten
       files.push(unfinished(queuePath));
-      const queued = await queue.backup(unfinished(queuePath));
+      const queued = await copy(queue, unfinished(queuePath), stopping);
       files.push(unfinished(archivePath));
-      const archived = await ingest.backup(unfinished(archivePath));
+      const archived = await copy(archive, unfinished(archivePath), stopping);
       for (const path of [queuePath, archivePath]) {
-        renameSync(unfinished(path), path);
+        await rename(unfinished(path), path);
         files.push(path);
       }
+      for (const path of [folder, ...folders.map(dirname)]) await syncDirectory(path);
       return [
         { path: archivePath, bytes: archived.bytes },
         { path: queuePath, bytes: queued.bytes },

@@ -4,6 +4,7 @@ import type { IngestPort } from "../receive/port.ts";
 import type { Maintenance } from "../services/databases.ts";
 import type { ArchiveReader } from "../store/archive/reader.ts";
 import type { QueueStore } from "../store/queue.ts";
+import type { CopyDatabase } from "../store/sqlite/copy.ts";
 import { checkDatabase, databaseSize } from "../store/sqlite/maintenance.ts";
 import { Backup } from "./backup.ts";
 
@@ -20,8 +21,9 @@ export interface DatabaseOptions extends DatabasePaths {
   readonly archive: ArchiveReader;
   readonly ingest: IngestPort;
   readonly queue: QueueStore;
+  readonly copy: CopyDatabase;
   readonly log: Log;
-  /** Ends a check. */
+  /** Ends a check or a backup. */
   readonly stopping: AbortSignal;
   /** The job `retention`; with `dryRun` only what it would delete. Errors: those of the run. */
   readonly prune: Maintenance["prune"];
@@ -42,12 +44,18 @@ export async function checkDatabases(
   return found;
 }
 
-export function makeDatabases(options: DatabaseOptions): Maintenance {
+export interface Databases extends Maintenance {
+  /** Resolves when no backup is being made. */
+  ended(): Promise<void>;
+}
+
+export function makeDatabases(options: DatabaseOptions): Databases {
   const { archivePath, queuePath, archive, ingest, queue, prune, stopping } = options;
   const backup = new Backup(options);
   const bytes = (): number => databaseSize(archivePath).bytes + databaseSize(queuePath).bytes;
   return {
     backup: (folder) => backup.run(folder),
+    ended: () => backup.ended(),
     check: () => checkDatabases(options, stopping),
     prune,
     async vacuum() {

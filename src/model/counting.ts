@@ -1,7 +1,7 @@
 /** Which reports are kept, and which of them count: pure rules, whatever store they are kept in. */
 import { isWithin } from "./domain-name.ts";
 import { authFor, type MessageAuth } from "./message-auth.ts";
-import type { FailedItem } from "./reading.ts";
+import type { FailedItem, ReadHints } from "./reading.ts";
 import type { ReportKind } from "./report.ts";
 import { domainsOf, type StagedContent, type StagedMail, type StagedReport } from "./staged.ts";
 
@@ -14,10 +14,13 @@ export interface ReceivePolicy {
   readonly countUnverified: readonly ReportKind[];
   /** Report mails are verified (by us or a trusted server), so that `none` means a failure to authenticate. */
   readonly verifies: boolean;
+  /** How long before it is received a report may begin to count, seconds; absent: without a limit. */
+  readonly countedWithin?: number;
 }
 
 /** What the rules need to know of a mail. */
 export interface Received {
+  readonly hints: Pick<ReadHints, "receivedAt">;
   /** smtp, lmtp, import, imap. */
   readonly source: string;
   readonly auth: MessageAuth;
@@ -54,7 +57,7 @@ export function standingOf(content: StagedContent, mail: Received, policy: Recei
   return {
     refusal: null,
     foreign,
-    counted: !foreign && isTrusted(kind, mail, policy),
+    counted: !foreign && isTrusted(kind, mail, policy) && !isTooOld(content, mail, policy),
     authenticated: passed && policy.verifies,
   };
 }
@@ -74,6 +77,12 @@ function isForeign(domains: readonly string[], { domains: ours }: ReceivePolicy)
 function isTrusted(kind: ReportKind, mail: Received, policy: ReceivePolicy): boolean {
   if (!policy.verifies || !MAILED.has(mail.source) || policy.requireAuth[kind] === "off") return true;
   return authFor(kind, mail.auth) === "pass" || policy.countUnverified.includes(kind);
+}
+
+/** Whether the day sums that it would enter may have expired. */
+function isTooOld(content: StagedContent, { hints }: Received, { countedWithin }: ReceivePolicy): boolean {
+  if (countedWithin === undefined || (content.kind !== "dmarc" && content.kind !== "tls")) return false;
+  return content.head.begin < hints.receivedAt - countedWithin;
 }
 
 /** A staged parse result, with how each of its reports is kept. */

@@ -1,6 +1,7 @@
 /** The ingest process as the rest of the daemon sees it. */
+import type { RetentionPolicy } from "../model/retention.ts";
 import type { Accepted, Intake, IntakeResult } from "../store/archive/intake.ts";
-import type { RetentionPolicy } from "../store/archive/maintenance.ts";
+import type { ExpirySlice } from "../store/archive/maintenance.ts";
 
 /**
  * The supervised ingest process. `accept` resolves only after the archive has committed. It rejects with MailreportError
@@ -13,8 +14,7 @@ export interface IngestPort {
   /** Parses before it answers, whatever the size and the load (import). */
   acceptAndParse(intake: Intake): Promise<IntakeResult>;
   reparse(mailIds: readonly number[]): Promise<IntakeResult[]>;
-  expire(now: number, policy: RetentionPolicy, rows: number): Promise<number>;
-  backup(path: string): Promise<{ readonly bytes: number }>;
+  expire(now: number, policy: RetentionPolicy, rows: number): Promise<ExpirySlice>;
   vacuum(pages: number): Promise<number>;
   /** Stops parsing spooled mail (`pause mda`); small mails are then accepted without being parsed. */
   pauseParsing(paused: boolean): void;

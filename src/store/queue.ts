@@ -288,9 +288,7 @@ export interface QueueStore {
   /** Counters for `show stats`: `outgoing.open`, `outgoing.tally`, `queue.envelope.pending`, `queue.delivered`… */
   stats(): Record<string, number>;
   checkpoint(): void;
-  /** Online copy to a new file. */
-  backup(path: string): Promise<{ readonly bytes: number }>;
-  /** Gives up to `pages` unused pages back; returns how many are left. */
+  /** Gives some unused pages back, some milliseconds of work, at most `pages`; returns how many are left. */
   vacuum(pages: number): number;
   close(): void;
 }

@@ -17,8 +17,8 @@ import { openArchiveWriter } from "../../dist/store/sqlite/archive/writer.js";
 
 const ALL = { limit: 100_000 };
 
-const DAY = 86_400;
-const FIRST = 1_767_225_600;
+export const DAY = 86_400;
+export const FIRST = 1_767_225_600;
 const DAYS = 365;
 const DOMAINS = 20;
 const ORGS = 50;
@@ -93,7 +93,7 @@ function record(pick, domain) {
 }
 
 /** The staged parse result of report number `number`, as the parser makes it. */
-function staged({ number, receivedAt }) {
+export function staged(number, receivedAt, records = PER_REPORT) {
   const pick = random(number + 1);
   const day = Math.floor((receivedAt - FIRST) / DAY);
   const domain = pick(DOMAINS);
@@ -102,7 +102,7 @@ function staged({ number, receivedAt }) {
   const packer = new RecordPacker();
   let messages = 0;
   let passMessages = 0;
-  for (let i = 0; i < PER_REPORT; i++) {
+  for (let i = 0; i < records; i++) {
     const row = record(pick, domain);
     messages += row.count;
     if (row.dkim === "pass" || row.spf === "pass") passMessages += row.count;
@@ -115,7 +115,7 @@ function staged({ number, receivedAt }) {
     policyDomain: about.policy.domain,
     begin: about.begin,
     end: about.end,
-    records: PER_REPORT,
+    records,
     messages,
     passMessages,
     droppedRecords: 0,
@@ -127,15 +127,13 @@ function staged({ number, receivedAt }) {
   return { headers: null, items, warnings: [], reason: null, detail: null };
 }
 
-function intake(number, reports) {
+const receivedAtOf = (number, reports) => FIRST + Math.floor((number / reports) * DAYS) * DAY;
+
+/** A mail on its way to the archive. */
+export function intakeOf(receivedAt, raw = new Uint8Array(0)) {
   return {
-    raw: new Uint8Array(0),
-    hints: {
-      form: "mail",
-      fileName: null,
-      receivedAt: FIRST + Math.floor((number / reports) * DAYS) * DAY,
-      number,
-    },
+    raw,
+    hints: { form: "mail", fileName: null, receivedAt },
     source: "smtp",
     envelopeFrom: "noreply@reporter.example",
     envelopeTo: ["dmarc@example.org"],
@@ -155,8 +153,9 @@ async function fill(path, reports, print) {
   let last = 0;
   for (let at = 0; at < reports; at += GROUP) {
     const batch = Array.from({ length: Math.min(GROUP, reports - at) }, (_, i) => {
-      const mail = intake(at + i, reports);
-      return { intake: mail, content: judge(staged(mail.hints), mail, policy) };
+      const receivedAt = receivedAtOf(at + i, reports);
+      const mail = intakeOf(receivedAt);
+      return { intake: mail, content: judge(staged(at + i, receivedAt), mail, policy) };
     });
     await writer.put(batch);
     // the last tenth shows whether it slows down as the archive grows

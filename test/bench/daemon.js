@@ -1,6 +1,6 @@
 /** The built daemon, for benchmarks: without limits for one address, without verification, without a network. */
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -23,14 +23,18 @@ export async function started(child, pattern) {
   });
 }
 
-/** Runs `work(port, pid, folder)` with a daemon of its own. */
-export async function withDaemon(work) {
+/** Runs `work(port, pid, folder)` with a daemon of its own; `archive`: a database that becomes its archive. */
+export async function withDaemon(work, { archive } = {}) {
   const dir = mkdtempSync(join(tmpdir(), "mailreportd-bench-"));
   writeFileSync(
     join(dir, "c.conf"),
     `hostname = "rx.example.org"\nstate_directory = "var"\nallow_root = true\n[smtp]\nlisten = ["127.0.0.1:0"]\nmax_connections_per_address = 200\nconnections_per_minute = 100000\nmessages_per_minute = 1000000\n[[recipient]]\naddress = "@example.org"\n[receive]\nverify = false\n[dns]\nzone_file = "zone"\nzone_only = true\n[log]\nlevel = "info"\n`,
   );
   writeFileSync(join(dir, "zone"), "");
+  if (archive !== undefined) {
+    mkdirSync(join(dir, "var"));
+    renameSync(archive, join(dir, "var", "archive.db"));
+  }
   const child = spawn(
     process.execPath,
     [join(ROOT, "dist/bin/mailreportd.js"), "-F", "-f", join(dir, "c.conf")],

@@ -24,10 +24,24 @@ export async function load(port, mails, connections) {
   await Promise.all(Array.from({ length: connections }, () => session(port, () => mails[next++])));
 }
 
-function session(port, nextMail) {
+/**
+ * Sends what `nextMail` gives until it gives nothing; resolves with the milliseconds from the end of each mail to its 250.
+ * @param {number} port
+ * @param {() => {envelope: Buffer, data: Buffer} | undefined} nextMail
+ * @param {number} connections
+ */
+export async function timedLoad(port, nextMail, connections) {
+  const times = [];
+  const sessions = Array.from({ length: connections }, () => session(port, nextMail, (ms) => times.push(ms)));
+  await Promise.all(sessions);
+  return times;
+}
+
+function session(port, nextMail, onAccepted = () => {}) {
   return new Promise((resolve, reject) => {
     const socket = connect(port, "127.0.0.1").setNoDelay(true);
     let mail;
+    let sentAt = 0;
     let rest = "";
     /** Number of replies before the next step, and the class that the last one must have. */
     let missing = 1;
@@ -42,13 +56,18 @@ function session(port, nextMail) {
     function hello() {
       say("EHLO load.example\r\n", 1, "2", begin);
     }
+    function accepted() {
+      onAccepted(performance.now() - sentAt);
+      begin();
+    }
     function begin() {
       mail = nextMail();
       if (mail) say(mail.envelope, 3, "3", body);
       else socket.end("QUIT\r\n");
     }
     function body() {
-      say(mail.data, 1, "2", begin);
+      sentAt = performance.now();
+      say(mail.data, 1, "2", accepted);
     }
     socket.on("data", (chunk) => {
       const text = rest + chunk.toString("latin1");

@@ -33,7 +33,7 @@ INSERT INTO daily_total SELECT i, ${BEGIN - (BEGIN % 86_400)}, 0, 1 FROM n;
 INSERT INTO tls_daily SELECT 1, ${BEGIN - (BEGIN % 86_400)}, i, 1, 0 FROM n;
 DROP TABLE n;
 `;
-const ALL = { raw: 0, failedRaw: 0, records: 0, feedback: 0 };
+const ALL = { raw: 0, failedRaw: 0, records: 0, feedback: 0, mails: 0, sums: 0 };
 const page = { limit: 10 };
 
 /** Questions that look at many rows before they have an answer, or find none. */

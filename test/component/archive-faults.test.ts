@@ -204,17 +204,11 @@ describe("the archive under faults", () => {
       expect(new Set((await box.intake(...much)).map(({ outcome }) => outcome))).toEqual(
         new Set(["imported"]),
       );
-      await box.expire(NOW + 1000 * 86_400, { raw: 1, failedRaw: 1, records: 1, feedback: 1 });
+      const short = { raw: 1, failedRaw: 1, records: 1, feedback: 1, mails: 1, sums: 4000 * 86_400 };
+      await box.expire(NOW + 1000 * 86_400, short);
       expect([await box.records(), await box.messages()]).toEqual([0, 134]);
     },
   );
-
-  it("the error of a copy that failed looked like a bug: it is one of the store, and the next copy succeeds", async () => {
-    await box.intake(...three());
-    await expect(box.writer.writer.backup("/proc/copy.db")).rejects.toMatchObject({ code: "store.io" });
-    const copy = `${box.path}.copy`;
-    expect((await box.writer.writer.backup(copy)).bytes).toBeGreaterThan(0);
-  });
 });
 
 describe("a large mail under faults", () => {

@@ -1,7 +1,7 @@
 /** What retention deletes and when. */
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { RetentionPolicy } from "../../src/model/retention.ts";
 import type { Intake } from "../../src/store/archive/intake.ts";
-import type { RetentionPolicy } from "../../src/store/archive/maintenance.ts";
 import { ArchiveBox, mailWithXml } from "../support/archive-box.ts";
 import { intakeOf } from "../support/intake.ts";
 import { dmarcXml, mail, NOW, tlsJson } from "../support/reading.ts";
@@ -12,6 +12,8 @@ const KEEP: RetentionPolicy = {
   failedRaw: 1000 * DAY,
   records: 400 * DAY,
   feedback: 30 * DAY,
+  mails: 1000 * DAY,
+  sums: 1825 * DAY,
 };
 
 const FEEDBACK = [

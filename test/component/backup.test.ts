@@ -5,30 +5,33 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Backup } from "../../src/daemon/backup.ts";
 import { MailreportError } from "../../src/lib/errors.ts";
-import type { QueueStore } from "../../src/store/queue.ts";
-import { openQueueStore } from "../../src/store/sqlite/queue/store.ts";
 import { recordedLog } from "../support/recorded-log.ts";
 import { until } from "../support/wait.ts";
 
 describe("a backup", () => {
   let folder: string;
-  let queue: QueueStore;
-  let copy: (path: string) => Promise<{ readonly bytes: number }>;
+  let copy: (path: string, signal?: AbortSignal) => Promise<{ readonly bytes: number }>;
+  let stop: AbortController;
   let backup: Backup;
   const log = recordedLog();
 
   beforeEach(() => {
     folder = mkdtempSync(join(tmpdir(), "backup-"));
-    queue = openQueueStore(join(folder, "queue.db"));
     log.lines.length = 0;
     copy = async (path) => {
       writeFileSync(path, "a copy");
       return { bytes: 6 };
     };
-    backup = new Backup({ ingest: { backup: (path: string) => copy(path) }, queue, log });
+    stop = new AbortController();
+    backup = new Backup({
+      archivePath: join(folder, "archive.db"),
+      queuePath: join(folder, "queue.db"),
+      copy: (_, to, signal) => copy(to, signal),
+      stopping: stop.signal,
+      log,
+    });
   });
   afterEach(() => {
-    queue.close();
     rmSync(folder, { recursive: true });
   });
 
@@ -52,10 +55,11 @@ describe("a backup", () => {
     let waiting = false;
     const good = copy;
     copy = async (path) => {
-      await new Promise<void>((resolve) => {
-        finish = resolve;
-        waiting = true;
-      });
+      if (!waiting)
+        await new Promise<void>((resolve) => {
+          finish = resolve;
+          waiting = true;
+        });
       return good(path);
     };
     const target = join(folder, "copy");
@@ -67,6 +71,22 @@ describe("a backup", () => {
     finish();
     await first;
     expect(readdirSync(target).sort()).toEqual(["archive.db", "queue.db"]);
+  });
+
+  it("a backup went on while the daemon stopped: it is given up, nothing stays", async () => {
+    let waiting = false;
+    copy = (_, signal) =>
+      new Promise((_resolve, reject) => {
+        waiting = true;
+        signal?.addEventListener("abort", () => reject(signal.reason as Error));
+      });
+    const target = join(folder, "copy");
+    const failed = expect(backup.run(target)).rejects.toMatchObject({ code: "daemon.stopping" });
+    await until("the copy", () => waiting);
+    stop.abort(new MailreportError("daemon.stopping"));
+    await backup.ended();
+    await failed;
+    expect(existsSync(target)).toBe(false);
   });
 
   it("a failed backup removed files of others, and left its own directory", async () => {

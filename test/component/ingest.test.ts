@@ -283,15 +283,12 @@ describe("the ingest process", () => {
     const { ingest, path } = await start(BUILT);
     await ingest.acceptAndParse(report("a"));
     const pid = ingest.stats()["ingest.pid"];
-    await expect(ingest.backup(join(path, "nowhere", "archive.db"))).rejects.toThrow();
-    const copy = join(newFolder(), "copy.db");
-    const [{ bytes }, accepted] = await Promise.all([
-      ingest.backup(copy),
-      ingest.acceptAndParse(report("b")),
-    ]);
-    expect([bytes > 0, accepted.outcome]).toEqual([true, "imported"]);
+    const other = openDatabase(path);
+    other.exec("BEGIN IMMEDIATE");
+    await expect(ingest.vacuum(10)).rejects.toMatchObject({ code: "store.busy" });
+    other.close();
+    expect((await ingest.acceptAndParse(report("b"))).outcome).toBe("imported");
     expect(ingest.stats()).toMatchObject({ "ingest.restarts": 0, "ingest.pid": pid });
-    expect((await countersOf(copy))["archive.report.dmarc"]).toBeGreaterThan(0);
   });
 
   it("a migration that took longer than a minute was killed: it may take as long as it takes", async () => {
@@ -395,7 +392,7 @@ describe("the ingest process", () => {
     const { ingest, log } = await start(BUILT, { archive, clock });
     expect(ingest.parsing).toBe("failing");
     await expect(ingest.accept(report("a"))).rejects.toMatchObject({ code: "store.busy", temporary: true });
-    await expect(ingest.backup(`${archive}.copy`)).rejects.toMatchObject({ code: "store.busy" });
+    await expect(ingest.vacuum(10)).rejects.toMatchObject({ code: "store.busy" });
     expect(await ingest.allParsed(Number.POSITIVE_INFINITY)).toBe(0);
     await clock.advance(1000);
     await until("the second failure", () => clock.pendingTimers > 0);
@@ -420,7 +417,7 @@ describe("the ingest process", () => {
     });
     await expect(ingest.reparse([1])).rejects.toMatchObject({ code: "store.busy" });
     await expect(
-      ingest.expire(0, { raw: 1, failedRaw: 1, records: 1, feedback: 1 }, 1),
+      ingest.expire(0, { raw: 1, failedRaw: 1, records: 1, feedback: 1, mails: 1, sums: 1 }, 1),
     ).rejects.toMatchObject({
       code: "store.busy",
     });
@@ -451,8 +448,6 @@ describe("the ingest process", () => {
         code: "store.full",
         temporary: true,
       });
-      await expect(ingest.backup(join(disk.path, "copy.db"))).rejects.toMatchObject({ code: "store.full" });
-      expect(existsSync(join(disk.path, "copy.db"))).toBe(false);
       disk.free();
       await until("the spool to be parsed", () => ingest.unparsed === 0);
       expect((await ingest.acceptAndParse(report("d"))).outcome).toBe("imported");

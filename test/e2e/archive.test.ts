@@ -43,7 +43,8 @@ describe("the archive", () => {
   };
 
   beforeAll(async () => {
-    d = await new TestDaemon().start();
+    // the corpus has reports since 1970, which do not count by default
+    d = await new TestDaemon({ config: '[retention]\nsums = "30000d"' }).start();
     const imported = await d.ctlAsync("import", "--json", DATA);
     expect(imported.code, imported.stderr).toBe(65); // some of it is made to be refused
     outcomes = (ndjson(imported.stdout).at(-1) as { end: Record<string, number> }).end;
@@ -363,7 +364,7 @@ describe("the archive", () => {
     const days = await ok("show", "days", "--json");
     const sums = await stored();
     const none = JSON.parse(await ok("db", "prune", "--dry-run", "--json")) as Record<string, number>;
-    expect(Object.values(none)).toEqual([0, 0, 0, 0, 0]); // the reports are old, but they came today
+    expect(new Set(Object.values(none))).toEqual(new Set([0])); // the reports are old, but they came today
     await d.stop();
     const database = openDatabase(join(d.dir, "var", "archive.db"));
     database.exec("UPDATE report SET received_at = received_at - 401 * 86400 WHERE kind IN ('dmarc', 'tls')");
@@ -378,7 +379,7 @@ describe("the archive", () => {
     const done = JSON.parse(await ok("db", "prune", "--yes", "--json")) as Record<string, number>;
     expect(done).toMatchObject(would);
     const left = JSON.parse(await ok("db", "prune", "--dry-run", "--json")) as Record<string, number>;
-    expect(Object.values(left)).toEqual([0, 0, 0, 0, 0]);
+    expect(new Set(Object.values(left))).toEqual(new Set([0]));
     expect(await ok("show", "days", "--json")).toBe(days);
     // part of the space is given back while records are deleted, how much of it depends on the load of the machine
     expect(await ok("db", "vacuum")).toMatch(/^\d+ bytes/);

@@ -2,8 +2,8 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { RetentionPolicy } from "../../src/model/retention.ts";
 import type { Intake, IntakeResult } from "../../src/store/archive/intake.ts";
-import type { RetentionPolicy } from "../../src/store/archive/maintenance.ts";
 import type { ArchiveReader } from "../../src/store/archive/reader.ts";
 import { openArchiveReader } from "../../src/store/sqlite/archive/reader.ts";
 import { openDatabase, type Sqlite } from "../../src/store/sqlite/open.ts";
@@ -51,7 +51,7 @@ export class ArchiveBox {
 
   /** Runs the hourly job to its end. */
   async expire(now: number, policy: RetentionPolicy): Promise<void> {
-    while ((await this.writer.writer.expire(now, policy, 10)) > 0);
+    while ((await this.writer.writer.expire(now, policy, 10)).more);
   }
 
   /** Counters that are not 0. */

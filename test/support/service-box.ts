@@ -2,6 +2,8 @@
  * All services over real databases with a fake clock. The ingest process is the writer of the archive in this process;
  * the daemon itself only notes what it is asked.
  */
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import type { Services } from "../../src/control/services.ts";
 import { makeDatabases } from "../../src/daemon/databases.ts";
 import { JobRegistry } from "../../src/daemon/jobs/registry.ts";
@@ -17,7 +19,9 @@ import type { IngestPort } from "../../src/receive/port.ts";
 import { makeCounter } from "../../src/report/counter.ts";
 import type { DaemonStatus } from "../../src/services/daemon.ts";
 import type { Operations } from "../../src/services/operation.ts";
+import { copyDatabase } from "../../src/store/sqlite/copy.ts";
 import { ArchiveBox, mailWithXml, read } from "./archive-box.ts";
+import { ROOT } from "./build.ts";
 import { dmarcXml } from "./reading.ts";
 import { loggedEvents } from "./recorded-events.ts";
 import { ReportRun } from "./report-run.ts";
@@ -32,6 +36,8 @@ const STATUS: DaemonStatus = {
   ...{ version: "1.0.0", pid: 1, startedAt: 1_795_132_800, hostname: "rx.example", unparsed: 0 },
   subsystems: { smtp: running, mda: running, mta: running, scheduler: running },
 };
+
+const COPY_PROGRAM = pathToFileURL(join(ROOT, "dist/store/sqlite/copy-worker.js"));
 
 export class ServiceBox {
   readonly run = new ReportRun();
@@ -70,7 +76,6 @@ export class ServiceBox {
       acceptAndParse: async (intake) => (await this.archive.intake(intake))[0]!,
       reparse: (ids) => writer.reparse(ids, read),
       expire: (now, policy, rows) => writer.writer.expire(now, policy, rows),
-      backup: (path) => writer.writer.backup(path),
       vacuum: (pages) => writer.writer.vacuum(pages),
       allParsed: async () => 0,
       unparsed: 0,
@@ -90,6 +95,8 @@ export class ServiceBox {
         ...common,
         archivePath: this.archive.path,
         queuePath: this.run.path,
+        copy: (from, to, signal) =>
+          copyDatabase(from, to, { ...(signal ? { signal } : {}), program: COPY_PROGRAM }),
         stopping: jobs.stopping,
         prune: async (dryRun, who) => {
           if (dryRun) return jobs.dryRun("retention");

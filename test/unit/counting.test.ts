@@ -23,6 +23,7 @@ type Verdict = MessageAuth["verdict"];
 /** A mail with this verdict; a TLS report has one of its own. */
 const mail = (verdict: Verdict, tls: Verdict = verdict, changed: Partial<Received> = {}): Received => ({
   source: "smtp",
+  hints: { receivedAt: 0 },
   auth: { verdict, tls, domain: null, dkimDomains: [], by: "own", detail: null },
   kinds: [],
   ...changed,

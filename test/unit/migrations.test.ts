@@ -7,7 +7,11 @@ import { QUEUE_MIGRATIONS } from "../../src/store/sqlite/queue/schema.ts";
 
 /** SHA-256 of what each migration does, the first one first. A new migration is appended; no hash is ever changed. */
 const RELEASED = {
-  archive: ["b886e5ea6b1011653c4506aeb1f5ead8", "6c83e4287475642d95d72d648ca85ac7"],
+  archive: [
+    "b886e5ea6b1011653c4506aeb1f5ead8",
+    "6c83e4287475642d95d72d648ca85ac7",
+    "e6d31abd3d2fb0d613f9206741b29b95",
+  ],
   queue: [
     "8f16015b30e8fb55ef0bd6e2bbd3646f",
     "847afdbb83e12e33803b48ca72c9645e",

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log/log.ts";
 import type { DaemonEventSink } from "../../model/events.ts";
+import { copyDatabase } from "../../store/sqlite/copy.ts";
 import { checkDatabases, type DatabasePaths, makeDatabases } from "../databases.ts";
 import type { Parts } from "../parts.ts";
 import { checkpointJob } from "./checkpoint.ts";
@@ -32,18 +33,19 @@ function jobsOf(parts: Parts, paths: DatabasePaths, options: JobOptions): readon
 }
 
 /** Makes and starts the jobs, and what operators do to the databases. Errors: those of the queue store. */
-export function startJobs(parts: Parts, options: JobOptions): JobRegistry {
+export function startJobs(parts: Parts, options: JobOptions): { stop(): Promise<void> } {
   const state = parts.config.state_directory;
   const paths = { archivePath: join(state, "archive.db"), queuePath: join(state, "queue.db") };
   const store = parts.need("queue");
   const registry = new JobRegistry({ ...options, jobs: jobsOf(parts, paths, options), store });
   registry.start();
-  parts.made.databases = makeDatabases({
+  const databases = makeDatabases({
     ...paths,
     ...options,
     archive: parts.need("archive"),
     ingest: parts.need("ingest"),
     queue: store,
+    copy: (from, to, signal) => copyDatabase(from, to, { signal }),
     stopping: registry.stopping,
     prune: async (dryRun, who) => {
       if (dryRun) return registry.dryRun("retention");
@@ -52,6 +54,12 @@ export function startJobs(parts: Parts, options: JobOptions): JobRegistry {
       return run.detail ?? {};
     },
   });
+  parts.made.databases = databases;
   parts.made.jobs = registry;
-  return registry;
+  return {
+    async stop() {
+      await registry.stop();
+      await databases.ended();
+    },
+  };
 }

@@ -105,7 +105,7 @@ export class JobRegistry {
 
   /** No further run begins; resolves when those in work have ended after their slice. */
   async stop(): Promise<void> {
-    this.#stop.abort();
+    this.#stop.abort(new MailreportError("daemon.stopping"));
     await this.#timer.stop();
     await Promise.all([...this.#entries.values()].map(({ ended }) => ended));
   }

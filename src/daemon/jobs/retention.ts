@@ -3,8 +3,8 @@ import type { Config } from "../../config/schema.ts";
 import { type Clock, epochSeconds } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log/log.ts";
 import type { JobDetail } from "../../model/jobs.ts";
+import { retentionPolicy } from "../../receive/policy.ts";
 import type { IngestPort } from "../../receive/port.ts";
-import type { RetentionPolicy } from "../../store/archive/maintenance.ts";
 import type { ArchiveReader } from "../../store/archive/reader.ts";
 import type { QueueStore } from "../../store/queue.ts";
 import type { Job } from "./registry.ts";
@@ -13,6 +13,7 @@ const HOUR_MS = 3_600_000;
 const DAY = 86_400;
 /** Rows of the archive deleted in one transaction, by the ingest process. */
 const SLICE_ROWS = 1000;
+const LONGEST_PAUSE_MS = 200;
 /** Rows of the queue deleted in one transaction, on the main thread. */
 const QUEUE_SLICE_ROWS = 100;
 
@@ -44,15 +45,6 @@ function countsOf(
   return { ...archive, finished_envelopes: envelopes, closed_outgoing_reports: reports };
 }
 
-function policyOf({ retention: { raw, failed, records, feedback } }: Config): RetentionPolicy {
-  return {
-    raw: raw / 1000,
-    failedRaw: failed / 1000,
-    records: records / 1000,
-    feedback: feedback / 1000,
-  };
-}
-
 /** Epoch seconds before which envelopes and outgoing reports must be finished to be deleted. */
 function finishedBefore(
   { deliver, report }: Config,
@@ -68,7 +60,7 @@ async function countExpired({ config, archive, queue, clock }: RetentionOptions)
   const now = epochSeconds(clock);
   const { before, closed } = finishedBefore(config(), now);
   const { envelopes, reports } = queue.countFinished(before, closed);
-  return countsOf(await archive.expirable(now, policyOf(config())), envelopes, reports);
+  return countsOf(await archive.expirable(now, retentionPolicy(config())), envelopes, reports);
 }
 
 /** Deletes in both databases, whatever happens in the other one. */
@@ -87,19 +79,27 @@ async function expire(options: RetentionOptions, signal: AbortSignal): Promise<J
 }
 
 async function expireArchive(
-  { archive, ingest, config }: RetentionOptions,
+  { archive, ingest, config, clock }: RetentionOptions,
   now: number,
   signal: AbortSignal,
 ): Promise<{ readonly counted: Readonly<Record<string, number>>; readonly rows: number }> {
-  const policy = policyOf(config());
+  const policy = retentionPolicy(config());
   const counted = await archive.expirable(now, policy);
   let rows = 0;
   while (!signal.aborted) {
-    const deleted = await ingest.expire(now, policy, SLICE_ROWS);
-    if (deleted === 0) break;
-    rows += deleted;
+    const begin = clock.monotonic();
+    const slice = await ingest.expire(now, policy, SLICE_ROWS);
+    rows += slice.rows;
+    if (!slice.more) break;
+    await leaveDisk(clock, clock.monotonic() - begin);
   }
   return { counted, rows };
+}
+
+/** Leaves the disk to new mail after a slice, for as long as the slice took. */
+async function leaveDisk(clock: Clock, tookMs: number): Promise<void> {
+  const pause = Math.min(tookMs, LONGEST_PAUSE_MS);
+  if (pause >= 1) await new Promise<void>((resolve) => clock.after(pause, resolve));
 }
 
 async function expireQueue({ queue, config }: RetentionOptions, now: number, signal: AbortSignal) {

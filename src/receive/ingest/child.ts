@@ -10,6 +10,7 @@ import { failureOf, stackOf } from "../../lib/supervised.ts";
 import { judge, type ReceivePolicy } from "../../model/counting.ts";
 import type { Intake, PutItem, SpoolState, Unparsable } from "../../store/archive/intake.ts";
 import { type ArchiveWriter, openArchiveWriter } from "../../store/sqlite/archive/writer.ts";
+import { makeCheckpointer } from "../../store/sqlite/checkpointer.ts";
 import { type Frame, frameReader, writeFrame } from "./frames.ts";
 import { groupOf, headsOf, isMail, MAX_UNPARSED, takeGroup } from "./groups.ts";
 import { parseSpooled, reparse } from "./parse-stored.ts";
@@ -119,8 +120,7 @@ async function turn(): Promise<void> {
     // senders wait for the parser now: mail that was stored before must not wait for ever
     if (unparsedNow() >= MAX_UNPARSED) await parseSomeSpooled(archive);
   } else if (first) {
-    const answered = answer(queue.shift()!);
-    if (!inBackground(first)) await answered;
+    await answer(queue.shift()!);
   } else if (archive && unparsedNow() > 0 && !inBurst()) await parseSomeSpooled(archive);
   if (large) setImmediate(giveBack); // when nothing refers to it any more
 }
@@ -142,11 +142,6 @@ function goOn(): void {
 
 function inBurst(): boolean {
   return performance.now() < burstUntil;
-}
-
-/** A copy of the archive takes long, and is made in steps between which other work is done. */
-function inBackground({ header }: Frame): boolean {
-  return (header as RequestFrame).op === "backup";
 }
 
 /** One transaction for all of them; each frame is answered for itself. */
@@ -232,6 +227,7 @@ async function perform(request: RequestFrame, body: Uint8Array): Promise<unknown
     policy = request.policy;
     parsing = request.parsing;
     archive = openArchiveWriter(request.path, {
+      checkpointer: makeCheckpointer(request.path, { elapsed: () => performance.now() }),
       onMigrate: ({ from, to }) => {
         if (from > 0) tell({ notice: "migrating", from, to });
       },
@@ -256,8 +252,6 @@ async function perform(request: RequestFrame, body: Uint8Array): Promise<unknown
       });
     case "expire":
       return archive.expire(request.now, request.policy, request.rows);
-    case "backup":
-      return archive.backup(request.path);
     case "vacuum":
       return archive.vacuum(request.pages);
     case "parsing":

@@ -31,9 +31,6 @@ interface Pending {
   readonly limitMs: number | undefined;
 }
 
-/** Requests that are carried out beside others; they may take long. */
-const BACKGROUND: ReadonlySet<Request["op"]> = new Set(["backup"]);
-
 /** An error of the process; the stack of a bug is that of its cause. */
 export function errorOf({ code, detail, stack }: WireError): MailreportError {
   if (stack === undefined) return new MailreportError(code, { detail });
@@ -43,7 +40,7 @@ export function errorOf({ code, detail, stack }: WireError): MailreportError {
 export interface IngestProcess {
   readonly pid: number;
   /**
-   * Requests are answered in their order, but for those that are carried out beside others.
+   * Requests are answered in their order.
    * @param limitMs how long the process may work on it: when no answer has come by then, the process is killed
    * Errors: MailreportError as the process says; IngestDied.
    */
@@ -88,7 +85,7 @@ export function spawnIngest(options: IngestProcessOptions): IngestProcess {
   child.once("error", () => end(null, null)); // it could not be started
   const pipe = child.stdio[3] as Duplex | undefined;
   if (!pipe) throw new MailreportError("ingest.unavailable", { detail: "no process can be started" });
-  /** In the order of asking: the first one that is no background request is being worked on, and watched. */
+  /** In the order of asking: the first one is being worked on, and watched. */
   const pending = new Map<number, Pending>();
   let watch: Timer | undefined;
   let last = 0;
@@ -143,7 +140,7 @@ export function spawnIngest(options: IngestProcessOptions): IngestProcess {
   }
 
   function first(): Pending | undefined {
-    for (const one of pending.values()) if (!BACKGROUND.has(one.op)) return one;
+    for (const one of pending.values()) return one;
     return undefined;
   }
 

@@ -3,8 +3,8 @@ import type { IngestLimits } from "../../config/schema.ts";
 import type { ErrorCode } from "../../lib/errors.ts";
 import type { ReceivePolicy } from "../../model/counting.ts";
 import type { Reason } from "../../model/outcome.ts";
+import type { RetentionPolicy } from "../../model/retention.ts";
 import type { Intake, IntakeResult, SpoolState } from "../../store/archive/intake.ts";
-import type { RetentionPolicy } from "../../store/archive/maintenance.ts";
 
 /** The most spooled mails that are parsed together: new mail waits until they are. */
 export const SPOOLED_MAILS = 16;
@@ -36,7 +36,6 @@ export type Request =
     }
   | { readonly op: "reparse"; readonly mailIds: readonly number[] }
   | { readonly op: "expire"; readonly now: number; readonly policy: RetentionPolicy; readonly rows: number }
-  | { readonly op: "backup"; readonly path: string }
   | { readonly op: "vacuum"; readonly pages: number }
   | { readonly op: "parsing"; readonly on: boolean }
   /** Somebody waits for spooled mail: it is parsed though there was a burst a moment ago, or an error. */

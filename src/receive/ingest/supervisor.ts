@@ -10,7 +10,9 @@ import type { Log } from "../../lib/log/log.ts";
 import { failureOf, logFailure } from "../../lib/supervised.ts";
 import type { DaemonEventSink } from "../../model/events.ts";
 import type { Reason } from "../../model/outcome.ts";
+import type { RetentionPolicy } from "../../model/retention.ts";
 import type { Accepted, Intake, IntakeResult, NotStored } from "../../store/archive/intake.ts";
+import type { ExpirySlice } from "../../store/archive/maintenance.ts";
 import { receivePolicy, refusalBefore } from "../policy.ts";
 import type { IngestPort } from "../port.ts";
 import { Backlog } from "./backlog.ts";
@@ -355,12 +357,8 @@ class Supervisor implements Ingest {
     return this.#job({ op: "reparse", mailIds });
   }
 
-  expire(now: number, policy: Parameters<IngestPort["expire"]>[1], rows: number): Promise<number> {
+  expire(now: number, policy: RetentionPolicy, rows: number): Promise<ExpirySlice> {
     return this.#job({ op: "expire", now, policy, rows });
-  }
-
-  backup(path: string): Promise<{ readonly bytes: number }> {
-    return this.#job({ op: "backup", path });
   }
 
   vacuum(pages: number): Promise<number> {

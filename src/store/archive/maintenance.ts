@@ -1,15 +1,28 @@
 /** Maintenance of the archive. */
-
-/** Seconds to keep, from the time when a mail or report was received. */
-export interface RetentionPolicy {
-  readonly raw: number;
-  readonly failedRaw: number;
-  readonly records: number;
-  readonly feedback: number;
-}
+import type { RetentionPolicy } from "../../model/retention.ts";
 
 /** How much has expired and can be deleted. */
-export type Expirable = Readonly<Record<"raw_mails" | "feedback_reports" | "reports_with_records", number>>;
+export type Expirable = Readonly<
+  Record<
+    | "raw_mails"
+    | "feedback_reports"
+    | "reports_with_records"
+    | "mails"
+    | "day_sums"
+    | "report_keys"
+    /** Sources, authentication results, heads, domains and organisations to which nothing refers any more. */
+    | "names",
+    number
+  >
+>;
+
+/** One slice of retention. */
+export interface ExpirySlice {
+  /** Rows that were deleted. */
+  readonly rows: number;
+  /** False: nothing is left to do. */
+  readonly more: boolean;
+}
 
 /** Pages and bytes of the archive. */
 export interface ArchiveSize {
@@ -20,13 +33,16 @@ export interface ArchiveSize {
   readonly raw_bytes: number;
 }
 
-/** Upkeep of the archive, beside intake. */
+/** Maintenance of the archive, beside intake: each call does some milliseconds of work. */
 export interface ArchiveMaintenance {
-  /** One slice of retention; returns deleted rows, 0 when there is nothing left to do. */
-  expire(now: number, policy: RetentionPolicy, rows: number): Promise<number>;
-  /** Online copy to a new file; a copy that fails leaves no file. Other work goes on meanwhile. Errors: `store.*`. */
-  backup(path: string): Promise<{ readonly bytes: number }>;
-  /** Gives up to `pages` unused pages back; returns how many are left. */
+  /**
+   * Deletes some of what has expired, at most about `rows` rows: bytes of mails, records, feedback reports, mails with
+   * their reports, day sums, and names to which nothing refers any more. Errors: `store.*`.
+   * @param now epoch seconds
+   */
+  expire(now: number, policy: RetentionPolicy, rows: number): Promise<ExpirySlice>;
+  /** Gives some unused pages back to the file system, at most `pages`; returns how many are left. Errors: `store.*`. */
   vacuum(pages: number): Promise<number>;
+  /** Copies the write-ahead log into the database, as far as no reader needs it. Errors: `store.*`. */
   checkpoint(): Promise<void>;
 }

@@ -2,7 +2,8 @@
 import type { ArchiveFilterValues, ArchiveListName, ArchiveRow } from "../../model/lists/lists.ts";
 import type { PartInfo } from "../../model/reading.ts";
 import type { DmarcHead, DsnReport, FeedbackReport, TlsHead, TlsPolicyResult } from "../../model/report.ts";
-import type { ArchiveSize, Expirable, RetentionPolicy } from "./maintenance.ts";
+import type { RetentionPolicy } from "../../model/retention.ts";
+import type { ArchiveSize, Expirable } from "./maintenance.ts";
 
 /**
  * Filters of all lists; a list applies those that its description has. Windows are half-open [since, until) on overlap
@@ -48,7 +49,7 @@ export interface ArchiveReader {
   rawMail(id: string): Promise<Uint8Array | undefined>;
   report(id: string): Promise<ReportDetail | undefined>;
   tlsPolicies(reportId: string): Promise<readonly TlsPolicyResult[]>;
-  /** Counters for `show stats`: `archive.report.dmarc`, `archive.record`, `archive.message.pass`… */
+  /** Counters for `show stats`: `archive.report.dmarc`, `archive.record`, `archive.message.pass`… of what is stored now. */
   stats(): Promise<Record<string, number>>;
   /** What retention would delete now. */
   expirable(now: number, policy: RetentionPolicy): Promise<Expirable>;

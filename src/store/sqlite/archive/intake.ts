@@ -106,8 +106,9 @@ export function makeIntake(parts: IntakeParts): ArchiveIntake {
       return { spooled: true, mailId };
     }
     const { result, parsed } = keepReports(mailId, intake, content, before);
-    mails.insertParsed(mailId, intake, parsed);
-    if (!NO_RAW.has(result.outcome)) mails.keepRaw(mailId, intake.raw);
+    const keepsRaw = !NO_RAW.has(result.outcome);
+    mails.insertParsed(mailId, intake, parsed, keepsRaw);
+    if (keepsRaw) mails.keepRaw(mailId, intake.raw);
     return { spooled: false, result };
   }
 

@@ -3,6 +3,7 @@
  * long for them. The rows become visible when the last transaction, which is that of the mail, writes the reports.
  */
 import type { JudgedMail, JudgedReport } from "../../../model/counting.ts";
+import { monthOf } from "./intern.ts";
 import type { RowPieces } from "./record-writer.ts";
 import { type ReportRows, rowsOf } from "./report-rows.ts";
 import type { ReportArchive, StagedRows } from "./reports.ts";
@@ -61,7 +62,7 @@ export function makeLargeMails(parts: LargeMailParts): LargeMails {
       sweeper.hold(id);
       staged.set(report, id);
       staging.note(id);
-      yield* rows.pieces(id, report.content);
+      yield* rows.pieces(id, report.content, monthOf(receivedAt));
     }
   }
 

@@ -6,6 +6,7 @@ import type { ReportKind } from "../../../model/report.ts";
 import type { Intake } from "../../archive/intake.ts";
 import type { Sqlite } from "../open.ts";
 import { numbering } from "./ids.ts";
+import { RAW, type RawClass, rawClassOf } from "./raw-class.ts";
 
 /** A stored mail without its bytes. */
 export interface KnownMail {
@@ -84,14 +85,15 @@ export function prepareMails(database: Sqlite) {
   const ids = numbering(database, "mail");
   const insert = database.prepare(
     `INSERT INTO mail (id, received_at, source, envelope_from, envelope_to, remote_ip, remote_name, tls, size, form,
-       file_name, kinds, auth, auth_domain, auth_more, state, outcome, reason, detail, header_from, subject, message_id,
-       mail_date)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+       file_name, kinds, auth, auth_domain, auth_more, state, raw, outcome, reason, detail, header_from, subject,
+       message_id, mail_date)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   );
   const insertRaw = database.prepare("INSERT INTO raw (mail_id, body) VALUES (?, ?)");
   const deleteRaw = database.prepare("DELETE FROM raw WHERE mail_id = ?");
+  const noRaw = database.prepare("UPDATE mail SET raw = 0 WHERE id = ?");
   const settle = database.prepare(
-    `UPDATE mail SET state = 'done', outcome = ?, reason = ?, detail = ?, header_from = ?, subject = ?, message_id = ?,
+    `UPDATE mail SET state = 'done', raw = CASE raw WHEN 0 THEN 0 ELSE ? END, outcome = ?, reason = ?, detail = ?, header_from = ?, subject = ?, message_id = ?,
        mail_date = ? WHERE id = ?`,
   );
   const insertItem = database.prepare(
@@ -117,6 +119,7 @@ export function prepareMails(database: Sqlite) {
     id: number,
     intake: Intake,
     state: "spooled" | "done",
+    raw: RawClass,
     result: readonly unknown[],
   ): void {
     const { auth } = intake;
@@ -137,6 +140,7 @@ export function prepareMails(database: Sqlite) {
       auth.domain,
       authMore(auth),
       state,
+      raw,
       ...result,
     );
   }
@@ -158,11 +162,12 @@ export function prepareMails(database: Sqlite) {
     undo: ids.undo,
     /** A mail that is parsed later. */
     insertSpooled(id: number, intake: Intake): void {
-      insertRow(id, intake, "spooled", UNPARSED);
+      insertRow(id, intake, "spooled", RAW.unparsed, UNPARSED);
     },
-    /** A mail that was parsed. */
-    insertParsed(id: number, intake: Intake, parsed: ParsedMail): void {
-      insertRow(id, intake, "done", resultOf(parsed, parsed.headers));
+    /** A mail that was parsed; `keepsRaw`: the caller stores its bytes. */
+    insertParsed(id: number, intake: Intake, parsed: ParsedMail, keepsRaw: boolean): void {
+      const raw = keepsRaw ? rawClassOf(parsed.outcome) : RAW.none;
+      insertRow(id, intake, "done", raw, resultOf(parsed, parsed.headers));
       insertItems(id, parsed.items);
     },
     keepRaw(id: number, raw: Uint8Array): void {
@@ -170,10 +175,11 @@ export function prepareMails(database: Sqlite) {
     },
     dropRaw(id: number): void {
       deleteRaw.run(id);
+      noRaw.run(id);
     },
     /** A stored mail was parsed, for the first time or again. */
     settle(id: number, parsed: ParsedMail): void {
-      settle.run(...resultOf(parsed, parsed.headers), id);
+      settle.run(rawClassOf(parsed.outcome), ...resultOf(parsed, parsed.headers), id);
       deleteItems.run(id);
       insertItems(id, parsed.items);
     },

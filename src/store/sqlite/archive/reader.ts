@@ -3,11 +3,11 @@ import { packIp, readIp } from "../../../model/ip.ts";
 import type { ArchiveFilter, ArchiveReader } from "../../archive/reader.ts";
 import { guarded, openDatabase } from "../open.ts";
 import { addCancelCheck, type CancelCheck, checkedBy, neverCancelled } from "./cancel.ts";
+import { expirable } from "./expiry/count.ts";
 import { receivedMail } from "./lists/received.ts";
 import type { SourceTools } from "./lists/source.ts";
 import { makeListSources } from "./lists/sources-of-lists.ts";
 import { reportDetail, tlsPolicies } from "./report-detail.ts";
-import { expirable } from "./retention.ts";
 import { makeScan } from "./scan.ts";
 import { type Ask, makeAsk, numberOf } from "./statement-cache.ts";
 

@@ -8,8 +8,11 @@ import { BLOCKS_PER_REPORT, BlockPacker } from "./records.ts";
 export type RowPieces = Generator<number, void, void>;
 
 export interface RecordWriter {
-  /** Writes all records of a report, a block at a time. */
-  write(reportId: number, records: PackedRecords): RowPieces;
+  /**
+   * Writes all records of a report, a block at a time.
+   * @param month in which the report was received
+   */
+  write(reportId: number, records: PackedRecords, month: number): RowPieces;
 }
 
 export function makeRecordWriter(database: Sqlite, intern: Interner): RecordWriter {
@@ -29,14 +32,15 @@ export function makeRecordWriter(database: Sqlite, intern: Interner): RecordWrit
   }
 
   return {
-    *write(reportId, records) {
+    *write(reportId, records, month) {
       const sources = placesOf(records.sources, records.count);
       const authsets = placesOf(records.authsets, records.count);
       const cursor = new PackedCursor(records);
       const next = (): boolean => cursor.next();
       const add = (): void => {
-        const source = intern.source(sources[cursor.source]!);
-        packer.add(source, intern.authset(authsets[cursor.authset]!), cursor.evaluation, cursor.count);
+        const source = intern.source(sources[cursor.source]!, month);
+        const authset = intern.authset(authsets[cursor.authset]!, month);
+        packer.add(source, authset, cursor.evaluation, cursor.count);
       };
       for (let block = 0; block * BLOCK_RECORDS < records.count; block++) {
         const id = reportId * BLOCKS_PER_REPORT + block;

@@ -1,6 +1,6 @@
 /** Deletes reports with all that belongs to them, and remembers what they were when their mail is parsed again. */
 import type { DomainNotes } from "./domains.ts";
-import type { Interner } from "./intern.ts";
+import { type Interner, NO_MONTH } from "./intern.ts";
 import type { Staging } from "./staging.ts";
 import type { ReportRow, ReportStatements } from "./statements.ts";
 import type { Sums } from "./sums.ts";
@@ -60,7 +60,8 @@ export function makeReportRemoval({ sql, sums, intern, notes, staging }: Removal
     if (row.counted === 1) subtract(row);
     else sums.count(`archive.uncounted.${row.kind}`, -1);
     sums.count(`archive.report.${row.kind}`, -1);
-    for (const name of row.domains.split(",")) if (name) notes.forgotten(intern.domain(name), row.org_id);
+    for (const name of row.domains.split(","))
+      if (name) notes.forgotten(intern.domain(name, NO_MONTH), row.org_id);
     staging.discard(row.id);
     sql.deleteReport(row.id);
   }

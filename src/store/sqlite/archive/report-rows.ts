@@ -25,10 +25,10 @@ const KEYS = {
 };
 
 export interface ReportRows {
-  /** Writes the rows of a report piece by piece. */
-  pieces(reportId: number, content: StagedContent): RowPieces;
+  /** Writes the rows of a report piece by piece. `month`: in which it was received. */
+  pieces(reportId: number, content: StagedContent, month: number): RowPieces;
   /** Writes all of them. */
-  write(reportId: number, content: StagedContent): void;
+  write(reportId: number, content: StagedContent, month: number): void;
   /** Deletes some of the rows; false when that were all. */
   deleteSome(reportId: number): boolean;
   /** Deletes all of them. */
@@ -82,16 +82,16 @@ export function makeReportRows(database: Sqlite, intern: Interner): ReportRows {
     }
   }
 
-  function* pieces(reportId: number, content: StagedContent): RowPieces {
-    if (content.kind === "dmarc") yield* records.write(reportId, content.records);
+  function* pieces(reportId: number, content: StagedContent, month: number): RowPieces {
+    if (content.kind === "dmarc") yield* records.write(reportId, content.records, month);
     else if (content.kind === "tls") yield* tls.write(reportId, content.policies);
     else if (content.kind === "dsn") yield* writeRecipients(reportId, content.head.recipients);
   }
 
   return {
     pieces,
-    write(reportId, content) {
-      const writing = pieces(reportId, content);
+    write(reportId, content, month) {
+      const writing = pieces(reportId, content, month);
       while (!writing.next().done);
     },
     deleteSome(reportId) {

@@ -6,8 +6,9 @@ import type { DmarcHead, DsnReport, TlsHead } from "../../../model/report.ts";
 import type { Intake } from "../../archive/intake.ts";
 import type { Sqlite } from "../open.ts";
 import { makeDomainNotes } from "./domains.ts";
+import { makeExpiredKeys } from "./expired-keys.ts";
 import { numbering } from "./ids.ts";
-import type { Interner } from "./intern.ts";
+import { type Interner, monthOf } from "./intern.ts";
 import { makeReportRemoval, type PreviousReports, reportKey } from "./remove-reports.ts";
 import { keyOf, type ReportKey } from "./report-keys.ts";
 import type { ReportRows } from "./report-rows.ts";
@@ -49,6 +50,9 @@ export interface Before {
   readonly staged?: StagedRows;
 }
 
+/** The report with the same key; of one that has expired, the begin of its hash. */
+type Found = StoredRow | { readonly content_hash: Buffer };
+
 export interface ReportArchive {
   /** Stores the reports of one mail. */
   store(mailId: number, mail: Omit<Intake, "raw">, content: JudgedMail, before?: Before): MailReports;
@@ -66,6 +70,8 @@ export interface ReportArchive {
   removeOfMail(mailId: number): PreviousReports;
   /** Forgets what is cached: the transaction was rolled back. */
   undo(): void;
+  /** Forgets ids of names: rows of names were deleted. */
+  forgetNames(): void;
 }
 
 export interface ReportParts {
@@ -80,6 +86,7 @@ export function makeReportArchive({ database, intern, sums, rows, staging }: Rep
   const sql = prepareReportStatements(database);
   const ids = numbering(database, "report");
   const notes = makeDomainNotes(database);
+  const expired = makeExpiredKeys(database);
   const { remove, removeOfMail } = makeReportRemoval({ sql, sums, intern, notes, staging });
 
   /** The stored report with this key. */
@@ -99,12 +106,14 @@ export function makeReportArchive({ database, intern, sums, rows, staging }: Rep
     standing: Accepted,
     receivedAt: number,
     { previous, staged }: Before,
-  ): { readonly stored: StoredRow } | { readonly fresh: Fresh } {
+  ): { readonly stored: Found } | { readonly fresh: Fresh } {
     const key = keyOf(report, receivedAt);
-    const orgId = intern.org(key.org);
+    const orgId = intern.org(key.org, nameMonth(key, receivedAt));
     const domains = key.domains.join(",");
     const stored = find(key, orgId, domains);
     if (stored && !isBetter(standing, stored)) return { stored };
+    const late = stored ? undefined : expired.find(key);
+    if (late) return { stored: late };
     const before = previous?.get(reportKey({ ...key, orgId, domains }));
     const id = before?.id ?? staged?.get(report) ?? ids.next();
     const recordsKept = before?.recordsKept ?? true;
@@ -113,7 +122,12 @@ export function makeReportArchive({ database, intern, sums, rows, staging }: Rep
   }
 
   /** Writes the rows of the content, or takes those that were staged. */
-  function keepRows({ id, recordsKept, hadNumber }: Fresh, report: JudgedReport, staged?: StagedRows): void {
+  function keepRows(
+    { id, recordsKept, hadNumber }: Fresh,
+    report: JudgedReport,
+    receivedAt: number,
+    staged?: StagedRows,
+  ): void {
     if (hadNumber) {
       rows.deleteAll(id);
       staging.adopted(id);
@@ -121,7 +135,7 @@ export function makeReportArchive({ database, intern, sums, rows, staging }: Rep
     if (!recordsKept) return; // staged rows are deleted after the transaction
     const from = staged?.get(report);
     if (from === undefined) {
-      rows.write(id, report.content);
+      rows.write(id, report.content, monthOf(receivedAt));
       return;
     }
     if (from !== id) rows.move(from, id);
@@ -139,11 +153,12 @@ export function makeReportArchive({ database, intern, sums, rows, staging }: Rep
     const { id, key, orgId, standing, recordsKept, replaces } = fresh;
     const { content, figures, part, contentHash } = report;
     if (replaces !== undefined) remove(replaces);
-    keepRows(fresh, report, staged);
-    const added = sumsText(content, intern);
-    const shared = content.kind === "dmarc" || content.kind === "tls" ? sharedHead(content.head) : null;
-    const domainId = key.domains[0] === undefined ? null : intern.domain(key.domains[0]);
     const receivedAt = mail.hints.receivedAt;
+    const month = nameMonth(key, receivedAt);
+    keepRows(fresh, report, receivedAt, staged);
+    const added = sumsText(content, intern, month);
+    const shared = content.kind === "dmarc" || content.kind === "tls" ? sharedHead(content.head) : null;
+    const domainId = key.domains[0] === undefined ? null : intern.domain(key.domains[0], month);
     sql.insertReport.run(
       id,
       mailId,
@@ -166,7 +181,7 @@ export function makeReportArchive({ database, intern, sums, rows, staging }: Rep
       authFor(key.kind, mail.auth),
       mail.auth.domain,
       receivedAt,
-      shared && intern.head(shared.body),
+      shared && intern.head(shared.body, monthOf(receivedAt)),
       shared ? null : JSON.stringify(content.head),
       part.name,
       part.mediaType,
@@ -189,17 +204,23 @@ export function makeReportArchive({ database, intern, sums, rows, staging }: Rep
   function note(id: number, { key, orgId }: Fresh, receivedAt: number): void {
     const range = { begin: key.begin, end: key.end, receivedAt };
     for (const [i, name] of key.domains.entries()) {
-      notes.reported(intern.domain(name), orgId, range);
-      if (i > 0) sql.insertAlso.run(intern.domain(name), id);
+      const domainId = intern.domain(name, nameMonth(key, receivedAt));
+      notes.reported(domainId, orgId, range);
+      if (i > 0) sql.insertAlso.run(domainId, id);
     }
+  }
+
+  function forgetNames(): void {
+    intern.clear();
+    notes.clear();
   }
 
   return {
     remove,
     removeOfMail,
+    forgetNames,
     undo() {
-      intern.clear();
-      notes.clear();
+      forgetNames();
       ids.undo();
     },
     nextId: ids.next,
@@ -207,7 +228,7 @@ export function makeReportArchive({ database, intern, sums, rows, staging }: Rep
       const { standing } = report;
       if (standing.refusal !== null) return false;
       const key = keyOf(report, receivedAt);
-      const stored = find(key, intern.org(key.org), key.domains.join(","));
+      const stored = find(key, intern.org(key.org, nameMonth(key, receivedAt)), key.domains.join(","));
       if (!stored) return true;
       // its own report from before is replaced
       if (stored.mail_id === mailId) return stored.records_kept === 1;
@@ -226,7 +247,9 @@ export function makeReportArchive({ database, intern, sums, rows, staging }: Rep
         }
         const placed = place(report, standing, mail.hints.receivedAt, before);
         if ("stored" in placed)
-          return placed.stored.content_hash.toString("hex") === contentHash ? "duplicate" : "conflict";
+          return contentHash.startsWith(placed.stored.content_hash.toString("hex"))
+            ? "duplicate"
+            : "conflict";
         keep(mailId, mail, report, placed.fresh, before.staged);
         reportIds.push(placed.fresh.id);
         return "new";
@@ -239,6 +262,11 @@ export function makeReportArchive({ database, intern, sums, rows, staging }: Rep
       return { items: results, reportIds, dsns, refusals };
     },
   };
+}
+
+/** The month that domains and organisations note: day sums of the report's period refer to them, too. */
+function nameMonth({ end }: ReportKey, receivedAt: number): number {
+  return monthOf(Math.max(receivedAt, end));
 }
 
 /** What the reports of one reporter about one domain have in common from day to day, as the text that is interned. */

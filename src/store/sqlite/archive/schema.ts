@@ -209,33 +209,46 @@ UPDATE counter SET value =
     // what expires is found by index; reports are stored in steps; the key of an expired report stays
     breaking: true,
     sql: `
--- whether the bytes of a mail are stored: 0 no, 1 yes, 2 yes, of one that could not be parsed
+-- the bytes of a mail: 0 not stored, 1 stored, 2 stored, of one that could not be parsed, 3 stored, not parsed yet
 ALTER TABLE mail ADD COLUMN raw INTEGER NOT NULL DEFAULT 0;
-UPDATE mail SET raw = CASE WHEN outcome IN ('invalid', 'partial', 'unauthenticated', 'duplicate-conflict') THEN 2 ELSE 1 END
+UPDATE mail SET raw = CASE WHEN state = 'spooled' THEN 3
+    WHEN outcome IN ('invalid', 'partial', 'unauthenticated', 'duplicate-conflict') THEN 2 ELSE 1 END
   WHERE id IN (SELECT mail_id FROM raw);
 CREATE INDEX mail_raw ON mail (raw, received_at) WHERE raw > 0;
-CREATE INDEX mail_received ON mail (received_at);
--- the last month (received_at / 2592000) in which a stored record or report referred to the row, or a later one
+CREATE INDEX mail_received ON mail (received_at) WHERE state = 'done';
+-- the last month (time / 2592000) in which a stored record referred to the row, or a later one
 ALTER TABLE source ADD COLUMN used INTEGER NOT NULL DEFAULT 0;
 UPDATE source SET used = (SELECT coalesce(max(received_at), 0) / 2592000 FROM report);
 CREATE INDEX source_used ON source (used);
 ALTER TABLE authset ADD COLUMN used INTEGER NOT NULL DEFAULT 0;
 UPDATE authset SET used = (SELECT coalesce(max(received_at), 0) / 2592000 FROM report);
 CREATE INDEX authset_used ON authset (used);
+-- of reports
 ALTER TABLE head ADD COLUMN used INTEGER NOT NULL DEFAULT 0;
 UPDATE head SET used = (SELECT coalesce(max(received_at), 0) / 2592000 FROM report);
 CREATE INDEX head_used ON head (used);
+-- of reports and day sums: the month in which the report was received, or in which its period ends when that is later
+ALTER TABLE domain ADD COLUMN used INTEGER NOT NULL DEFAULT 0;
+UPDATE domain SET used = (SELECT coalesce(max(max(last_received, last_end)), 0) / 2592000 FROM domain_org
+  WHERE domain_id = domain.id);
+CREATE INDEX domain_used ON domain (used);
+ALTER TABLE org ADD COLUMN used INTEGER NOT NULL DEFAULT 0;
+UPDATE org SET used = (SELECT coalesce(max(received_at), 0) / 2592000 FROM report);
+UPDATE org SET used = max(used, about.last) FROM (SELECT org_id, max(max(last_received, last_end)) / 2592000 AS last
+  FROM domain_org GROUP BY org_id) AS about WHERE about.org_id = org.id;
+CREATE INDEX org_used ON org (used);
+-- of which no report is stored any more
+CREATE INDEX domain_org_unused ON domain_org (last_received) WHERE reports = 0;
+CREATE INDEX report_also_report ON report_also (report_id);
 -- reports that are being stored in several transactions: their rows are not visible yet, and are deleted at the next open
 CREATE TABLE staged_report (id INTEGER PRIMARY KEY) STRICT;
 -- reports that have expired, but not the sums that they went into: a late copy is still a duplicate.
--- key = first 16 bytes of the sha256 of what tells a report from all others
+-- Both are the first 16 bytes of a sha256: of what tells a report from all others, and of its content
 CREATE TABLE expired_report (
-  id INTEGER PRIMARY KEY,
-  key BLOB NOT NULL,
+  key BLOB PRIMARY KEY,
   content_hash BLOB NOT NULL,
   "end" INTEGER NOT NULL
-) STRICT;
-CREATE INDEX expired_report_key ON expired_report (key);
+) STRICT, WITHOUT ROWID;
 CREATE INDEX expired_report_end ON expired_report ("end");
 `,
   },

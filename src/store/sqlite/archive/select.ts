@@ -3,7 +3,7 @@ import { DAY, evaluationsThat, isPass, isUnknown, LONG_SPAN } from "../../../mod
 import { normalizeIp } from "../../../model/ip.ts";
 import type { ArchiveFilter } from "../../archive/reader.ts";
 import { checkedBy } from "./cancel.ts";
-import { FAILED } from "./retention.ts";
+import { FAILED } from "./raw-class.ts";
 
 export interface Where {
   readonly sql: string;

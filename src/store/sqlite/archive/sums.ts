@@ -45,12 +45,15 @@ function numbersOf(text: string | null): number[][] {
     .map((group) => group.split(":").map(Number));
 }
 
-/** What a report adds to the sums, as text; null when it has no part in them. */
-export function sumsText(content: StagedContent, intern: Interner): string | null {
+/**
+ * What a report adds to the sums, as text; null when it has no part in them.
+ * @param month of the report, as its domains note it
+ */
+export function sumsText(content: StagedContent, intern: Interner, month: number): string | null {
   if (content.kind === "dmarc") return evaluationsText(new Map(content.records.evaluations));
   if (content.kind !== "tls") return null;
   const sessions = content.policies.flatMap(({ policyDomain, successes, failures }) =>
-    policyDomain === null ? [] : [{ domainId: intern.domain(policyDomain), successes, failures }],
+    policyDomain === null ? [] : [{ domainId: intern.domain(policyDomain, month), successes, failures }],
   );
   return sessionsText(sessions);
 }

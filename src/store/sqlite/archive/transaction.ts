@@ -22,6 +22,8 @@ export interface TransactionHooks {
   readonly flush: () => void;
   /** After a roll-back. */
   readonly undo: () => void;
+  /** After a commit. */
+  readonly committed?: () => void;
 }
 
 export function makeArchiveTransaction(database: Sqlite, hooks: TransactionHooks): ArchiveTransaction {
@@ -52,10 +54,12 @@ export function makeArchiveTransaction(database: Sqlite, hooks: TransactionHooks
   return {
     run(work) {
       if (ended) throw new MailreportError("daemon.stopping");
-      return guarded(() => {
+      const result = guarded(() => {
         begin.run();
         return body(work);
       }, "archive");
+      hooks.committed?.();
+      return result;
     },
     end() {
       ended = true;

@@ -1,7 +1,8 @@
 /** queue.db: tallies, outgoing reports, messages, envelopes. Written by the main thread alone. */
 import type { QueueStore } from "../../queue.ts";
-import { migrate } from "../migrate.ts";
+import { type MigrationSteps, migrate } from "../migrate.ts";
 import { guarded, guardedMethods, openDatabase } from "../open.ts";
+import { makeSpace } from "../space.ts";
 import { makeCounting } from "./count.ts";
 import { makeEnvelopes } from "./envelopes.ts";
 import { makeFinishedCount } from "./finished.ts";
@@ -15,6 +16,8 @@ import { makeQueueTransaction } from "./transaction.ts";
 export interface QueueOptions {
   /** Tallies of one report; above, the smallest are merged (`report.max_rows`). Asked with each batch. */
   readonly maxRows?: () => number;
+  /** Called before the schema of a queue that exists is migrated, which may take minutes. */
+  readonly onMigrate?: (steps: MigrationSteps) => void;
 }
 
 const MAX_ROWS = 10_000;
@@ -36,7 +39,9 @@ export function openQueueStore(path: string, options: QueueOptions = {}): QueueS
 }
 
 function build(database: ReturnType<typeof openDatabase>, options: QueueOptions): QueueStore {
-  migrate(database, QUEUE_MIGRATIONS);
+  migrate(database, QUEUE_MIGRATIONS, (steps) => {
+    if (steps.from > 0) options.onMigrate?.(steps);
+  });
   const transaction = makeQueueTransaction(database);
   const counting = makeCounting(database, transaction, options.maxRows ?? (() => MAX_ROWS));
   const suppressionWrites = makeSuppressionWrites(database);
@@ -52,15 +57,7 @@ function build(database: ReturnType<typeof openDatabase>, options: QueueOptions)
     ...makeJobs(database, transaction),
     ...makeSuppressions(database, transaction, suppressionWrites),
     stats: () => transaction.counters.all(),
-    async backup(path) {
-      const { totalPages } = await database.backup(path);
-      return { bytes: totalPages * Number(database.pragma("page_size", { simple: true })) };
-    },
-    vacuum(pages) {
-      database.pragma(`incremental_vacuum(${Math.floor(pages)})`);
-      database.pragma("wal_checkpoint(PASSIVE)");
-      return Number(database.pragma("freelist_count", { simple: true }));
-    },
+    vacuum: makeSpace(database, () => performance.now()).giveBack,
     checkpoint: () => void database.pragma("wal_checkpoint(PASSIVE)"),
     close: () => void database.close(),
   };

@@ -34,12 +34,15 @@ function idTerms(table: string, { domainId, orgIds }: FigureIds): string {
   return orgIds === undefined ? domain : `${domain} AND org_id IN (${orgIds.map(Number).join(", ")})`;
 }
 
-/** Who reported about the domains, and how often, within the window; and when the last report came, whatever the window. */
+/**
+ * Who reported about the domains, and how often, of the reports that are stored, within the window; and when the last
+ * report came, whatever the window.
+ */
 function aboutDomains(ask: Ask, filter: ArchiveFilter, ids: FigureIds): Map<number, AboutDomain> {
   const ever = ask.all<AboutDomain>(
-    `SELECT domain_id, sum(reports) AS reports, count(*) AS reporters, max(last_received) AS last
+    `SELECT domain_id, sum(reports) AS reports, sum(reports > 0) AS reporters, max(last_received) AS last
      FROM domain_org
-     WHERE ${checkedBy("(domain_id + org_id)")} AND reports > 0 AND ${idTerms("domain_org", ids)} GROUP BY domain_id`,
+     WHERE ${checkedBy("(domain_id + org_id)")} AND ${idTerms("domain_org", ids)} GROUP BY domain_id`,
   );
   if (hasWindow(filter)) {
     const counted = reportersIn(ask, filter, ids);

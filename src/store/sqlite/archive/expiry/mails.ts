@@ -1,0 +1,110 @@
+/**
+ * Expiry of mails with all that is left of them: their rows, parts that were no report, and reports. Of a report in the
+ * day sums its key stays, so that a late copy does not count again.
+ */
+import type { ReportKind } from "../../../../model/report.ts";
+import type { Sqlite } from "../../open.ts";
+import type { DomainNotes } from "../domains.ts";
+import { makeExpiredKeys } from "../expired-keys.ts";
+import { readAuthMore } from "../mails.ts";
+import type { Sums } from "../sums.ts";
+import { deleteSome } from "./delete-some.ts";
+import type { ExpiryLimits } from "./limits.ts";
+import type { Stage } from "./stage.ts";
+
+const MAILS = 4;
+
+interface OldMail {
+  readonly id: number;
+  readonly outcome: string | null;
+  readonly auth: string;
+  readonly auth_more: string | null;
+}
+
+interface OldReport {
+  readonly id: number;
+  readonly kind: ReportKind;
+  readonly org_id: number;
+  readonly org: string;
+  readonly report_id: string;
+  readonly domains: string;
+  readonly begin: number;
+  readonly end: number;
+  readonly content_hash: Buffer;
+  readonly counted: number;
+}
+
+/** The parts of the archive's writer that take part. */
+export interface MailExpiryParts {
+  readonly sums: Sums;
+  readonly notes: Pick<DomainNotes, "forgotten">;
+}
+
+export function makeMailExpiry(database: Sqlite, { sums, notes }: MailExpiryParts): Stage {
+  const old = database.prepare<[number], OldMail>(
+    `SELECT id, outcome, auth, auth_more FROM mail WHERE state = 'done' AND received_at < ?
+     ORDER BY received_at LIMIT ${MAILS}`,
+  );
+  const reportOf = database.prepare<[number], OldReport>(
+    `SELECT report.id, kind, org_id, org.key AS org, report_id, domains, "begin", "end", content_hash, counted
+     FROM report JOIN org ON org.id = org_id WHERE mail_id = ? LIMIT 1`,
+  );
+  const domainId = database.prepare<[string], number>("SELECT id FROM domain WHERE name = ?").pluck();
+  const pieces = [
+    deleteSome(database, "report_also", "domain_id, report_id"),
+    deleteSome(database, "warning", "report_id, code"),
+  ];
+  const deleteReport = database.prepare("DELETE FROM report WHERE id = ?");
+  const deleteMail = ["DELETE FROM mail_item WHERE mail_id = ?", "DELETE FROM mail WHERE id = ?"].map((sql) =>
+    database.prepare(sql),
+  );
+  const keys = makeExpiredKeys(database);
+
+  function expireReport(report: OldReport): void {
+    const { id, kind, org, org_id, report_id: reportId, begin, end, counted } = report;
+    const domains = report.domains.split(",").filter((name) => name !== "");
+    if (counted === 1 && (kind === "dmarc" || kind === "tls"))
+      keys.add({ kind, org, reportId, domains, begin, end }, report.content_hash);
+    for (const name of domains) {
+      const known = domainId.get(name);
+      if (known !== undefined) notes.forgotten(known, org_id);
+    }
+    sums.count(`archive.report.${kind}`, -1);
+    if (counted === 0) sums.count(`archive.uncounted.${kind}`, -1);
+    deleteReport.run(id);
+  }
+
+  function expireMail({ id, outcome, auth, auth_more }: OldMail): void {
+    sums.count("archive.mail", -1);
+    if (outcome !== null) sums.count(`archive.outcome.${outcome}`, -1);
+    if (readAuthMore(auth_more).by !== null) sums.count(`archive.auth.${auth}`, -1);
+    for (const statement of deleteMail) statement.run(id);
+  }
+
+  /** Deletes rows of the reports of a mail; 0 when none is left. */
+  function deleteFrom(mailId: number): number {
+    const report = reportOf.get(mailId);
+    if (!report) return 0;
+    for (const some of pieces) {
+      const deleted = some(report.id);
+      if (deleted > 0) return deleted;
+    }
+    expireReport(report);
+    return 1;
+  }
+
+  return {
+    piece({ mails: before }: ExpiryLimits) {
+      let deleted = 0;
+      const found = old.all(before);
+      for (const mail of found) {
+        const some = deleteFrom(mail.id);
+        deleted += some;
+        if (some > 0) return deleted; // it may have more
+        expireMail(mail);
+        deleted++;
+      }
+      return found.length > 0 ? deleted : undefined;
+    },
+  };
+}
