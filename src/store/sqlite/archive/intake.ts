@@ -49,6 +49,9 @@ interface Kept {
 }
 
 export function makeIntake({ mails, reports, sums, attempts, transaction }: IntakeParts): ArchiveIntake {
+  /** Spooled mails that are being parsed. */
+  const taken = new Set<number>();
+
   function outcomeOf(content: JudgedMail, { items, refusals, reportIds }: MailReports): MailOutcome {
     const verdict = mailOutcome({ ...content, items });
     if (refusals.size === 0 || reportIds.length > 0) return verdict;
@@ -147,9 +150,11 @@ export function makeIntake({ mails, reports, sums, attempts, transaction }: Inta
 
   /** The next ones that can be parsed together: small, and none with an attempt that did not end. */
   function nextSpooled(limit: number): number[] {
-    const waiting = guarded(() => mails.spooled(limit), "archive");
+    const waiting = guarded(() => mails.spooled(limit + taken.size), "archive").filter(
+      ({ id }) => !taken.has(id),
+    );
     const alone = waiting.findIndex(({ tries, size }) => tries > 0 || size > SMALL_MAIL);
-    return waiting.slice(0, alone < 0 ? limit : Math.max(1, alone)).map(({ id }) => id);
+    return waiting.slice(0, alone < 0 ? limit : Math.min(limit, Math.max(1, alone))).map(({ id }) => id);
   }
 
   function loadSpooled(mailId: number): StoredMail {
@@ -158,27 +163,34 @@ export function makeIntake({ mails, reports, sums, attempts, transaction }: Inta
       spooled: true,
       unparsable: { reason: "internal", detail },
     });
-    if (mails.triesOf(mailId) > MOST_TRIES)
-      return setAside(`the process ended ${MOST_TRIES} times while it was parsed`);
-    return loadOne(mailId) ?? setAside("the raw mail is gone");
+    const tries = mails.triesOf(mailId);
+    if (tries > MOST_TRIES) return setAside(`the process ended ${MOST_TRIES} times while it was parsed`);
+    return loadOne(mailId, tries > 1) ?? setAside("the raw mail is gone");
   }
 
-  function loadOne(mailId: number): StoredMail | undefined {
+  function loadOne(mailId: number, attempted: boolean): StoredMail | undefined {
     const known = mails.known(mailId);
     const raw = mails.raw(mailId);
     if (!known || !raw) return undefined;
-    return { mailId, spooled: known.spooled, intake: { ...known.mail, raw } };
+    return { mailId, spooled: known.spooled, intake: { ...known.mail, raw }, attempted };
+  }
+
+  function store(batch: readonly PutItem[]): readonly (Accepted | NotStored)[] {
+    if (batch.length === 1) return [putAlone(batch[0]!)];
+    try {
+      return transaction.run(() => batch.map(putOne));
+    } catch (error) {
+      if (!isBug(error) && !isMissing(error)) throw error;
+    }
+    return batch.map(putAlone);
   }
 
   return {
     async put(batch) {
-      if (batch.length === 1) return [putAlone(batch[0]!)];
-      try {
-        return transaction.run(() => batch.map(putOne));
-      } catch (error) {
-        if (!isBug(error) && !isMissing(error)) throw error;
-      }
-      return batch.map(putAlone);
+      const answers = store(batch);
+      for (const [i, item] of batch.entries())
+        if ("mailId" in item && !("error" in answers[i]!)) taken.delete(item.mailId);
+      return answers;
     },
     async spool() {
       return guarded(() => {
@@ -191,13 +203,16 @@ export function makeIntake({ mails, reports, sums, attempts, transaction }: Inta
       const ids = nextSpooled(limit);
       if (ids.length === 0) return [];
       attempts.begin(ids);
-      return guarded(() => ids.map(loadSpooled), "archive");
+      const loaded = guarded(() => ids.map(loadSpooled), "archive");
+      for (const id of ids) taken.add(id);
+      return loaded;
     },
     async giveBack(mailIds) {
+      for (const id of mailIds) taken.delete(id);
       attempts.giveBack(mailIds);
     },
     async load(mailId) {
-      return guarded(() => loadOne(mailId), "archive");
+      return guarded(() => loadOne(mailId, false), "archive");
     },
   };
 }
