@@ -52,7 +52,7 @@ export class ParsingArchive {
     const parse = this.parser(staging);
     const items = batch.map(async ({ intake, parseNow }) => ({
       intake,
-      content: parseNow ? await parse(intake) : null,
+      content: parseNow ? await parse(intake, false) : null,
     }));
     return this.writer.put(await Promise.all(items));
   }
