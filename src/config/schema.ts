@@ -196,7 +196,7 @@ const limits = z.strictObject({
     "Longest time to parse one mail; then it is kept raw as failed.",
   ),
   ingest_memory: size("256M", 33_554_432)
-    .describe("JavaScript heap of the ingest process.")
+    .describe("JavaScript heap of the ingest process, and of each of its two parser threads.")
     .register(NEEDS_RESTART, { why: "it is an argument of the ingest process" }),
   spool_threshold: size("256K", 4096).describe(
     "Larger mails are stored raw and acknowledged before they are parsed; so are smaller ones under load.",

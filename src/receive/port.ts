@@ -9,7 +9,7 @@ import type { ExpirySlice } from "../store/archive/maintenance.ts";
  * When the process dies, unanswered mails are handed to the next one, one by one.
  */
 export interface IngestPort {
-  /** Parses before it answers, unless the mail is large, in a burst, or while parsing is paused. */
+  /** Parses before it answers, unless the mail is much work, in a burst, or while parsing is paused. */
   accept(intake: Intake): Promise<Accepted>;
   /** Parses before it answers, whatever the size and the load (import). */
   acceptAndParse(intake: Intake): Promise<IntakeResult>;

@@ -21,7 +21,9 @@ export function prepared({ from = "reporter@reporter.example", to, data }) {
  */
 export async function load(port, mails, connections) {
   let next = 0;
-  await Promise.all(Array.from({ length: connections }, () => session(port, () => mails[next++])));
+  await Promise.all(
+    Array.from({ length: connections }, () => session(port, { nextMail: () => mails[next++] })),
+  );
 }
 
 /**
@@ -32,17 +34,25 @@ export async function load(port, mails, connections) {
  */
 export async function timedLoad(port, nextMail, connections) {
   const times = [];
-  const sessions = Array.from({ length: connections }, () => session(port, nextMail, (ms) => times.push(ms)));
-  await Promise.all(sessions);
+  const one = () => session(port, { nextMail, onReply: (ms) => times.push(ms) });
+  await Promise.all(Array.from({ length: connections }, one));
   return times;
 }
 
-function session(port, nextMail, onAccepted = () => {}) {
+/**
+ * One connection.
+ * @param {number} port
+ * @param {object} options
+ * @param {() => ({envelope: Buffer, data: Buffer} | undefined)} options.nextMail undefined: it ends
+ * @param {number} [options.pauseMs] between two mails
+ * @param {(ms: number) => void} [options.onReply] from the end of a mail to its reply
+ */
+export function session(port, { nextMail, pauseMs = 0, onReply = () => {} }) {
   return new Promise((resolve, reject) => {
     const socket = connect(port, "127.0.0.1").setNoDelay(true);
     let mail;
-    let sentAt = 0;
     let rest = "";
+    let sent = 0;
     /** Number of replies before the next step, and the class that the last one must have. */
     let missing = 1;
     let wanted = "2";
@@ -56,18 +66,19 @@ function session(port, nextMail, onAccepted = () => {}) {
     function hello() {
       say("EHLO load.example\r\n", 1, "2", begin);
     }
-    function accepted() {
-      onAccepted(performance.now() - sentAt);
-      begin();
-    }
     function begin() {
+      if (sent > 0) onReply(performance.now() - sent);
+      if (sent > 0 && pauseMs > 0) setTimeout(next, pauseMs);
+      else next();
+    }
+    function next() {
       mail = nextMail();
       if (mail) say(mail.envelope, 3, "3", body);
       else socket.end("QUIT\r\n");
     }
     function body() {
-      sentAt = performance.now();
-      say(mail.data, 1, "2", accepted);
+      sent = performance.now();
+      say(mail.data, 1, "2", begin);
     }
     socket.on("data", (chunk) => {
       const text = rest + chunk.toString("latin1");

@@ -1,7 +1,8 @@
 /**
  * Mails per second until 250, and until all of them are parsed, compared with a server that only stores the bytes
  * (smtp-server + one BLOB insert in a group-committed, synced transaction). 20 open connections make a burst: their
- * mails are stored first; with 4 each mail is parsed before its 250. The clients run on the same machine.
+ * mails are stored first; with 4 each mail is parsed before its 250. The clients run on the same machine. Last, what small
+ * mails notice of reports of 100,000 records that are parsed and stored beside them.
  */
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -11,9 +12,9 @@ import { join } from "node:path";
 import { dmarcMail } from "../support/report-mail.js";
 import { SmtpClient } from "../support/smtp-client.js";
 import { ROOT, started, withDaemon } from "./daemon.js";
-import { load, prepared } from "./smtp-load.js";
+import { load, prepared, session } from "./smtp-load.js";
 
-const ROUNDS = 5;
+const ROUNDS = 3;
 
 function rss(pid) {
   try {
@@ -133,12 +134,78 @@ async function side(records, count, connections, print) {
   );
 }
 
+/** Waits until records of this number are stored. */
+async function recordsStored(socket, records) {
+  const begin = performance.now();
+  for (;;) {
+    const stats = await control(socket, "/v1/stats");
+    if (stats["archive.record"] >= records) return stats;
+    if (performance.now() - begin > 120_000)
+      throw new Error("the reports were not parsed within two minutes");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+const MOST_BESIDE = 40_000;
+const LARGE = 100_000;
+
+/**
+ * Small mails over 20 connections, while large reports come one after the other and until the last one is stored.
+ * @param {number} large reports of 100,000 records
+ * @param {number} pauseMs of each connection between two mails; 0: a burst without end
+ */
+async function beside(large, pauseMs, print) {
+  const small = mails(pauseMs > 0 ? 4000 : MOST_BESIDE, 10, `s${large}-${pauseMs}`);
+  const bigs = Array.from({ length: large }, (_, i) => dmarcMail({ id: `big-${i}`, records: LARGE }));
+  await withDaemon(async (port, _, dir) => {
+    await rate(port, mails(500, 10, "warm"), 20);
+    await caughtUp(dir, 500);
+    let next = 0;
+    let done = false;
+    const waits = [];
+    const options = {
+      nextMail: () => (done ? undefined : small[next++]),
+      pauseMs,
+      onReply: (ms) => waits.push(ms),
+    };
+    const senders = Promise.all(Array.from({ length: 20 }, () => session(port, options)));
+    const client = await SmtpClient.open(port);
+    const begin = performance.now();
+    for (const data of bigs) {
+      const reply = await client.send("r@reporter.example", "dmarc@example.org", data);
+      if (!reply.startsWith("250")) throw new Error(reply);
+    }
+    const stats = await recordsStored(join(dir, "var", "control.sock"), large * LARGE);
+    const took = performance.now() - begin;
+    done = true;
+    await senders;
+    const sorted = waits.toSorted((a, b) => a - b);
+    const at = (part) => sorted[Math.floor(part * (sorted.length - 1))].toFixed(1);
+    const pace = pauseMs > 0 ? `a mail every ${pauseMs} ms` : "without a pause";
+    print(
+      `beside ${large} report${large > 1 ? "s" : ""} of 100,000 records (${took.toFixed(0)} ms until stored): ${waits.length} small mails over 20 connections, each ${pace}: 250 after p50 ${at(0.5)}, p99 ${at(0.99)}, max ${at(1)} ms; main loop blocked for up to ${stats["daemon.loop.max_ms"]} ms`,
+    );
+    await client.quit();
+  });
+}
+
 export async function run(print) {
-  await side(10, 8000, 20, print);
-  await side(10, 4000, 4, print);
+  for (const [connections, count] of [
+    [1, 1500],
+    [2, 2000],
+    [4, 3000],
+    [8, 4000],
+    [20, 6000],
+    [50, 6000],
+  ])
+    await side(10, count, connections, print);
   await side(250, 800, 20, print);
+  await side(250, 300, 1, print);
+  await beside(1, 50, print);
+  await beside(10, 50, print);
+  await beside(1, 0, print);
   await withDaemon(async (port, pid, dir) => {
-    const data = dmarcMail({ id: "big", records: 100_000 });
+    const data = dmarcMail({ id: "big", records: LARGE });
     await new Promise((resolve) => setTimeout(resolve, 500));
     const idle = rssTree(pid);
     let peak = idle;
@@ -151,12 +218,7 @@ export async function run(print) {
     const acknowledged = performance.now() - begin;
     if (!reply.startsWith("250")) throw new Error(reply);
     const socket = join(dir, "var", "control.sock");
-    let stats = await control(socket, "/v1/stats");
-    while (!(stats["archive.record"] >= 100_000)) {
-      if (performance.now() - begin > 60_000) throw new Error("the report was not read within a minute");
-      await new Promise((resolve) => setTimeout(resolve, 20));
-      stats = await control(socket, "/v1/stats");
-    }
+    const stats = await recordsStored(socket, LARGE);
     const read = performance.now() - begin;
     clearInterval(watch);
     print(

@@ -23,7 +23,6 @@ const FRAGILE = join(ROOT, "test", "support", "fragile-ingest.js");
 /** Of the process: how long opening the archive may take, and when it has lived long. */
 const OPEN_LIMIT_MS = 60_000;
 const LONG_LIFE_MS = 10_000;
-const BURST = join(ROOT, "test", "support", "burst-ingest.js");
 const MIGRATING = join(ROOT, "test", "support", "migrating-ingest.js");
 
 describe("the ingest process", () => {
@@ -126,7 +125,7 @@ describe("the ingest process", () => {
   });
 
   it("a burst was told by the load of the machine: mails that wait together are stored first and parsed after it", async () => {
-    const { ingest, path } = await start(BURST);
+    const { ingest, path } = await start(BUILT);
     expect(await ingest.allParsed(30_000)).toBe(0);
     // one after the other is no burst
     for (let n = 0; n < 20; n++) expect((await ingest.accept(report(`n-${n}`))).spooled).toBe(false);
@@ -191,7 +190,7 @@ describe("the ingest process", () => {
     const { ingest, path } = await start(FRAGILE);
     ingest.pauseParsing(true);
     await Promise.all(
-      [0, 1, 2].map((n) => ingest.accept(n === 1 ? killer("KILL-THE-PARSER", n) : report(`s-${n}`))),
+      [0, 1, 2].map((n) => ingest.accept(n === 1 ? killer("KILL-THE-LOADER", n) : report(`s-${n}`))),
     );
     ingest.pauseParsing(false);
     const accepted = await Promise.all(
@@ -213,7 +212,7 @@ describe("the ingest process", () => {
   it("mail on its way in was suspected when the process died over spooled mail: it is not", async () => {
     const { ingest, path, log } = await start(FRAGILE);
     ingest.pauseParsing(true);
-    await ingest.accept(killer("STOP-THE-PARSER", 0));
+    await ingest.accept(killer("STOP-THE-LOADER", 0));
     ingest.pauseParsing(false);
     let innocent: ReturnType<Ingest["acceptAndParse"]> | undefined;
     for (let deaths = 0; deaths < 3; deaths++) {
@@ -231,6 +230,109 @@ describe("the ingest process", () => {
     expect(await ingest.allParsed(30_000)).toBe(0);
     expect(ingest.stats()).toMatchObject({ "ingest.quarantined": 0 });
     expect(await countersOf(path)).toMatchObject({ "archive.report.dmarc": 1, "archive.outcome.invalid": 1 });
+  });
+
+  /** A large mail that a parser thread of the fragile process holds until `release`. */
+  function heldMail(): { readonly held: Intake; readonly release: () => void } {
+    const go = join(newFolder(), "go");
+    const words = `Subject: held\r\nX-Note: HOLD-THE-THREAD ${go}\r\n`;
+    const raw = Buffer.concat([Buffer.from(words), dmarcMail({ id: "held" }), Buffer.alloc(300_000, "\n")]);
+    const release = (): void => writeFileSync(go, "");
+    cleanups.push(release);
+    return { held: intake(raw, "held@b.example"), release };
+  }
+
+  it("a large mail that was being parsed kept other mail waiting: it is answered, alone and in a burst", async () => {
+    const { ingest, path } = await start(FRAGILE);
+    const { held, release } = heldMail();
+    const large = ingest.acceptAndParse(held);
+    for (const id of ["a", "b"]) expect(await ingest.accept(report(id))).toMatchObject({ spooled: false });
+    const many = Array.from({ length: 30 }, (_, n) => ingest.acceptAndParse(report(`m-${n}`)));
+    expect(new Set((await Promise.all(many)).map(({ outcome }) => outcome))).toEqual(new Set(["imported"]));
+    await Promise.all(Array.from({ length: 30 }, (_, n) => ingest.accept(report(`s-${n}`))));
+    await until("the spool to be parsed", () => ingest.unparsed === 0);
+    release();
+    expect(await large).toMatchObject({ outcome: "imported" });
+    expect((await countersOf(path))["archive.report.dmarc"]).toBe(63);
+  });
+
+  it("mails that killed the process in its threads took a large innocent one with them: only they are set aside", async () => {
+    const { ingest, path, log } = await start(FRAGILE);
+    const { held, release } = heldMail();
+    const spooled = heldMail();
+    expect((await ingest.accept(spooled.held)).spooled).toBe(true);
+    const mails = [
+      held,
+      killer("KILL-THE-PROCESS", 1),
+      ...Array.from({ length: 10 }, (_, n) => report(`m-${n}`)),
+    ];
+    const all = mails.map((one) => ingest.acceptAndParse(one));
+    all.push(ingest.acceptAndParse(killer("KILL-THE-PROCESS", 2)));
+    await until("a death", () => log.of("ingest.died").length > 0);
+    release();
+    spooled.release();
+    const outcomes = (await Promise.all(all)).map(({ outcome, reason }) => [outcome, reason]);
+    const aside = ["invalid", "internal"];
+    expect(outcomes[0]![0]).toBe("imported");
+    expect([outcomes[1], outcomes.at(-1)]).toEqual([aside, aside]);
+    expect(new Set(outcomes.slice(2, -1).map(([outcome]) => outcome))).toEqual(new Set(["imported"]));
+    expect(await ingest.allParsed(60_000)).toBe(0);
+    expect(ingest.stats()).toMatchObject({ "ingest.quarantined": 2 });
+    expect((await countersOf(path))["archive.outcome.invalid"]).toBe(2);
+  });
+
+  it("spooled mail that kills the process in a thread is set aside, and nothing that was spooled with it", async () => {
+    const { ingest, path } = await start(FRAGILE);
+    ingest.pauseParsing(true);
+    const mails = Array.from({ length: 20 }, (_, n) =>
+      n % 10 === 3 ? killer("KILL-THE-PROCESS", n) : report(`m-${n}`),
+    );
+    await Promise.all(mails.map((one) => ingest.accept(one)));
+    ingest.pauseParsing(false);
+    expect(await ingest.allParsed(60_000)).toBe(0);
+    expect(await countersOf(path)).toMatchObject({
+      "archive.report.dmarc": 18,
+      "archive.outcome.invalid": 2,
+    });
+  });
+
+  it("a parser thread that ended, ended the process: its mail alone is set aside, and the process goes on", async () => {
+    const { ingest } = await start(FRAGILE);
+    const mails = Array.from({ length: 12 }, (_, n) =>
+      n === 5 ? killer("EXIT-THE-THREAD", n) : report(`m-${n}`),
+    );
+    const results = await Promise.all(mails.map((one) => ingest.acceptAndParse(one)));
+    expect(results.map(({ outcome }) => outcome)).toEqual(
+      mails.map((_, n) => (n === 5 ? "invalid" : "imported")),
+    );
+    expect(results[5]).toMatchObject({ reason: "internal", detail: expect.stringContaining("thread ended") });
+    expect(ingest.stats()).toMatchObject({ "ingest.restarts": 0, "ingest.quarantined": 0 });
+  });
+
+  it("a process that stood still was waited for without end: it is killed, and its mail goes to the next one", async () => {
+    const clock = new FakeClock();
+    const { ingest, log } = await start(BUILT, { clock });
+    process.kill(ingest.stats()["ingest.pid"]!, "SIGSTOP");
+    const accepted = ingest.acceptAndParse(report("a"));
+    await until("the mail to be sent", () => ingest.stats()["ingest.mails"] === 1);
+    await clock.advance(60_000);
+    expect(await accepted).toMatchObject({ outcome: "imported" });
+    expect(log.of("ingest.died")).toMatchObject([{ why: "timeout", during: "intake" }]);
+  });
+
+  it("a stop while spooled mail was parsed counted as an attempt that ended the process: it does not", async () => {
+    const { ingest, path, log } = await start(FRAGILE);
+    const { held } = heldMail();
+    await ingest.accept(held);
+    const tries = (): unknown => {
+      const database = openDatabase(path);
+      const found = database.prepare("SELECT tries FROM mail").pluck().get();
+      database.close();
+      return found;
+    };
+    await until("the attempt to begin", () => tries() === 1);
+    await ingest.stop();
+    expect([tries(), log.of("ingest.died")]).toEqual([0, []]);
   });
 
   it("spooled mails that were parsed by hand left the backlog too high: the archive's own count is in every answer", async () => {

@@ -58,7 +58,7 @@ export class ParsingArchive<W extends ArchiveIntake & { close?(): Promise<void> 
     const parse = this.parser(staging);
     const items = batch.map(async ({ intake, parseNow }) => ({
       intake,
-      content: parseNow ? await parse(intake) : null,
+      content: parseNow ? await parse(intake, false) : null,
     }));
     return this.writer.put(await Promise.all(items));
   }

@@ -38,13 +38,16 @@ describe("the backlog", () => {
     const first = waiting(backlog);
     backlog.update(spool(1, 2, 3, 4));
     const second = waiting(backlog);
-    backlog.update(spool(3, 4), parsed(1, 2));
+    backlog.parsed(parsed(1, 2));
+    backlog.update(spool(3, 4));
     await turn();
     expect([backlog.size, first.left, second.left]).toEqual([2, undefined, undefined]);
-    backlog.update(spool(4), parsed(3));
+    backlog.parsed(parsed(3));
+    backlog.update(spool(4));
     await turn();
     expect([first.left, second.left]).toEqual([0, undefined]);
-    backlog.update(spool(), parsed(4));
+    backlog.parsed(parsed(4));
+    backlog.update(spool());
     await turn();
     expect([backlog.size, second.left]).toEqual([0, 0]);
   });
@@ -55,7 +58,8 @@ describe("the backlog", () => {
     backlog.update(spool(1, 2, 3, 4, 5));
     const short = waiting(backlog, 100);
     const long = waiting(backlog, 60_000);
-    backlog.update(spool(3, 4, 5, 6, 7, 8), parsed(1, 2));
+    backlog.parsed(parsed(1, 2));
+    backlog.update(spool(3, 4, 5, 6, 7, 8));
     await clock.advance(100);
     expect([short.left, long.left]).toEqual([3, undefined]);
     // the process died after it had parsed some and before it told so

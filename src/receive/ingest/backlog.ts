@@ -24,19 +24,20 @@ export class Backlog {
     return this.#spool.unparsed;
   }
 
-  /**
-   * What the archive says now.
-   * @param parsed spooled mails that were parsed since it was asked before
-   */
-  update(spool: SpoolState | undefined, parsed: readonly IntakeResult[] = []): void {
-    if (spool) this.#spool = spool;
-    const { oldest } = this.#spool;
+  /** What the archive says now. */
+  update(spool: SpoolState): void {
+    this.#spool = spool;
+    const { oldest } = spool;
     this.#waiting = this.#waiting.filter((one) => {
-      one.left -= parsed.filter(({ mailId }) => mailId <= one.newest).length;
       const waits = oldest !== null && oldest <= one.newest;
       if (!waits) one.resolve(0);
       return waits;
     });
+  }
+
+  /** Spooled mails that were parsed since. */
+  parsed(results: readonly IntakeResult[]): void {
+    for (const one of this.#waiting) one.left -= results.filter(({ mailId }) => mailId <= one.newest).length;
   }
 
   /**

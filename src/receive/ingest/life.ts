@@ -9,7 +9,6 @@ import { errorText, MailreportError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log/log.ts";
 import { failureOf, logFailure } from "../../lib/supervised.ts";
 import type { DaemonEventSink } from "../../model/events.ts";
-import type { SpoolState } from "../../store/archive/intake.ts";
 import { receivePolicy } from "../policy.ts";
 import { IngestDied, type IngestProcess, spawnIngest } from "./process.ts";
 import type { Notice, Request } from "./protocol.ts";
@@ -33,7 +32,10 @@ const PASSING = new Set<MailreportError["code"]>([
 
 export interface LifeOptions {
   readonly config: () => Config;
+  /** Whether a process that starts may parse spooled mail. */
   readonly parsing: () => boolean;
+  /** How long a process that works may be silent before it counts as hung. */
+  readonly silenceMs: () => number;
   /** Path of archive.db. */
   readonly archive: string;
   readonly log: Log;
@@ -41,12 +43,9 @@ export interface LifeOptions {
   readonly clock: Clock;
   /** The program of the process; default: the built one. */
   readonly program?: string;
-  readonly onNotice: (notice: Notice, from: IngestProcess) => void;
-  readonly onSpool: (spool: SpoolState) => void;
+  readonly onNotice: (notice: Notice) => void;
   /** A process runs. */
   readonly onRunning: () => void;
-  /** A process has ended. */
-  readonly onDied: () => void;
   /** The archive cannot be opened for now. */
   readonly onTrouble: (error: MailreportError) => void;
 }
@@ -127,17 +126,17 @@ export class IngestLife {
 
   async #launch(): Promise<IngestProcess> {
     if (this.#stopping) throw new MailreportError("daemon.stopping");
-    const { clock, program, archive, log, events, config, parsing, onNotice, onSpool } = this.#options;
+    const { clock, program, archive, log, events, config, parsing, silenceMs, onNotice } = this.#options;
     const launched: IngestProcess = spawnIngest({
       clock,
       memory: config().limits.ingest_memory,
+      silenceMs,
       onNotice: (notice) => {
         if (notice.notice === "migrating") {
           const { from, to } = notice;
           log.info("store.migrating", { path: archive, from, to });
-        } else onNotice(notice, launched);
+        } else onNotice(notice);
       },
-      onSpool,
       onError: (error) => logFailure({ log, unit: "ingest" }, failureOf(error)),
       onEnded: (died) => this.#died(launched, died),
       ...(program === undefined ? {} : { program }),
@@ -205,7 +204,6 @@ export class IngestLife {
     const ofMail = died.during === "intake" || died.during === "spool";
     if (short && !ofMail) this.#shortLives++;
     this.#logDeath(launched.pid, died);
-    this.#options.onDied();
     if (!short || ofMail) this.#restart();
     else this.#restart(Math.min(FIRST_WAIT_MS * 2 ** (this.#shortLives - 1), LONGEST_WAIT_MS));
   }

@@ -12,15 +12,20 @@ import type {
   Unparsable,
 } from "../../store/archive/intake.ts";
 
-/** Parses one mail; a bug that stops the parser is its result. */
-export type ParseMail = (intake: Intake) => Promise<JudgedMail | Unparsable>;
+/**
+ * Parses one mail; a bug that stops the parser is its result.
+ * @param alone nothing else is parsed beside it: an attempt to parse it did not end
+ */
+export type ParseMail = (intake: Intake, alone: boolean) => Promise<JudgedMail | Unparsable>;
 
 async function itemOf(mail: StoredMail, parse: ParseMail): Promise<PutItem> {
-  return { mailId: mail.mailId, content: "unparsable" in mail ? mail.unparsable : await parse(mail.intake) };
+  const content = "unparsable" in mail ? mail.unparsable : await parse(mail.intake, mail.attempted);
+  return { mailId: mail.mailId, content };
 }
 
+/** Of mails that were spooled until now; one that a request parsed meanwhile had its result there. */
 function resultsOf(answers: readonly (Accepted | NotStored)[]): IntakeResult[] {
-  return answers.flatMap((answer) => ("result" in answer ? [answer.result] : []));
+  return answers.flatMap((answer) => ("wasSpooled" in answer ? [answer.result] : []));
 }
 
 function errorOf({ error: { code, detail } }: NotStored): MailreportError {
@@ -28,22 +33,17 @@ function errorOf({ error: { code, detail } }: NotStored): MailreportError {
 }
 
 /**
- * Parses the next spooled mails, at most `limit`; empty: none is spooled.
- * Errors: `store.*` when none of them could be stored; they stay spooled.
+ * Parses spooled mails that were taken. Errors: `store.*` when none of them could be stored; they stay spooled.
  */
-export async function parseSpooled(
-  archive: ArchiveIntake,
+export async function parseTaken(
+  archive: Pick<ArchiveIntake, "put" | "giveBack">,
   parse: ParseMail,
-  limit: number,
+  mails: readonly StoredMail[],
 ): Promise<IntakeResult[]> {
-  const mails = await archive.takeSpooled(limit);
-  if (mails.length === 0) return [];
   const ids = mails.map(({ mailId }) => mailId);
   let answers: readonly (Accepted | NotStored)[];
   try {
-    const items: PutItem[] = [];
-    for (const mail of mails) items.push(await itemOf(mail, parse));
-    answers = await archive.put(items);
+    answers = await archive.put(await Promise.all(mails.map((mail) => itemOf(mail, parse))));
   } catch (error) {
     await archive.giveBack(ids);
     throw error;
@@ -51,9 +51,18 @@ export async function parseSpooled(
   const failed = answers.find((answer) => "error" in answer);
   if (!failed) return resultsOf(answers);
   await archive.giveBack(ids.filter((_, i) => "error" in answers[i]!));
-  const results = resultsOf(answers);
-  if (results.length === 0) throw errorOf(failed);
-  return results;
+  if (answers.every((answer) => "error" in answer)) throw errorOf(failed);
+  return resultsOf(answers);
+}
+
+/** Takes and parses the next spooled mails, at most `limit`; empty: none is spooled. Errors: those of `parseTaken`. */
+export async function parseSpooled(
+  archive: ArchiveIntake,
+  parse: ParseMail,
+  limit: number,
+): Promise<IntakeResult[]> {
+  const mails = await archive.takeSpooled(limit);
+  return mails.length === 0 ? [] : parseTaken(archive, parse, mails);
 }
 
 /**
@@ -63,7 +72,7 @@ export async function parseSpooled(
  * follows from its reports is not done yet
  */
 export async function reparse(
-  archive: ArchiveIntake,
+  archive: Pick<ArchiveIntake, "put" | "load">,
   parse: ParseMail,
   mailIds: readonly number[],
   onSpooled: (result: IntakeResult) => Promise<void> | void = () => {},

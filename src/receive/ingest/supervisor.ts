@@ -1,7 +1,7 @@
 /**
- * Feeds the ingest process: mails go to it as they come, and while it commits some, those that come meanwhile are collected
- * for its next transaction. When the process dies while it parses mails, these are handed to the next one, one by one; a
- * mail with which three processes died is stored raw with the reason. Senders only see a delay.
+ * Hands mails to the ingest process as they come; each is answered when its own commit is done. When the process dies, the
+ * unanswered ones are handed to the next one, one by one, and meanwhile nothing else is parsed: so the mail with which three
+ * processes died is known, and stored raw with the reason. Senders only see a delay.
  */
 import type { Config } from "../../config/schema.ts";
 import type { Clock } from "../../lib/clock.ts";
@@ -18,13 +18,10 @@ import type { IngestPort } from "../port.ts";
 import { Backlog } from "./backlog.ts";
 import { IngestLife } from "./life.ts";
 import { errorOf, IngestDied, type IngestProcess } from "./process.ts";
-import { headOf, type Notice, type ParseWhen, type Request, SPOOLED_MAILS } from "./protocol.ts";
+import type { IntakeHead, Notice, ParseWhen, Request } from "./protocol.ts";
 import { reportEvents } from "./report-log.ts";
 
-/** Limits of one request to the process, which makes its transactions of whole requests. */
-const BATCH_MAILS = 8;
-const BATCH_BYTES = 4 << 20;
-/** Mails that the process has and has not answered: the next transaction is ready when one has ended. */
+/** Mails that the process has and has not answered: the next commit is ready when one has ended. */
 const WITH_PROCESS = 128;
 /** Their bytes: the process holds them in memory. */
 const WITH_PROCESS_BYTES = 8 << 20;
@@ -33,8 +30,12 @@ const MOST_TRIES = 3;
 /** More waiting mail is refused with a temporary error. */
 const WAITING_MAILS = 5000;
 const WAITING_BYTES = 256 << 20;
-/** On top of the parse time that the limits allow. */
-const GRACE_MS = 5000;
+/**
+ * On top of the time that parsing a mail may take. The process itself ends a parser thread that hangs, after less, and says so
+ * by the answer for the mail.
+ */
+const GRACE_MS = 10_000;
+/** Maintenance and jobs over many mails say nothing before their end. */
 const JOB_LIMIT_MS = 3_600_000;
 /** Parsing spooled mail that fails this often in a row is said to fail, and nobody waits for it. */
 const FAILING = 3;
@@ -48,8 +49,8 @@ interface Waiting {
   tries: number;
 }
 
-function bytesOf(batch: readonly Waiting[]): number {
-  return batch.reduce((sum, { intake }) => sum + intake.raw.byteLength, 0);
+function headOf({ raw: _, ...head }: Intake): IntakeHead {
+  return head;
 }
 
 export interface IngestOptions {
@@ -104,7 +105,6 @@ class Supervisor implements Ingest {
   #stopping = false;
   /** Failures of parsing spooled mail in a row. */
   #failures = 0;
-  #parseWatch: { cancel(): void } | undefined;
   readonly #backlog: Backlog;
   readonly #count = { batches: 0, mails: 0, quarantined: 0 };
 
@@ -115,16 +115,16 @@ class Supervisor implements Ingest {
     this.#backlog = new Backlog(clock);
     this.#life = new IngestLife({
       config: () => this.#config,
-      parsing: () => !this.#paused,
+      // a process is replaced before the mails that it had are known to be suspects
+      parsing: () => this.#mayParse && this.#outstanding === 0,
+      silenceMs: () => this.#config.limits.read_timeout + GRACE_MS,
       archive,
       log,
       events,
       clock,
       ...(program === undefined ? {} : { program }),
-      onNotice: (notice, from) => this.#noticed(from, notice),
-      onSpool: (spool) => this.#backlog.update(spool),
+      onNotice: (notice) => this.#noticed(notice),
       onRunning: () => this.#pump(),
-      onDied: () => this.#parseWatch?.cancel(),
       onTrouble: (error) => {
         this.#failQueue(error);
         this.#backlog.giveUp();
@@ -141,26 +141,22 @@ class Supervisor implements Ingest {
     this.#queuedBytes = 0;
   }
 
-  #noticed(from: IngestProcess, notice: Notice): void {
-    const { log, clock } = this.#options;
+  #noticed(notice: Notice): void {
+    const { log } = this.#options;
     if (notice.notice === "failed") {
       logFailure({ log, unit: notice.unit }, failureOf(errorOf(notice)));
-      return;
-    }
-    this.#parseWatch?.cancel();
-    if (notice.notice === "parsing") {
-      this.#parseWatch = clock.after(this.#limit(SPOOLED_MAILS), () => from.kill("timeout"));
+    } else if (notice.notice === "spool") {
+      this.#backlog.update(notice.spool);
     } else if (notice.notice === "parsed") {
       this.#failures = 0;
       for (const result of notice.results) {
         this.#guard("parse", result, () => reportEvents(this.#options, result));
         this.#guard("parse", result, () => this.#options.onRead?.(result));
       }
-      this.#backlog.update(notice.spool, notice.results);
+      this.#backlog.parsed(notice.results);
     } else if (notice.notice === "parse-failed") {
       // a full disk is the same news every second
       if (this.#failures === 0) logFailure({ log, unit: "parse" }, failureOf(errorOf(notice)));
-      this.#backlog.update(notice.spool);
       if (++this.#failures >= FAILING) this.#backlog.giveUp();
     }
   }
@@ -174,9 +170,9 @@ class Supervisor implements Ingest {
     }
   }
 
-  /** How long parsing this number of mails may take before the process counts as hung. */
-  #limit(mails: number): number {
-    return this.#config.limits.read_timeout * Math.min(mails, 3) + GRACE_MS;
+  /** While mails are handed over alone, nothing else is parsed. */
+  get #mayParse(): boolean {
+    return !this.#paused && this.#suspects.length === 0;
   }
 
   // ---- intake ----------------------------------------------------------------
@@ -231,7 +227,11 @@ class Supervisor implements Ingest {
       this.#pumping = false;
       if (this.#suspects.length > 0) return; // they go alone, and first
       const { process } = this.#life;
-      while (this.#queue.length > 0 && this.#hasRoom && process) void this.#send(process, this.#takeBatch());
+      if (!process || this.#queue.length === 0 || !this.#hasRoom) return;
+      this.#count.batches++;
+      let sent = 0;
+      for (; sent < this.#queue.length && this.#hasRoom; sent++) void this.#send(process, this.#queue[sent]!);
+      this.#queue.splice(0, sent);
     });
   }
 
@@ -240,64 +240,50 @@ class Supervisor implements Ingest {
     return this.#outstanding < WITH_PROCESS && this.#outstandingBytes < WITH_PROCESS_BYTES;
   }
 
-  /** The next mails, as many as fit. */
-  #takeBatch(): Waiting[] {
-    let bytes = 0;
-    let n = 0;
-    while (n < this.#queue.length && n < BATCH_MAILS) {
-      bytes += this.#queue[n]!.intake.raw.byteLength;
-      if (n > 0 && bytes > BATCH_BYTES) break;
-      n++;
-    }
-    const batch = this.#queue.splice(0, n);
-    this.#queuedBytes -= bytesOf(batch);
-    return batch;
-  }
-
-  async #send(process: IngestProcess, batch: readonly Waiting[]): Promise<void> {
-    this.#count.batches++;
-    this.#count.mails += batch.length;
-    this.#outstanding += batch.length;
-    const bytes = bytesOf(batch);
+  async #send(process: IngestProcess, waiting: Waiting): Promise<void> {
+    const bytes = waiting.intake.raw.byteLength;
+    this.#queuedBytes -= bytes;
+    this.#count.mails++;
+    this.#outstanding++;
     this.#outstandingBytes += bytes;
     try {
-      this.#settle(batch, await this.#ask(process, batch));
+      this.#settle(waiting, await this.#ask(process, waiting, false));
     } catch (error) {
-      if (error instanceof IngestDied) this.#suspect(batch, error);
-      else for (const { reject } of batch) reject(error as Error);
+      if (error instanceof IngestDied) this.#suspect(waiting, error);
+      else waiting.reject(error as Error);
     } finally {
-      this.#outstanding -= batch.length;
+      this.#outstanding--;
       this.#outstandingBytes -= bytes;
       this.#pump();
     }
   }
 
-  #ask(process: IngestProcess, batch: readonly Waiting[]): Promise<(Accepted | NotStored)[]> {
-    return process.ask<(Accepted | NotStored)[]>(
-      { op: "intake", heads: batch.map(({ intake, when }) => headOf(intake, when)) },
-      batch.map(({ intake }) => intake.raw),
-      this.#limit(batch.length),
-    );
+  /** @param alone nothing else is parsed beside it; where nobody waits for its content it is not parsed at all */
+  #ask(process: IngestProcess, { intake, when }: Waiting, alone: boolean): Promise<Accepted | NotStored> {
+    const request: Request = {
+      op: "intake",
+      head: headOf(intake),
+      when: alone && when === "soon" ? "later" : when,
+      alone,
+    };
+    return process.ask(request, [intake.raw]);
   }
 
-  #settle(batch: readonly Waiting[], answers: readonly (Accepted | NotStored)[]): void {
-    for (const [i, { resolve, reject }] of batch.entries()) {
-      const answer = answers[i]!;
-      if ("error" in answer) {
-        reject(errorOf(answer.error));
-        continue;
-      }
-      resolve(answer);
-      if (!answer.spooled)
-        this.#guard("intake", answer.result, () => reportEvents(this.#options, answer.result));
+  #settle({ resolve, reject }: Waiting, answer: Accepted | NotStored): void {
+    if ("error" in answer) {
+      reject(errorOf(answer.error));
+      return;
     }
+    resolve(answer);
+    if (!answer.spooled)
+      this.#guard("intake", answer.result, () => reportEvents(this.#options, answer.result));
   }
 
-  /** The process died; when it worked on intake then, one of these mails may be the reason. */
-  #suspect(batch: readonly Waiting[], { during }: IngestDied): void {
-    if (during === "intake") for (const waiting of batch) waiting.tries++;
-    this.#suspects.push(...batch);
-    if (this.#suspects.length === batch.length) void this.#clearSuspects();
+  /** The process died; unless it parsed spooled mail then, this mail may be the reason. */
+  #suspect(waiting: Waiting, { during }: IngestDied): void {
+    if (during === "intake") waiting.tries++;
+    this.#suspects.push(waiting);
+    if (this.#suspects.length === 1) void this.#clearSuspects();
   }
 
   /** After a death: each mail alone, so that the one that ends the process is known. */
@@ -305,7 +291,7 @@ class Supervisor implements Ingest {
     for (let waiting = this.#suspects[0]; waiting; waiting = this.#suspects[0]) {
       try {
         if (this.#stopping) throw new MailreportError("daemon.stopping");
-        this.#settle([waiting], await this.#ask(await this.#life.running(), [waiting]));
+        this.#settle(waiting, await this.#ask(await this.#life.running(), waiting, true));
       } catch (error) {
         if (!(error instanceof IngestDied)) waiting.reject(error as Error);
         else if (error.during !== "intake" || ++waiting.tries < MOST_TRIES) continue;
@@ -313,6 +299,7 @@ class Supervisor implements Ingest {
       }
       this.#suspects.shift();
     }
+    this.#tell({ op: "parsing", on: this.#mayParse });
     this.#pump();
   }
 
@@ -320,8 +307,8 @@ class Supervisor implements Ingest {
     const detail = `the ingest process ended ${MOST_TRIES} times while it was parsed`;
     try {
       const process = await this.#life.running();
-      const request: Request = { op: "quarantine", heads: [headOf(intake, "later")], reason, detail };
-      const mailId = await process.ask<number>(request, [intake.raw], this.#limit(1));
+      const request: Request = { op: "quarantine", head: headOf(intake), reason, detail };
+      const mailId = await process.ask<number>(request, [intake.raw]);
       this.#count.quarantined++;
       this.#options.events.emit("ingest.quarantined", { mail: `m${mailId}`, reason });
       resolve({
@@ -344,7 +331,7 @@ class Supervisor implements Ingest {
 
   // ---- jobs ------------------------------------------------------------------
 
-  async #job<T>(request: Request, limitMs: number | undefined = JOB_LIMIT_MS): Promise<T> {
+  async #job<T>(request: Request, limitMs?: number): Promise<T> {
     try {
       return await (await this.#life.running()).ask<T>(request, [], limitMs);
     } catch (error) {
@@ -354,15 +341,15 @@ class Supervisor implements Ingest {
   }
 
   reparse(mailIds: readonly number[]): Promise<IntakeResult[]> {
-    return this.#job({ op: "reparse", mailIds });
+    return this.#job({ op: "reparse", mailIds }, JOB_LIMIT_MS);
   }
 
   expire(now: number, policy: RetentionPolicy, rows: number): Promise<ExpirySlice> {
-    return this.#job({ op: "expire", now, policy, rows });
+    return this.#job({ op: "expire", now, policy, rows }, JOB_LIMIT_MS);
   }
 
   vacuum(pages: number): Promise<number> {
-    return this.#job({ op: "vacuum", pages });
+    return this.#job({ op: "vacuum", pages }, JOB_LIMIT_MS);
   }
 
   async allParsed(limitMs: number): Promise<number> {
@@ -374,7 +361,7 @@ class Supervisor implements Ingest {
   pauseParsing(paused: boolean): void {
     this.#paused = paused;
     if (paused) this.#backlog.giveUp();
-    this.#tell({ op: "parsing", on: !paused });
+    this.#tell({ op: "parsing", on: this.#mayParse });
   }
 
   reload(config: Config): void {
@@ -408,7 +395,6 @@ class Supervisor implements Ingest {
     this.#stopping = true;
     this.#failQueue(new MailreportError("daemon.stopping"));
     this.#backlog.giveUp();
-    this.#parseWatch?.cancel();
     await this.#life.stop();
   }
 }

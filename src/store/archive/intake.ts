@@ -85,7 +85,13 @@ export interface SpoolState {
 
 /** A stored mail that is to be parsed: its content, or why it must not be tried. */
 export type StoredMail =
-  | { readonly mailId: number; readonly spooled: boolean; readonly intake: Intake }
+  | {
+      readonly mailId: number;
+      readonly spooled: boolean;
+      readonly intake: Intake;
+      /** An attempt to parse it did not end: it may be what ended the process, so nothing else is parsed beside it. */
+      readonly attempted: boolean;
+    }
   | { readonly mailId: number; readonly spooled: boolean; readonly unparsable: Unparsable };
 
 export interface ArchiveIntake {
@@ -104,8 +110,9 @@ export interface ArchiveIntake {
   spool(): Promise<SpoolState>;
   /**
    * The spooled mails to be parsed next, oldest first, at most `limit`: an attempt to parse them begins, and is durable
-   * when this resolves. Large mails come alone, and so do those with an attempt that did not end, for they may have ended
-   * the process. After three such attempts a mail comes as unparsable, without its content. Empty: none is spooled.
+   * when this resolves. A mail that was taken is not taken again before it was stored or given back. Large mails come alone,
+   * and so do those with an attempt that did not end, for they may have ended the process. After three such attempts a mail
+   * comes as unparsable, without its content. Empty: none is spooled that was not taken.
    * Errors: `store.*`.
    */
   takeSpooled(limit: number): Promise<readonly StoredMail[]>;

@@ -60,6 +60,8 @@ const isLargeItem = (item: PutItem): item is LargeItem =>
 
 export function makeIntake(parts: IntakeParts): ArchiveIntake {
   const { mails, reports, sums, attempts, transaction, largeMails, sweep } = parts;
+  /** Spooled mails that are being parsed. */
+  const taken = new Set<number>();
 
   function outcomeOf(content: JudgedMail, { items, refusals, reportIds }: MailReports): MailOutcome {
     const verdict = mailOutcome({ ...content, items });
@@ -223,9 +225,11 @@ export function makeIntake(parts: IntakeParts): ArchiveIntake {
 
   /** The next ones that can be parsed together: small, and none with an attempt that did not end. */
   function nextSpooled(limit: number): number[] {
-    const waiting = guarded(() => mails.spooled(limit), "archive");
+    const waiting = guarded(() => mails.spooled(limit + taken.size), "archive").filter(
+      ({ id }) => !taken.has(id),
+    );
     const alone = waiting.findIndex(({ tries, size }) => tries > 0 || size > SMALL_MAIL);
-    return waiting.slice(0, alone < 0 ? limit : Math.max(1, alone)).map(({ id }) => id);
+    return waiting.slice(0, alone < 0 ? limit : Math.min(limit, Math.max(1, alone))).map(({ id }) => id);
   }
 
   function loadSpooled(mailId: number): StoredMail {
@@ -234,22 +238,24 @@ export function makeIntake(parts: IntakeParts): ArchiveIntake {
       spooled: true,
       unparsable: { reason: "internal", detail },
     });
-    if (mails.triesOf(mailId) > MOST_TRIES)
-      return setAside(`the process ended ${MOST_TRIES} times while it was parsed`);
-    return loadOne(mailId) ?? setAside("the raw mail is gone");
+    const tries = mails.triesOf(mailId);
+    if (tries > MOST_TRIES) return setAside(`the process ended ${MOST_TRIES} times while it was parsed`);
+    return loadOne(mailId, tries > 1) ?? setAside("the raw mail is gone");
   }
 
-  function loadOne(mailId: number): StoredMail | undefined {
+  function loadOne(mailId: number, attempted: boolean): StoredMail | undefined {
     const known = mails.known(mailId);
     const raw = mails.raw(mailId);
     if (!known || !raw) return undefined;
-    return { mailId, spooled: known.spooled, intake: { ...known.mail, raw } };
+    return { mailId, spooled: known.spooled, intake: { ...known.mail, raw }, attempted };
   }
 
   return {
     async put(batch) {
       const answers = batch.some(isLargeItem) ? await putMixed(batch) : putTogether(batch);
       sweep();
+      for (const [i, item] of batch.entries())
+        if ("mailId" in item && !("error" in answers[i]!)) taken.delete(item.mailId);
       return answers;
     },
     async spool() {
@@ -263,13 +269,16 @@ export function makeIntake(parts: IntakeParts): ArchiveIntake {
       const ids = nextSpooled(limit);
       if (ids.length === 0) return [];
       attempts.begin(ids);
-      return guarded(() => ids.map(loadSpooled), "archive");
+      const loaded = guarded(() => ids.map(loadSpooled), "archive");
+      for (const id of ids) taken.add(id);
+      return loaded;
     },
     async giveBack(mailIds) {
+      for (const id of mailIds) taken.delete(id);
       attempts.giveBack(mailIds);
     },
     async load(mailId) {
-      return guarded(() => loadOne(mailId), "archive");
+      return guarded(() => loadOne(mailId, false), "archive");
     },
   };
 }
