@@ -7,7 +7,7 @@ import { type ErrorCode, errorText, MailreportError } from "../lib/errors.ts";
 import type { Log } from "../lib/log/log.ts";
 import { supervised } from "../lib/supervised.ts";
 import type { CopyDatabase } from "../store/sqlite/copy.ts";
-import type { DatabasePaths } from "./databases.ts";
+import type { DatabasePaths } from "./database-paths.ts";
 import { systemError } from "./system-error.ts";
 
 export interface BackupOptions extends DatabasePaths {

@@ -7,15 +7,10 @@ import type { QueueStore } from "../store/queue.ts";
 import type { CopyDatabase } from "../store/sqlite/copy.ts";
 import { checkDatabase, databaseSize } from "../store/sqlite/maintenance.ts";
 import { Backup } from "./backup.ts";
+import type { DatabasePaths } from "./database-paths.ts";
 
 /** Pages given back to the file system at once. */
 const SLICE_PAGES = 1000;
-
-/** The files of the databases. */
-export interface DatabasePaths {
-  readonly archivePath: string;
-  readonly queuePath: string;
-}
 
 export interface DatabaseOptions extends DatabasePaths {
   readonly archive: ArchiveReader;

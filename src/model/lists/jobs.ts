@@ -10,7 +10,7 @@ export const JOB_RUN_FIELDS = {
   ended_at: orNull(time("when it ended; null while it runs, or when the process ended in its middle")),
   took_ms: orNull(number("how long it took, milliseconds")),
   result: orNull(word(JOB_RESULTS, "how it ended")),
-  who: text("who asked for it; `schedule` when its time had come"),
+  who: text("who asked for it; `schedule` for a periodic run"),
   error: orNull(object({ code: text("its code"), message: text("what happened") }, "of a run that failed")),
   detail: orNull(counts("what was done, in counts")),
 } as const;
