@@ -242,7 +242,9 @@ describe("a large mail under faults", () => {
     await half();
     expect(await box.intake(mailWithXml(dmarcXml("small")))).toMatchObject([{ outcome: "imported" }]);
     expect(done).toBe(false);
-    expect((await box.reader.reports({}, { limit: 9 })).items.map((r) => r.reportId)).toEqual(["small"]);
+    expect((await box.reader.list("reports", {}, { limit: 9 })).items.map((r) => r.report_id)).toEqual([
+      "small",
+    ]);
     expect([await box.records(), await box.messages()]).toEqual([1, 2]);
     expect(await storing).toMatchObject([{ result: { outcome: "imported", mailId: 2 } }]);
     expect([await box.records(), count("staged_report")]).toEqual([5001, 0]);
@@ -278,7 +280,7 @@ describe("a large mail under faults", () => {
     expect(answer).toMatchObject({ result: { outcome: "invalid", reason: "internal", mailId: 1 } });
     await swept();
     expect([count("record_block"), await box.records()]).toEqual([0, 0]);
-    expect(await box.reader.receivedMail("m1")).toMatchObject({ rawKept: true });
+    expect(await box.reader.receivedMail("m1")).toMatchObject({ raw_kept: true });
   });
 
   it("a roll-back of another mail gave its number to another report", async () => {
@@ -292,7 +294,7 @@ describe("a large mail under faults", () => {
     const [small] = await box.intake(mailWithXml(dmarcXml("small")));
     const [stored] = await storing;
     expect([small!.reportIds, stored]).toMatchObject([[2], { result: { reportIds: [1] } }]);
-    expect((await box.reader.records({ reportId: "r2" }, { limit: 9 })).items).toHaveLength(1);
+    expect((await box.reader.list("records", { report: "r2" }, { limit: 9 })).items).toHaveLength(1);
   });
 
   it("the archive was closed meanwhile: its answer says so, and its rows are deleted at the next open", async () => {

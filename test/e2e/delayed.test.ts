@@ -6,3 +6,4 @@ process.env.MAILREPORTD_DELAYED_ARCHIVE = "1";
 
 await import("./burst.test.ts");
 await import("./report.test.ts");
+await import("./readers.test.ts");

@@ -24,11 +24,10 @@ async function wait(turns) {
 /**
  * @template {object} T
  * @param {T} real an object of asynchronous methods
- * @param {number} seed
+ * @param {(below: number) => number} pick
  * @returns {T}
  */
-export function delayed(real, seed) {
-  const pick = random(seed);
+function delayedBy(real, pick) {
   const methods = Object.entries(real).map(([name, method]) => [
     name,
     async (...given) => {
@@ -41,4 +40,27 @@ export function delayed(real, seed) {
     },
   ]);
   return Object.fromEntries(methods);
+}
+
+/**
+ * @template {object} T
+ * @param {T} real an object of asynchronous methods
+ * @param {number} seed
+ * @returns {T}
+ */
+export const delayed = (real, seed) => delayedBy(real, random(seed));
+
+/**
+ * The archive as the daemon asks it: questions of all askers are delayed, its counters are not.
+ * @param {import("../../src/store/archive/reader.ts").ArchiveQuestions} real
+ * @param {number} seed
+ * @returns {import("../../src/store/archive/reader.ts").ArchiveQuestions}
+ */
+export function delayedQuestions(real, seed) {
+  const pick = random(seed);
+  return {
+    ...delayedBy(real, pick),
+    for: (asker) => delayedBy(real.for(asker), pick),
+    counters: () => real.counters(),
+  };
 }

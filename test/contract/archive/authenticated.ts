@@ -21,7 +21,7 @@ export function authenticationContract(given: () => ContractBox): void {
       });
 
     const sessions = async (): Promise<number> =>
-      (await given().questions.domains({})).reduce((n, d) => n + d.tlsSessions, 0);
+      (await given().rows("domains")).reduce((n, d) => n + d.tls_sessions, 0);
 
     const spfOnly = { verdict: "pass", domain: "reporter.example", tls: "fail" } as const;
 
@@ -32,10 +32,10 @@ export function authenticationContract(given: () => ContractBox): void {
       await given().intake([tlsMail(spfOnly)]);
       expect(await given().questions.report("r1")).toMatchObject({
         auth: "fail",
-        authDomain: "reporter.example",
+        auth_domain: "reporter.example",
         counted: false,
       });
-      expect(await given().questions.receivedMail("m1")).toMatchObject({ auth: "pass", authBy: "own" });
+      expect(await given().questions.receivedMail("m1")).toMatchObject({ auth: "pass", auth_by: "own" });
       expect(await sessions()).toBe(0);
       // the signed one replaces the other
       expect(await given().intake([tlsMail(signed)])).toMatchObject([{ outcome: "imported" }]);
@@ -81,7 +81,7 @@ export function authenticationContract(given: () => ContractBox): void {
       expect(await given().questions.receivedMail("m2")).toMatchObject({
         outcome: "unauthenticated",
         reason: "unauthenticated",
-        rawKept: true,
+        raw_kept: true,
         reports: [],
       });
       expect(await sessions()).toBe(3);

@@ -1,6 +1,7 @@
 /** What the contract suite asks of an implementation, and what its tests do with it. It knows no engine. */
 import { afterEach, beforeEach } from "vitest";
 import type { ReceivePolicy } from "../../../src/model/counting.ts";
+import type { ArchiveListName, ArchiveRow } from "../../../src/model/lists/lists.ts";
 import type {
   Accepted,
   ArchiveIntake,
@@ -9,12 +10,7 @@ import type {
   NotStored,
 } from "../../../src/store/archive/intake.ts";
 import type { ArchiveMaintenance, RetentionPolicy } from "../../../src/store/archive/maintenance.ts";
-import type {
-  ArchiveFilter,
-  ArchivePage,
-  ArchivePaged,
-  ArchiveReader,
-} from "../../../src/store/archive/reader.ts";
+import type { ArchiveFilter, ArchiveReader } from "../../../src/store/archive/reader.ts";
 import { intakeOf } from "../../support/intake.ts";
 import { ParsingArchive, type Stage, stage } from "../../support/parsing-archive.ts";
 import { mail } from "../../support/reading.ts";
@@ -99,20 +95,40 @@ export class ContractBox {
     );
   }
 
+  /** All rows of a list, a page of `limit` at a time; a list that has one page must fit into it. */
+  async rows<N extends ArchiveListName>(
+    name: N,
+    filter: ArchiveFilter = {},
+    limit = 1000,
+  ): Promise<ArchiveRow<N>[]> {
+    const rows: ArchiveRow<N>[] = [];
+    let after: string | undefined;
+    do {
+      const page = await this.questions.list(name, filter, {
+        limit,
+        ...(after === undefined ? {} : { after }),
+      });
+      if (page.items.length > limit)
+        throw new Error(`a page of ${page.items.length} rows, asked for ${limit}`);
+      rows.push(...page.items);
+      after = page.next ?? undefined;
+    } while (after !== undefined);
+    return rows;
+  }
+
   /** Messages of all day sums. */
   async total(): Promise<number> {
-    return (await this.questions.days({})).reduce((sum, day) => sum + day.messages, 0);
+    return (await this.rows("days")).reduce((sum, day) => sum + day.messages, 0);
   }
 
   /** How many records are stored. */
   async records(): Promise<number> {
-    return (await paged((f, p) => this.questions.records(f, p), 5000)).length;
+    return (await this.rows("records", {}, 5000)).length;
   }
 
   /** Numbers of all reports, newest first, each with that of its mail. */
   async ids(): Promise<string[][]> {
-    const { items } = await this.questions.reports({}, { limit: 1000 });
-    return items.map(({ id, mailId }) => [id, mailId]);
+    return (await this.rows("reports")).map(({ id, mail_id }) => [id, mail_id]);
   }
 
   reopen(): Promise<void> {
@@ -130,22 +146,4 @@ export function archiveForEach(make: MakeArchive): () => ContractBox {
   });
   afterEach(() => archive.close());
   return () => box;
-}
-
-/** All items, a page of `limit` at a time. */
-export async function paged<T>(
-  load: (filter: ArchiveFilter, page: ArchivePage) => Promise<ArchivePaged<T>>,
-  limit: number,
-  filter: ArchiveFilter = {},
-): Promise<T[]> {
-  const items: T[] = [];
-  let after: string | undefined;
-  do {
-    const page = await load(filter, { limit, ...(after === undefined ? {} : { after }) });
-    if (page.items.length > limit)
-      throw new Error(`a page of ${page.items.length} items, asked for ${limit}`);
-    items.push(...page.items);
-    after = page.next ?? undefined;
-  } while (after !== undefined);
-  return items;
 }

@@ -1,12 +1,14 @@
 /** Every figure equals what is recomputed from the records and rows that are stored. */
 import { describe, expect, it } from "vitest";
-import type { StoredRecord } from "../../../src/store/archive/reader.ts";
+import type { ArchiveRow } from "../../../src/model/lists/lists.ts";
 import { POLICY } from "../../support/intake.ts";
 import { stage } from "../../support/parsing-archive.ts";
 import { dmarcXml, NOW } from "../../support/reading.ts";
-import { type ContractBox, DAY, mailWithXml, paged } from "./box.ts";
+import { type ContractBox, DAY, mailWithXml } from "./box.ts";
 
 const BEGIN = 1_700_006_400;
+type StoredRecord = ArchiveRow<"records">;
+
 const EVALUATED = ["pass", "fail", "perhaps"];
 
 /** A report of some domain, organisation, day and evaluation, all of which follow from its number. */
@@ -58,28 +60,28 @@ const asked = <T extends { messages: number; pass: number; fail: number }>(
 
 export function figuresContract(given: () => ContractBox): void {
   async function expectFigures(): Promise<void> {
-    const { questions } = given();
-    const all = await paged((f, p) => questions.records(f, p), 97);
+    const box = given();
+    const all = await box.rows("records", {}, 97);
     const counted = all.filter((record) => record.counted);
     const day = (r: StoredRecord) => r.begin - (r.begin % DAY);
-    expect(asked(await questions.days({}), (row) => row.day)).toEqual(sumsBy(counted, day));
-    expect(asked(await questions.domains({}), (row) => row.domain)).toEqual(
-      sumsBy(counted, (r) => r.policyDomain),
+    expect(asked(await box.rows("days"), (row) => row.day)).toEqual(sumsBy(counted, day));
+    expect(asked(await box.rows("domains"), (row) => row.domain)).toEqual(
+      sumsBy(counted, (r) => r.policy_domain),
     );
-    expect(asked(await questions.sources({}, 100), (row) => row.source)).toEqual(
-      sumsBy(counted, (r) => r.sourceIp),
+    expect(asked(await box.rows("sources", {}, 100), (row) => row.source)).toEqual(
+      sumsBy(counted, (r) => r.source_ip),
     );
     for (const domain of ["d0.example", "d1.example"]) {
-      const ours = counted.filter((r) => r.policyDomain === domain);
-      expect(asked(await questions.days({ domain }), (row) => row.day)).toEqual(sumsBy(ours, day));
+      const ours = counted.filter((r) => r.policy_domain === domain);
+      expect(asked(await box.rows("days", { domain }), (row) => row.day)).toEqual(sumsBy(ours, day));
     }
-    const ours = counted.filter((r) => r.org === "Org 1");
-    expect(asked(await questions.days({ org: "org 1" }), (row) => row.day)).toEqual(sumsBy(ours, day));
+    const ours = counted.filter((r) => r.org_name === "Org 1");
+    expect(asked(await box.rows("days", { org: "org 1" }), (row) => row.day)).toEqual(sumsBy(ours, day));
     const messages = counted.reduce((sum, r) => sum + r.count, 0);
     const pass = counted.filter(isPass).reduce((sum, r) => sum + r.count, 0);
-    const reports = await paged((f, p) => questions.reports(f, p), 7);
-    const mails = await paged((f, p) => questions.received(f, p), 7);
-    const stats = await questions.stats();
+    const reports = await box.rows("reports", {}, 7);
+    const mails = await box.rows("received", {}, 7);
+    const stats = await box.questions.stats();
     const of = (name: string): number => stats[name] ?? 0;
     expect([
       of("archive.message"),
@@ -143,25 +145,29 @@ export function figuresContract(given: () => ContractBox): void {
     it("pages do not repeat or lose what was there while mail comes in", async () => {
       await given().intake(Array.from({ length: 20 }, (_, n) => mailWithXml(someXml(n))));
       const seen = { reports: [] as string[], mails: [] as string[] };
-      let [afterReport, afterMail]: (string | undefined)[] = [];
+      let afterReport: string | undefined;
+      let afterMail: string | undefined;
       for (let n = 100; ; n++) {
-        const reports = await given().questions.reports(
+        const reports = await given().questions.list(
+          "reports",
           {},
           { limit: 3, ...(afterReport ? { after: afterReport } : {}) },
         );
-        const mails = await given().questions.received(
+        const mails = await given().questions.list(
+          "received",
           {},
           { limit: 3, ...(afterMail ? { after: afterMail } : {}) },
         );
         seen.reports.push(...reports.items.map(({ id }) => id));
         seen.mails.push(...mails.items.map(({ id }) => id));
         if (reports.next === null || mails.next === null) break;
-        [afterReport, afterMail] = [reports.next, mails.next];
+        afterReport = reports.next;
+        afterMail = mails.next;
         await given().intake([mailWithXml(someXml(n))]);
       }
       const expected = (letter: string) => Array.from({ length: 20 }, (_, n) => `${letter}${20 - n}`);
       expect(seen).toEqual({ reports: expected("r"), mails: expected("m") });
-      expect(await given().questions.reports({ since: NOW }, { limit: 3 })).toEqual({
+      expect(await given().questions.list("reports", { since: NOW }, { limit: 3 })).toEqual({
         items: [],
         next: null,
       });

@@ -4,7 +4,7 @@ import type { Accepted, Intake, NotStored } from "../../../src/store/archive/int
 import { intakeOf, POLICY } from "../../support/intake.ts";
 import { type Stage, stage } from "../../support/parsing-archive.ts";
 import { dmarcXml, mail } from "../../support/reading.ts";
-import { type ContractBox, mailWithXml, paged } from "./box.ts";
+import { type ContractBox, mailWithXml } from "./box.ts";
 
 /** More rows than an implementation stores in one step. */
 const MANY = 5000;
@@ -87,11 +87,11 @@ export function largeMailContract(given: () => ContractBox): void {
         { mailId: 1, outcome: "imported", reportIds: [1] },
       ]);
       await expectStored(1);
-      const records = await paged((f, p) => given().questions.records(f, p), 999, {});
-      expect(records.map((r) => r.sourceIp)).toEqual(
+      const records = await given().rows("records", {}, 999);
+      expect(records.map((r) => r.source_ip)).toEqual(
         Array.from({ length: MANY }, (_, n) => `10.1.${n >> 8}.${n & 255}`),
       );
-      expect(await given().questions.sources({}, MANY + 1)).toHaveLength(MANY);
+      expect(await given().rows("sources", {}, MANY + 1)).toHaveLength(MANY);
       await given().reopen();
       await expectStored(1);
       expect(await given().intake([largeMail("a")])).toMatchObject([{ outcome: "duplicate", reportIds: [] }]);
@@ -106,14 +106,14 @@ export function largeMailContract(given: () => ContractBox): void {
         });
       while (!done) {
         await new Promise((resolve) => setImmediate(resolve));
-        const { items } = await given().questions.records({ source: "10.1.0.7" }, { limit: 10 });
-        const [sum] = await given().questions.days({});
-        const { items: reports } = await given().questions.reports({}, { limit: 10 });
+        const { items } = await given().questions.list("records", { source: "10.1.0.7" }, { limit: 10 });
+        const [sum] = await given().rows("days");
+        const { items: reports } = await given().questions.list("reports", {}, { limit: 10 });
         expect([0, 1]).toContain(items.length);
         expect([undefined, 2 * MANY]).toContain(sum?.messages);
         for (const { records } of reports) expect(records).toBe(MANY);
         expect(
-          (await given().questions.records({ reportId: "r1" }, { limit: MANY })).items.length % MANY,
+          (await given().questions.list("records", { report: "r1" }, { limit: MANY })).items.length % MANY,
         ).toBe(0);
       }
       await storing;
@@ -132,10 +132,8 @@ export function largeMailContract(given: () => ContractBox): void {
       expect(await given().records()).toBe(2 * MANY + 10);
       for (const [i, { reportIds }] of large.flat().entries()) {
         const report = await given().questions.report(`r${reportIds[0]}`);
-        expect(report).toMatchObject({ reportId: "ab"[i], records: MANY });
-        expect(
-          await paged((f, p) => given().questions.records({ ...f, reportId: `r${reportIds[0]}` }, p), 5000),
-        ).toHaveLength(MANY);
+        expect(report).toMatchObject({ report_id: "ab"[i], records: MANY });
+        expect(await given().rows("records", { report: `r${reportIds[0]}` }, 5000)).toHaveLength(MANY);
       }
     });
 
@@ -157,7 +155,9 @@ export function largeMailContract(given: () => ContractBox): void {
         given().answers([mailWithXml(dmarcXml("a"))]),
       ]);
       expect(answers.map(keptOf).flat(2).sort()).toEqual(["conflict", "new"]);
-      expect(await given().questions.reports({}, { limit: 9 })).toMatchObject({ items: [{ reportId: "a" }] });
+      expect(await given().questions.list("reports", {}, { limit: 9 })).toMatchObject({
+        items: [{ report_id: "a" }],
+      });
     });
 
     it("in a batch with small ones: each has its answer", async () => {
@@ -189,7 +189,7 @@ export function largeMailContract(given: () => ContractBox): void {
       expect(await given().intake([better])).toMatchObject([{ outcome: "imported", reportIds: [2] }]);
       await expectStored(1, 3);
       expect(await given().questions.report("r1")).toBeUndefined();
-      expect((await given().questions.records({ reportId: "r1" }, { limit: 9 })).items).toEqual([]);
+      expect((await given().questions.list("records", { report: "r1" }, { limit: 9 })).items).toEqual([]);
     });
 
     it("that is refused for its kind leaves nothing but the mail", async () => {
@@ -234,8 +234,8 @@ export function largeMailContract(given: () => ContractBox): void {
       ]);
       const told = async () => [
         (await given().questions.tlsPolicies(`r${tls!.reportIds[0]}`)).map(({ details }) => details.length),
-        (await paged((f, p) => given().questions.deliveries(f, p), 2000)).length,
-        (await given().questions.domains({})).map(({ tlsFailures }) => tlsFailures),
+        (await given().rows("dsn", {}, 2000)).length,
+        (await given().rows("domains")).map(({ tls_failures }) => tls_failures),
       ];
       const before = await told();
       expect(before).toEqual([[MANY], RECIPIENTS, [MANY]]);

@@ -21,26 +21,26 @@ export function putContract(given: () => ContractBox): void {
       expect(result).toMatchObject({ outcome: "imported", reason: null, reportIds: [1] });
       expect(await given().questions.receivedMail("m1")).toMatchObject({
         outcome: "imported",
-        envelopeTo: ["dmarc@example.com"],
+        envelope_to: ["dmarc@example.com"],
         subject: "report",
         reports: ["r1"],
-        rawKept: true,
+        raw_kept: true,
       });
       expect(Buffer.from((await given().questions.rawMail("m1"))!)).toEqual(Buffer.from(sent.raw));
       expect(await given().questions.report("r1")).toMatchObject({
         kind: "dmarc",
-        orgName: "Reporter",
-        reportId: "r1",
-        policyDomain: "example.com",
+        org_name: "Reporter",
+        report_id: "r1",
+        policy_domain: "example.com",
         records: 1,
         messages: 2,
-        passMessages: 2,
+        pass_messages: 2,
       });
-      const { items } = await given().questions.records({ reportId: "r1" }, { limit: 10 });
+      const { items } = await given().questions.list("records", { report: "r1" }, { limit: 10 });
       expect(items).toMatchObject([
-        { sourceIp: "192.0.2.1", count: 2, dkim: "pass", spf: "fail", headerFrom: "example.com" },
+        { source_ip: "192.0.2.1", count: 2, dkim: "pass", spf: "fail", header_from: "example.com" },
       ]);
-      expect(await given().questions.sources({}, 10)).toMatchObject([
+      expect(await given().rows("sources", {}, 10)).toMatchObject([
         { source: "192.0.2.1", messages: 2, pass: 2, fail: 0 },
       ]);
       expect(await given().stats()).toMatchObject({
@@ -56,13 +56,13 @@ export function putContract(given: () => ContractBox): void {
       ]);
       expect(await given().questions.report("r1")).toMatchObject({
         kind: "tls",
-        policyDomain: "example.com",
+        policy_domain: "example.com",
       });
       expect(await given().questions.tlsPolicies("r1")).toMatchObject([
         { policyType: "sts", successes: 3, failures: 0 },
       ]);
-      expect(await given().questions.domains({})).toMatchObject([
-        { domain: "example.com", tlsSessions: 3, tlsFailures: 0 },
+      expect(await given().rows("domains")).toMatchObject([
+        { domain: "example.com", tls_sessions: 3, tls_failures: 0 },
       ]);
     });
 
@@ -77,8 +77,8 @@ export function putContract(given: () => ContractBox): void {
         "duplicate",
         "duplicate-conflict",
       ]);
-      expect(await given().questions.receivedMail("m2")).toMatchObject({ rawKept: false, reports: [] });
-      expect(await given().questions.receivedMail("m3")).toMatchObject({ rawKept: true, reports: [] });
+      expect(await given().questions.receivedMail("m2")).toMatchObject({ raw_kept: false, reports: [] });
+      expect(await given().questions.receivedMail("m3")).toMatchObject({ raw_kept: true, reports: [] });
       expect(await given().total()).toBe(2);
       expect(await given().stats()).toMatchObject({
         "archive.mail": 3,
@@ -116,9 +116,9 @@ export function putContract(given: () => ContractBox): void {
         ]);
       }
       expect(await given().total()).toBe(2 * 2 * 1501);
-      const { items } = await given().questions.reports({}, { limit: 10 });
-      expect(new Set(items.map((r) => r.reportId)).size).toBe(4);
-      for (const { reportId } of items) expect(reportId).toMatch(/^sha256:[0-9a-f]{64}$/);
+      const { items } = await given().questions.list("reports", {}, { limit: 10 });
+      expect(new Set(items.map((r) => r.report_id)).size).toBe(4);
+      for (const { report_id } of items) expect(report_id).toMatch(/^sha256:[0-9a-f]{64}$/);
     });
 
     it("keeps the reports of a mail that could be parsed, and nothing of a damaged one", async () => {
@@ -131,9 +131,9 @@ export function putContract(given: () => ContractBox): void {
       expect(partial).toMatchObject({ outcome: "partial", reportIds: [1] });
       expect(invalid).toMatchObject({ outcome: "invalid", reportIds: [] });
       expect(whole).toMatchObject({ outcome: "imported" });
-      const { items } = await given().questions.reports({}, { limit: 10 });
-      expect(items.map((r) => r.reportId).sort()).toEqual(["r1", "r3"]);
-      expect((await given().questions.records({}, { limit: 10 })).items).toHaveLength(2);
+      const { items } = await given().questions.list("reports", {}, { limit: 10 });
+      expect(items.map((r) => r.report_id).sort()).toEqual(["r1", "r3"]);
+      expect((await given().questions.list("records", {}, { limit: 10 })).items).toHaveLength(2);
       expect(await given().total()).toBe(4);
     });
 
@@ -147,7 +147,10 @@ export function putContract(given: () => ContractBox): void {
         },
       );
       expect(results.map((r) => r.reason)).toEqual([null, "internal", null]);
-      expect(await given().questions.receivedMail("m2")).toMatchObject({ outcome: "invalid", rawKept: true });
+      expect(await given().questions.receivedMail("m2")).toMatchObject({
+        outcome: "invalid",
+        raw_kept: true,
+      });
       expect(await given().total()).toBe(4);
       expect(await given().stats()).toMatchObject({
         "archive.report.dmarc": 2,
@@ -158,16 +161,12 @@ export function putContract(given: () => ContractBox): void {
     it("spreads a long report over its days without losing messages", async () => {
       const begin = Math.floor(1_700_006_400 / DAY) * DAY;
       await given().intake([mailWithXml(lasting("long", begin, begin + 3 * DAY - 1, 10))]);
-      const days = await given().questions.days({});
+      const days = await given().rows("days");
       expect(days.map((d) => d.day)).toEqual([begin, begin + DAY, begin + 2 * DAY]);
       expect(days.map((d) => d.messages).sort()).toEqual([3, 3, 4]);
-      expect(await given().questions.days({ org: "reporter" })).toEqual(days);
+      expect(await given().rows("days", { org: "reporter" })).toEqual(days);
       await given().parsing.reparse([1], nothing);
-      expect(await given().questions.days({})).toMatchObject([
-        { messages: 0 },
-        { messages: 0 },
-        { messages: 0 },
-      ]);
+      expect(await given().rows("days")).toMatchObject([{ messages: 0 }, { messages: 0 }, { messages: 0 }]);
     });
 
     it("leaves reports about foreign domains out of the figures", async () => {
@@ -229,7 +228,7 @@ export function putContract(given: () => ContractBox): void {
       const { part } = (await given().questions.report("r1"))!;
       expect(part).toEqual({ name: "r0.xml", mediaType: "text/xml", size: expect.any(Number) });
       expect(part.size).toBe(dmarcXml().length);
-      expect((await given().questions.records({}, { limit: 1 })).items).toMatchObject([
+      expect((await given().questions.list("records", {}, { limit: 1 })).items).toMatchObject([
         { auth: "none", counted: true },
       ]);
     });
@@ -243,11 +242,12 @@ export function putContract(given: () => ContractBox): void {
       const found: [string, number][] = [];
       let after: string | undefined;
       do {
-        const page = await given().questions.records(
-          { reportId: "r1" },
+        const page = await given().questions.list(
+          "records",
+          { report: "r1" },
           { limit: 400, ...(after ? { after } : {}) },
         );
-        found.push(...page.items.map((r): [string, number] => [r.sourceIp, r.count]));
+        found.push(...page.items.map((r): [string, number] => [r.source_ip, r.count]));
         after = page.next ?? undefined;
       } while (after);
       expect(found).toEqual(many.map((_, n) => [`198.51.${n >> 8}.${n & 255}`, n * n * n]));
@@ -280,9 +280,9 @@ export function putContract(given: () => ContractBox): void {
     it("gives the same answers after it was opened again, and a late copy is still a duplicate", async () => {
       await given().intake([mailWithXml(dmarcXml("a"), dmarcXml("b")), mailWithXml("")]);
       const told = async () => [
-        await given().questions.received({}, { limit: 10 }),
-        await given().questions.reports({}, { limit: 10 }),
-        await given().questions.records({}, { limit: 10 }),
+        await given().questions.list("received", {}, { limit: 10 }),
+        await given().questions.list("reports", {}, { limit: 10 }),
+        await given().questions.list("records", {}, { limit: 10 }),
         await given().stats(),
       ];
       const before = await told();

@@ -46,7 +46,7 @@ export function reparseContract(given: () => ContractBox): void {
       expect(await given().parsing.reparse([1, 99])).toMatchObject([{ mailId: 1, outcome: "imported" }]);
       expect(await given().stats()).toEqual(before);
       expect(await given().total()).toBe(2);
-      expect((await given().questions.records({}, { limit: 10 })).items).toHaveLength(1);
+      expect((await given().questions.list("records", {}, { limit: 10 })).items).toHaveLength(1);
       expect(await given().parsing.reparse([1], nothing)).toMatchObject([{ outcome: "not-a-report" }]);
       expect(await given().total()).toBe(0);
       expect((await given().stats())["archive.report.dmarc"]).toBeUndefined();
@@ -88,8 +88,8 @@ export function reparseContract(given: () => ContractBox): void {
       await given().expire(NOW + 401 * DAY, KEEP);
       const before = [
         await given().stats(),
-        await given().questions.days({}),
-        await given().questions.domains({}),
+        await given().rows("days"),
+        await given().rows("domains"),
         await given().ids(),
       ];
       expect(await given().parsing.reparse([1, 2], stage)).toMatchObject([
@@ -98,8 +98,8 @@ export function reparseContract(given: () => ContractBox): void {
       ]);
       expect([
         await given().stats(),
-        await given().questions.days({}),
-        await given().questions.domains({}),
+        await given().rows("days"),
+        await given().rows("domains"),
         await given().ids(),
       ]).toEqual(before);
       expect([await given().records(), await given().questions.tlsPolicies("r2")]).toEqual([0, []]);
@@ -132,7 +132,7 @@ export function reparseContract(given: () => ContractBox): void {
         "imported",
       ]);
       expect(await given().put.spool()).toEqual({ unparsed: 0, oldest: null, newest: null });
-      expect((await given().questions.receivedMail("m2"))?.rawKept).toBe(false);
+      expect((await given().questions.receivedMail("m2"))?.raw_kept).toBe(false);
       expect(await given().parsing.parseSpooled(stage, 8)).toEqual([]);
       expect(await given().total()).toBe(4);
     });

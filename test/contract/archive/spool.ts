@@ -11,7 +11,10 @@ export function spoolContract(given: () => ContractBox): void {
         await given().spool(mailWithXml(dmarcXml("a")), mailWithXml(dmarcXml("a")), mailWithXml("")),
       ).toEqual([1, 2, 3]);
       expect(await given().parsing.unparsed()).toBe(3);
-      expect(await given().questions.receivedMail("m1")).toMatchObject({ outcome: "spooled", rawKept: true });
+      expect(await given().questions.receivedMail("m1")).toMatchObject({
+        outcome: "spooled",
+        raw_kept: true,
+      });
       expect(await given().total()).toBe(0);
       expect((await given().parsing.parseSpooled(stage, 1)).map((r) => r.outcome)).toEqual(["imported"]);
       expect((await given().parsing.parseSpooled(stage, 9)).map((r) => r.outcome)).toEqual([
@@ -20,7 +23,7 @@ export function spoolContract(given: () => ContractBox): void {
       ]);
       expect(await given().parsing.parseSpooled(stage, 9)).toEqual([]);
       expect(await given().parsing.unparsed()).toBe(0);
-      expect(await given().questions.receivedMail("m2")).toMatchObject({ rawKept: false });
+      expect(await given().questions.receivedMail("m2")).toMatchObject({ raw_kept: false });
       expect(await given().total()).toBe(2);
       expect(await given().stats()).toMatchObject({ "archive.mail": 3, "archive.outcome.imported": 1 });
     });
@@ -53,7 +56,7 @@ export function spoolContract(given: () => ContractBox): void {
         ["a", "b", "c"].map((id, i) => ({ intake: mailWithXml(dmarcXml(id)), parseNow: i === 1 })),
       );
       expect(accepted.map((one) => "spooled" in one && one.spooled)).toEqual([true, false, true]);
-      const spooled = await given().questions.received({ outcome: "spooled" }, { limit: 10 });
+      const spooled = await given().questions.list("received", { outcome: "spooled" }, { limit: 10 });
       expect(spooled.items.map(({ id }) => id).sort()).toEqual(["m1", "m3"]);
       expect([await given().parsing.unparsed(), await given().total()]).toEqual([2, 2]);
       expect(await given().stats()).toMatchObject({ "archive.mail": 3, "archive.unread": 2 });
@@ -73,7 +76,10 @@ export function spoolContract(given: () => ContractBox): void {
         return reading;
       }, 8);
       expect(results.map((r) => r.reason)).toEqual([null, "internal", null]);
-      expect(await given().questions.receivedMail("m2")).toMatchObject({ outcome: "invalid", rawKept: true });
+      expect(await given().questions.receivedMail("m2")).toMatchObject({
+        outcome: "invalid",
+        raw_kept: true,
+      });
       expect(await given().total()).toBe(4);
     });
 
@@ -86,7 +92,10 @@ export function spoolContract(given: () => ContractBox): void {
       expect(await given().parsing.parseSpooled(stage, 1)).toMatchObject([
         { outcome: "invalid", reason: "internal" },
       ]);
-      expect(await given().questions.receivedMail("m1")).toMatchObject({ outcome: "invalid", rawKept: true });
+      expect(await given().questions.receivedMail("m1")).toMatchObject({
+        outcome: "invalid",
+        raw_kept: true,
+      });
     });
 
     it("does not count an attempt that was given back, in whatever number", async () => {
@@ -119,7 +128,7 @@ export function spoolContract(given: () => ContractBox): void {
       expect(await given().questions.receivedMail("m1")).toMatchObject({
         outcome: "invalid",
         detail: "it ended the parser",
-        rawKept: true,
+        raw_kept: true,
       });
       expect(await given().put.spool()).toEqual({ unparsed: 0, oldest: null, newest: null });
       expect(await given().parsing.reparse([1], stage)).toMatchObject([{ outcome: "imported" }]);

@@ -21,16 +21,16 @@ export function upkeepContract(given: () => ContractBox): void {
         for (let n = 1; n > 0; ) n = await given().maintenance.expire(at, policy, 10);
       };
       const kept = async (): Promise<unknown[]> =>
-        Promise.all(["m1", "m2"].map(async (id) => (await given().questions.receivedMail(id))?.rawKept));
+        Promise.all(["m1", "m2"].map(async (id) => (await given().questions.receivedMail(id))?.raw_kept));
       await all(NOW + 29 * DAY);
       expect(await kept()).toEqual([true, true]);
       await all(NOW + 31 * DAY);
       expect(await kept()).toEqual([false, true]);
       await all(NOW + 91 * DAY);
       expect(await kept()).toEqual([false, false]);
-      expect((await given().questions.records({}, { limit: 10 })).items).toHaveLength(1);
+      expect((await given().questions.list("records", {}, { limit: 10 })).items).toHaveLength(1);
       await all(NOW + 2 * DAY, { ...keep, records: DAY });
-      expect((await given().questions.records({}, { limit: 10 })).items).toEqual([]);
+      expect((await given().questions.list("records", {}, { limit: 10 })).items).toEqual([]);
       expect(await given().questions.report("r1")).toMatchObject({ messages: 2 });
       expect(await given().total()).toBe(2);
     });
