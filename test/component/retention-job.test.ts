@@ -45,7 +45,8 @@ describe("retention", () => {
     const ingest = {
       expire: async () => {
         expired++;
-        return (await answers.shift()?.()) ?? 0;
+        const rows = (await answers.shift()?.()) ?? 0;
+        return { rows, more: rows > 0 };
       },
     } as unknown as IngestPort;
     const job = retentionJob({

@@ -2,6 +2,7 @@
 import { afterEach, beforeEach } from "vitest";
 import type { ReceivePolicy } from "../../../src/model/counting.ts";
 import type { ArchiveListName, ArchiveRow } from "../../../src/model/lists/lists.ts";
+import type { RetentionPolicy } from "../../../src/model/retention.ts";
 import type {
   Accepted,
   ArchiveIntake,
@@ -9,7 +10,7 @@ import type {
   IntakeResult,
   NotStored,
 } from "../../../src/store/archive/intake.ts";
-import type { ArchiveMaintenance, RetentionPolicy } from "../../../src/store/archive/maintenance.ts";
+import type { ArchiveMaintenance } from "../../../src/store/archive/maintenance.ts";
 import type { ArchiveFilter, ArchiveReader } from "../../../src/store/archive/reader.ts";
 import { intakeOf } from "../../support/intake.ts";
 import { ParsingArchive, type Stage, stage } from "../../support/parsing-archive.ts";
@@ -85,7 +86,7 @@ export class ContractBox {
 
   /** Expires in slices until nothing is left to do. */
   async expire(now: number, policy: RetentionPolicy): Promise<void> {
-    while ((await this.maintenance.expire(now, policy, 10)) > 0);
+    while ((await this.maintenance.expire(now, policy, 10)).more);
   }
 
   /** Counters that are not 0. */

@@ -1,6 +1,6 @@
 /** Parsing a stored mail again. */
 import { describe, expect, it } from "vitest";
-import type { RetentionPolicy } from "../../../src/store/archive/maintenance.ts";
+import type { RetentionPolicy } from "../../../src/model/retention.ts";
 import { intakeOf } from "../../support/intake.ts";
 import { type Stage, stage } from "../../support/parsing-archive.ts";
 import { dmarcXml, mail, NOW, tlsJson } from "../../support/reading.ts";
@@ -11,6 +11,8 @@ const KEEP: RetentionPolicy = {
   failedRaw: 1000 * DAY,
   records: 400 * DAY,
   feedback: 30 * DAY,
+  mails: 4000 * DAY,
+  sums: 8000 * DAY,
 };
 /** Finds no report. */
 const nothing: Stage = (raw, hints) => stage(raw.subarray(0, 20), hints);
