@@ -18,10 +18,10 @@ const statement = Object.getPrototypeOf(memory.prepare("SELECT 1"));
 const { get } = statement;
 statement.get = function (...values) {
   const row = get.apply(this, values);
-  if (Buffer.isBuffer(row?.body) && row.body.includes("KILL-THE-PARSER"))
-    process.kill(process.pid, "SIGKILL");
-  if (Buffer.isBuffer(row?.body) && row.body.includes("STOP-THE-PARSER"))
-    process.kill(process.pid, "SIGSTOP");
+  // a plucked statement gives the bytes themselves
+  const body = Buffer.isBuffer(row) ? row : row?.body;
+  if (Buffer.isBuffer(body) && body.includes("KILL-THE-PARSER")) process.kill(process.pid, "SIGKILL");
+  if (Buffer.isBuffer(body) && body.includes("STOP-THE-PARSER")) process.kill(process.pid, "SIGSTOP");
   return row;
 };
 memory.close();
