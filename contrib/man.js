@@ -14,7 +14,7 @@ import { LOG_EVENTS } from "../dist/lib/log/log.js";
 import { EVENTS } from "../dist/model/events.js";
 import { EXPORTS } from "../dist/model/lists/lists.js";
 import { NOTES, OUTCOMES, REASONS, WARNINGS } from "../dist/model/outcome.js";
-import { SUBSYSTEMS } from "../dist/model/queue.js";
+import { SUBSYSTEMS } from "../dist/model/subsystems.js";
 
 /** Text with the special characters of mdoc escaped. */
 const plain = (text) =>

@@ -30,8 +30,9 @@ import {
   TRY_OUT_HINTS,
 } from "./daemon/setup.ts";
 import { Startup, type Step } from "./daemon/startup.ts";
-import { statsOf, subsystemsOf, waitingSubsystems } from "./daemon/status.ts";
+import { statsOf } from "./daemon/status.ts";
 import { Stopping } from "./daemon/stopping.ts";
+import { subsystemsOf, waitingSubsystems } from "./daemon/subsystems.ts";
 import { systemError } from "./daemon/system-error.ts";
 import { Delivery } from "./deliver/runner.ts";
 import { makeFeeder } from "./feed/batch.ts";
@@ -44,7 +45,7 @@ import type { Log } from "./lib/log/log.ts";
 import type { LogSink } from "./lib/log/pino.ts";
 import { failureOf, logFailure, supervised } from "./lib/supervised.ts";
 import type { DaemonEvents } from "./model/events.ts";
-import type { Subsystem } from "./model/queue.ts";
+import type { Subsystem } from "./model/subsystems.ts";
 import { makeMessageVerifier } from "./receive/auth/verify.ts";
 import { startIngest } from "./receive/ingest/supervisor.ts";
 import { startSmtp } from "./receive/smtp/server.ts";

@@ -1,6 +1,7 @@
 /** Every command of mailreportctl, once: words, operands, options, help. Help and completion derive from it. */
 import type { List, ListCommand } from "../model/lists/list.ts";
 import { EXPORTS, LISTS } from "../model/lists/lists.ts";
+import { SUBSYSTEM_TABLE, SUBSYSTEMS, type SubsystemAbout } from "../model/subsystems.ts";
 import type { CommandSpec } from "./grammar.ts";
 import { envelopes, exportOptions, listOptions, option, outcomes, time, WAIT } from "./options.ts";
 
@@ -179,34 +180,19 @@ export const COMMANDS: readonly Command[] = withLists([
     dryRun: true,
     help: "release held envelopes",
   },
-  ...(["smtp", "mta", "mda"] as const).flatMap((subsystem): Command[] => [
-    {
-      run: "pause",
-      words: ["pause", subsystem],
-      classic: true,
-      dryRun: true,
-      ...(subsystem === "mta" ? { operands: "[for DOMAIN]", most: 2 } : {}),
-      help: {
-        smtp: "refuse new SMTP sessions with 421",
-        mta: "stop delivery; attempts in progress are finished",
-        mda: "store mail without parsing it (mda: the report parser)",
-      }[subsystem],
-    },
-    {
-      run: "resume",
-      words: ["resume", subsystem],
-      classic: true,
-      dryRun: true,
-      ...(subsystem === "mta" ? { operands: "[for DOMAIN]", most: 2 } : {}),
-      help: {
-        smtp: "resume accepting SMTP sessions",
-        mta: "resume delivery",
-        mda: "resume parsing, with the unparsed backlog first",
-      }[subsystem],
-    },
-  ]),
-  { run: "pause", words: ["pause", "scheduler"], dryRun: true, help: "compose no reports" },
-  { run: "resume", words: ["resume", "scheduler"], dryRun: true, help: "resume composing reports" },
+  ...SUBSYSTEMS.flatMap((subsystem) => {
+    const { help, classic, destinations }: SubsystemAbout = SUBSYSTEM_TABLE[subsystem];
+    return (["pause", "resume"] as const).map(
+      (action): Command => ({
+        run: action,
+        words: [action, subsystem],
+        ...(classic ? { classic } : {}),
+        dryRun: true,
+        ...(destinations ? { operands: "[for DOMAIN]", most: 2 } : {}),
+        help: help[action],
+      }),
+    );
+  }),
   {
     run: "reportStatus",
     words: ["report", "status"],

@@ -1,7 +1,9 @@
 /** Paused subsystems: stored in the queue, and put into force in the parts that they concern. */
-import type { Pause, Subsystem } from "../model/queue.ts";
+import type { Pause } from "../model/queue.ts";
+import type { Subsystem } from "../model/subsystems.ts";
 import type { PauseControl } from "../services/pauses.ts";
 import type { Parts } from "./parts.ts";
+import { applyPauses } from "./subsystems.ts";
 
 export class Pauses implements PauseControl {
   readonly #parts: Parts;
@@ -39,9 +41,6 @@ export class Pauses implements PauseControl {
    * woken. When the store cannot be asked, nothing changes. Errors: those of the store.
    */
   apply(): void {
-    const { smtp, ingest } = this.#parts.made;
-    const [mail, parsing] = [this.isPaused("smtp"), this.isPaused("mda")];
-    smtp?.pauseIntake(mail);
-    ingest?.pauseParsing(parsing);
+    applyPauses(this.#parts, (subsystem) => this.isPaused(subsystem));
   }
 }

@@ -1,5 +1,7 @@
 /** The queue of messages: one message per rua address, one envelope per recipient. Times are epoch seconds UTC. */
+
 import type { OutgoingKind } from "./outgoing.ts";
+import type { Subsystem } from "./subsystems.ts";
 
 /**
  * pending: due at `nextAt`. inflight: leased to a running attempt. held: an operator stopped it.
@@ -115,10 +117,6 @@ export interface ChangeResult {
   readonly changed: number;
   readonly skipped: readonly { readonly id: string; readonly code: string }[];
 }
-
-export const SUBSYSTEMS = ["smtp", "mda", "mta", "scheduler"] as const;
-/** smtp: intake; mda: parsing accepted mail; mta: delivery; scheduler: composing due reports. */
-export type Subsystem = (typeof SUBSYSTEMS)[number];
 
 export interface Pause {
   readonly subsystem: Subsystem;

@@ -1,7 +1,7 @@
 /** The daemon itself: its state and counters, reload, stop, log level. */
 import type { ErrorCode } from "../lib/errors.ts";
 import type { LogLevel } from "../lib/log/log.ts";
-import type { Subsystem } from "../model/queue.ts";
+import type { Subsystem } from "../model/subsystems.ts";
 import type { Operation, Operations } from "./operation.ts";
 
 export interface SubsystemState {

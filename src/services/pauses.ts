@@ -1,6 +1,7 @@
 /** Pausing and resuming subsystems, and delivery to single destinations. */
 import { type Clock, epochSeconds } from "../lib/clock.ts";
-import type { Pause, Subsystem } from "../model/queue.ts";
+import type { Pause } from "../model/queue.ts";
+import type { Subsystem } from "../model/subsystems.ts";
 import type { Operation, Operations } from "./operation.ts";
 
 export interface PauseRequest {

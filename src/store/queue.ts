@@ -23,9 +23,9 @@ import type {
   EnvelopeSelection,
   Pause,
   QueueMessage,
-  Subsystem,
   Suppression,
 } from "../model/queue.ts";
+import type { Subsystem } from "../model/subsystems.ts";
 
 /** Where an event is counted: computed by report/, stored here. */
 export interface CountedEvent {

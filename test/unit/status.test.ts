@@ -1,7 +1,8 @@
 /** The line about each subsystem in the status. */
 import { expect, it } from "vitest";
 import { Parts } from "../../src/daemon/parts.ts";
-import { statsOf, subsystemsOf } from "../../src/daemon/status.ts";
+import { statsOf } from "../../src/daemon/status.ts";
+import { subsystemsOf } from "../../src/daemon/subsystems.ts";
 import { MailreportError } from "../../src/lib/errors.ts";
 import { testConfig } from "../support/test-config.ts";
 

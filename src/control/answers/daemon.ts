@@ -1,7 +1,7 @@
 /** Answers about the daemon and its databases. */
 import { z } from "zod";
 import { iso } from "../../lib/units.ts";
-import { SUBSYSTEMS } from "../../model/queue.ts";
+import { SUBSYSTEMS } from "../../model/subsystems.ts";
 import type { DaemonStatus } from "../../services/daemon.ts";
 import { AT, COUNT, COUNTS, listOf } from "./common.ts";
 

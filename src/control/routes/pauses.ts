@@ -2,7 +2,7 @@
 import type { FastifyInstance } from "fastify";
 import type { ZodTypeProvider } from "fastify-type-provider-zod";
 import { z } from "zod";
-import { SUBSYSTEMS } from "../../model/queue.ts";
+import { SUBSYSTEMS } from "../../model/subsystems.ts";
 import { perform } from "../../services/operation.ts";
 import { answers } from "../answers/common.ts";
 import { PAUSE_CHANGED } from "../answers/queue.ts";

@@ -1,8 +1,9 @@
 /** The filters of lists: the same name means the same everywhere. Query schemas and options derive from them. */
 import { OUTCOMES, REASONS, type Reason, WARNINGS, type Warning } from "../outcome.ts";
 import { OUTGOING_STATES } from "../outgoing.ts";
-import { ENVELOPE_STATES, SUBSYSTEMS } from "../queue.ts";
+import { ENVELOPE_STATES } from "../queue.ts";
 import { REPORT_KINDS } from "../report.ts";
+import { SUBSYSTEMS } from "../subsystems.ts";
 
 /** How mailreportctl offers a filter. */
 export interface FilterOption {

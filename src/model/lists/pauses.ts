@@ -1,5 +1,5 @@
 /** Subsystems and destinations that are paused. */
-import { SUBSYSTEMS } from "../queue.ts";
+import { SUBSYSTEMS } from "../subsystems.ts";
 import { orNull, text, time, word } from "./field.ts";
 import { QUEUE_FILTERS } from "./filter.ts";
 import { defineList, PLACE } from "./list.ts";

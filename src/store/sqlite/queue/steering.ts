@@ -1,5 +1,6 @@
 /** Pauses, the audit trail and the instance's secret: what must survive a restart. */
-import type { Pause, Subsystem } from "../../../model/queue.ts";
+import type { Pause } from "../../../model/queue.ts";
+import type { Subsystem } from "../../../model/subsystems.ts";
 import type { QueueStore } from "../../queue.ts";
 import type { Sqlite } from "../open.ts";
 import type { QueueTransaction } from "./transaction.ts";
