@@ -1,8 +1,9 @@
 /**
  * Maintenance beside intake: (a) the mails of an old archive expire, (b) an archive is copied, while 20 connections send
- * small mails; yardstick of both: the same load without it in the same run. (c) A year of reports through the archive's
- * writer with retention scaled: its size by month. MAILREPORTD_BENCH_MAILS sets the mails of (a) (1,000,000),
- * MAILREPORTD_BENCH_MB the size of (b) (2000), MAILREPORTD_BENCH_REPORTS the reports of a day of (c) (200).
+ * a small mail every 50 ms each; yardstick of both: the same load without it in the same run. (c) A year of reports through
+ * the archive's writer with retention scaled: its size by month. MAILREPORTD_BENCH_MAILS sets the mails of (a) (1,000,000),
+ * MAILREPORTD_BENCH_SECONDS how long it is watched (120; the rest of them is left), MAILREPORTD_BENCH_MB the size of (b)
+ * (2000), MAILREPORTD_BENCH_REPORTS the reports of a day of (c) (200), MAILREPORTD_BENCH_PAUSE the 50 ms.
  */
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
@@ -21,6 +22,8 @@ import { prepared, timedLoad } from "./smtp-load.js";
 const MAILS = Number(process.env.MAILREPORTD_BENCH_MAILS ?? 1_000_000);
 const MEGABYTES = Number(process.env.MAILREPORTD_BENCH_MB ?? 2000);
 const REPORTS = Number(process.env.MAILREPORTD_BENCH_REPORTS ?? 200);
+const SECONDS = Number(process.env.MAILREPORTD_BENCH_SECONDS ?? 120);
+const PAUSE_MS = Number(process.env.MAILREPORTD_BENCH_PAUSE ?? 50);
 const CONNECTIONS = 20;
 const NO_AUTH = { dmarc: "off", tls: "off", failure: "off", arf: "off", dsn: "off" };
 const POLICY = { domains: [], requireAuth: NO_AUTH, countUnverified: ["dmarc"], verifies: false };
@@ -65,7 +68,8 @@ async function during(port, tag, until) {
     done = true;
   });
   const begin = performance.now();
-  const times = await timedLoad(port, () => (done ? undefined : list[sent++ % list.length]), CONNECTIONS);
+  const nextMail = () => (done ? undefined : list[sent++ % list.length]);
+  const times = await timedLoad(port, nextMail, CONNECTIONS, PAUSE_MS);
   await end;
   return { times: times.sort((a, b) => a - b), seconds: (performance.now() - begin) / 1000 };
 }
@@ -145,7 +149,14 @@ async function expiry(print) {
   await beside(
     `expiry of ${MAILS} mails`,
     (path) => fill(path, MAILS, 1000, old),
-    (dir) => control(dir, "POST", "/v1/db/prune", { dry_run: false }),
+    async (dir) => {
+      const ended = control(dir, "POST", "/v1/db/prune", { dry_run: false });
+      const answer = await Promise.race([ended, wait(SECONDS * 1000)]);
+      if (answer) return answer;
+      ended.catch(() => {}); // the daemon is ended before it is done
+      const { archive } = await control(dir, "GET", "/v1/db/stats");
+      return { not_done_in_seconds: SECONDS, raw_mails_left: archive.raw_mails };
+    },
     print,
   );
 }

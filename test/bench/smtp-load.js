@@ -31,10 +31,11 @@ export async function load(port, mails, connections) {
  * @param {number} port
  * @param {() => {envelope: Buffer, data: Buffer} | undefined} nextMail
  * @param {number} connections
+ * @param {number} pauseMs between two mails of a connection
  */
-export async function timedLoad(port, nextMail, connections) {
+export async function timedLoad(port, nextMail, connections, pauseMs) {
   const times = [];
-  const one = () => session(port, { nextMail, onReply: (ms) => times.push(ms) });
+  const one = () => session(port, { nextMail, pauseMs, onReply: (ms) => times.push(ms) });
   await Promise.all(Array.from({ length: connections }, one));
   return times;
 }
