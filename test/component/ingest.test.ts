@@ -58,7 +58,7 @@ describe("the ingest process", () => {
   }
 
   const intake = (raw: Uint8Array, envelopeFrom: string): Intake =>
-    intakeOf(raw, { source: "import", envelopeFrom, envelopeTo: [], remoteIp: null });
+    intakeOf(raw, { source: "lmtp", envelopeFrom, envelopeTo: [], remoteIp: null });
   const report = (id: string): Intake => intake(Buffer.from(dmarcMail({ id })), `${id}@b.example`);
   const killer = (words: string, n: number): Intake =>
     intake(Buffer.from(`Subject: killer ${n}\r\n\r\n${words}\r\n`), `${n}@b.example`);
@@ -254,6 +254,21 @@ describe("the ingest process", () => {
     release();
     expect(await large).toMatchObject({ outcome: "imported" });
     expect((await countersOf(path))["archive.report.dmarc"]).toBe(63);
+  });
+
+  it("of imported reports with one key the one that was parsed first counted: it is the first one", async () => {
+    const { ingest, path } = await start(BUILT);
+    const imported = (id: string, records: number): Intake => ({
+      ...intake(Buffer.from(dmarcMail({ id, records })), `${id}@b.example`),
+      source: "import",
+    });
+    // large ones take long to parse and to store; of those behind them some are parsed at once
+    const files = [20_000, 1, 2, 3000, 1, 9000, 2].map((records) => imported("same", records));
+    const results = await Promise.all(files.map((file) => ingest.acceptAndParse(file)));
+    const [first, ...others] = results.map(({ outcome }) => outcome);
+    expect([first, new Set(others)]).toEqual(["imported", new Set(["duplicate-conflict"])]);
+    expect(results.map(({ mailId }) => mailId)).toEqual(results.map((_, n) => n + 1));
+    expect((await countersOf(path))["archive.record"]).toBe(20_000);
   });
 
   it("mails that killed the process in its threads took a large innocent one with them: only they are set aside", async () => {

@@ -5,9 +5,10 @@ import { judge, type ReceivePolicy } from "../../model/counting.ts";
 import type { StagedMail } from "../../model/staged.ts";
 import type { Accepted, Intake, NotStored, PutItem, Unparsable } from "../../store/archive/intake.ts";
 import type { Burst } from "./burst.ts";
-import { BATCH_BYTES, BATCH_MAILS, type Entry } from "./commits.ts";
+import { BATCH_BYTES, BATCH_MAILS, type Entry, isLarge } from "./commits.ts";
 import type { Parsers } from "./parsers.ts";
 import type { MailRequest } from "./protocol.ts";
+import { type Turn, Turns } from "./turns.ts";
 import { unparsableOf } from "./unparsable.ts";
 
 /** A new mail, and who is told what became of it. */
@@ -32,6 +33,8 @@ export interface ArrivalsOptions {
 export class Arrivals {
   readonly #options: ArrivalsOptions;
   readonly #waiting: Arrival[] = [];
+  /** Imported files are stored in their order: of two reports with one key the first one counts. */
+  readonly #imports = new Turns();
 
   constructor(options: ArrivalsOptions) {
     this.#options = options;
@@ -54,7 +57,8 @@ export class Arrivals {
       const stored: Entry = { item: { intake, content: null }, done };
       if (when === "later" || (when === "soon" && storeFirst)) return [stored];
       const mayWait = when === "now" || isFull;
-      const here = !alone && !parsers.isReserved && (!mayWait || burst.isFew(mails.length));
+      const isBehind = intake.source === "import" && this.#imports.busy;
+      const here = !alone && !isBehind && !parsers.isReserved && (!mayWait || burst.isFew(mails.length));
       const content = here ? this.#parseSmall(intake) : undefined;
       if (content) return [{ item: { intake, content: this.judged(content, intake) }, done }];
       if (!mayWait) return [stored];
@@ -85,10 +89,24 @@ export class Arrivals {
     }
   }
 
+  /** In its turn; the next one may share its commit, unless the mail is stored in several transactions. */
+  async #put(item: PutItem, turn: Turn | undefined): Promise<(Accepted | NotStored)[]> {
+    await turn?.comes;
+    const putting = this.#options.put([item]);
+    if (!isLarge(item)) turn?.pass();
+    try {
+      return await putting;
+    } finally {
+      turn?.pass();
+      turn?.done();
+    }
+  }
+
   async #parseInThread({ intake, alone, done }: Arrival): Promise<void> {
-    const { parsers, put } = this.#options;
-    const content = await parsers.parse(intake.raw, intake.hints, { spooled: false, alone });
-    const [answer] = await put([{ intake, content: this.judged(content, intake) }]);
+    const turn = intake.source === "import" ? this.#imports.take() : undefined;
+    const parsed = await this.#options.parsers.parse(intake.raw, intake.hints, { spooled: false, alone });
+    const content = this.judged(parsed, intake);
+    const [answer] = await this.#put({ intake, content }, turn);
     done(answer!);
   }
 }

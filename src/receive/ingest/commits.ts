@@ -88,7 +88,7 @@ export class Commits {
     for (; n < this.#parsed.length && batch.length < most; n++) {
       const entry = this.#parsed[n]!;
       const own = rowsOf(entry.item);
-      if (own > BATCH_ROWS) large.push(entry);
+      if (isLarge(entry.item)) large.push(entry);
       else if (batch.length > 0 && rows + own > BATCH_ROWS) break;
       else {
         rows += own;
@@ -112,6 +112,11 @@ export class Commits {
       for (const [i, { done }] of batch.entries()) done(answers[i]!);
     });
   }
+}
+
+/** Whether a mail is stored alone, beside other commits. */
+export function isLarge(item: PutItem): boolean {
+  return rowsOf(item) > BATCH_ROWS;
 }
 
 /** Rows that a mail adds to the archive, roughly. */
