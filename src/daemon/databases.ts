@@ -20,7 +20,8 @@ export interface DatabaseOptions extends DatabasePaths {
   readonly log: Log;
   /** Ends a check or a backup. */
   readonly stopping: AbortSignal;
-  /** The job `retention`; with `dryRun` only what it would delete. Errors: those of the run. */
+  /** The job `retention`: what it would delete, and a run. */
+  readonly expired: Maintenance["expired"];
   readonly prune: Maintenance["prune"];
 }
 
@@ -45,13 +46,14 @@ export interface Databases extends Maintenance {
 }
 
 export function makeDatabases(options: DatabaseOptions): Databases {
-  const { archivePath, queuePath, archive, ingest, queue, prune, stopping } = options;
+  const { archivePath, queuePath, archive, ingest, queue, expired, prune, stopping } = options;
   const backup = new Backup(options);
   const bytes = (): number => databaseSize(archivePath).bytes + databaseSize(queuePath).bytes;
   return {
     backup: (folder) => backup.run(folder),
     ended: () => backup.ended(),
     check: () => checkDatabases(options, stopping),
+    expired,
     prune,
     async vacuum() {
       const before = bytes();

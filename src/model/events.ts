@@ -4,7 +4,7 @@
  * only added. Times are epoch seconds, durations milliseconds; null means that there is no such value.
  */
 import type { ErrorCode } from "../lib/errors.ts";
-import type { EventOf, EventSink, Events, NameOf } from "../lib/events.ts";
+import type { EventSink, Events, NameOf } from "../lib/events.ts";
 import type { OutgoingKind } from "./outgoing.ts";
 
 /** An event: its sentence, and the type of its fields. */
@@ -248,7 +248,6 @@ export type EventFields = {
 };
 
 export type EventName = NameOf<EventFields>;
-export type DaemonEvent = EventOf<EventFields>;
 export type DaemonEvents = Events<EventFields>;
 /** What a part of the daemon that reports events is given. */
 export type DaemonEventSink = EventSink<EventFields>;

@@ -1,5 +1,6 @@
 /** Maintenance of archive.db and queue.db on request. */
 
+import type { MailreportError } from "../lib/errors.ts";
 import type { JobDetail } from "../model/jobs.ts";
 import type { ArchiveSize } from "../store/archive/maintenance.ts";
 import type { Operation, Operations } from "./operation.ts";
@@ -32,9 +33,17 @@ export interface Maintenance {
   check(): Promise<readonly string[]>;
   /** Returns the bytes given back to the file system. */
   vacuum(): Promise<number>;
-  /** Deletes what has expired, or with `dryRun` counts it. */
-  prune(dryRun: boolean, who: string): Promise<JobDetail>;
+  /** What `prune` would delete. */
+  expired(): Promise<JobDetail>;
+  /** Deletes what has expired. Errors, when nothing was begun: `job.running`, `daemon.stopping`. */
+  prune(who: string): Promise<Pruned>;
   stats(): Promise<DatabaseStats>;
+}
+
+/** What was deleted, and why that was not all. */
+export interface Pruned {
+  readonly deleted: JobDetail;
+  readonly failure: MailreportError | null;
 }
 
 export interface DatabaseService {
@@ -43,7 +52,7 @@ export interface DatabaseService {
   readonly backup: Operation<string, readonly BackupFile[]>;
   readonly vacuum: Operation<undefined, number>;
   /** Deletes what has expired; returns the number of each kind. */
-  readonly prune: Operation<undefined, JobDetail>;
+  readonly prune: Operation<undefined, Pruned>;
 }
 
 export function makeDatabases(operations: Operations, maintenance: Maintenance): DatabaseService {
@@ -64,9 +73,10 @@ export function makeDatabases(operations: Operations, maintenance: Maintenance):
     }),
     prune: operations.declare({
       name: "db prune",
-      plan: (_request, { who }) => maintenance.prune(true, who),
-      change: (_request, { who }) => maintenance.prune(false, who),
-      audited: (counts) => (Object.values(counts).every((count) => count === 0) ? null : counts),
+      plan: async () => ({ deleted: await maintenance.expired(), failure: null }),
+      change: (_request, { who }) => maintenance.prune(who),
+      audited: ({ deleted }) => (Object.values(deleted).every((count) => count === 0) ? null : deleted),
+      failure: ({ failure }) => failure,
     }),
   };
 }

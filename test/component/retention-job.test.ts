@@ -26,6 +26,7 @@ describe("retention", () => {
   /** What the ingest process answers next; a thrown value is its error. */
   let answers: (() => number | Promise<number>)[];
   let expired: number;
+  let expirable: () => Promise<unknown>;
   const log = recordedLog();
 
   beforeEach(() => {
@@ -34,6 +35,7 @@ describe("retention", () => {
     queue = openQueueStore(join(folder, "queue.db"));
     answers = [];
     expired = 0;
+    expirable = async () => EXPIRABLE;
     log.lines.length = 0;
   });
   afterEach(() => {
@@ -51,7 +53,7 @@ describe("retention", () => {
     } as unknown as IngestPort;
     const job = retentionJob({
       config: () => testConfig(),
-      archive: { expirable: async () => EXPIRABLE } as unknown as ArchiveReader,
+      archive: { expirable: () => expirable() } as unknown as ArchiveReader,
       ingest,
       queue: { ...queue, ...more },
       clock,
@@ -107,11 +109,36 @@ describe("retention", () => {
     expect((await jobs.run("retention", WHO)).run).toMatchObject({ result: "failed", code: "store.full" });
     expect(pruned).toBe(1);
     await jobs.stop();
+    answers = [];
     const other = start({ prune: fails("store.busy") });
     answers = [() => 3];
     expect((await other.run("retention", WHO)).run).toMatchObject({ result: "failed", code: "store.busy" });
     expect(log.of("retention.done")).toMatchObject([{ rows: 3 }]);
     await other.stop();
+  });
+
+  it("a run that failed in the middle told nothing of what it had deleted: the rows are in its detail", async () => {
+    const jobs = start();
+    answers = [() => 7, () => 5, fails("store.busy")];
+    const { run } = await jobs.run("retention", WHO);
+    const detail = { archive_rows: 12, finished_envelopes: 0, closed_outgoing_reports: 0 };
+    expect(run).toMatchObject({ result: "failed", code: "store.busy", detail });
+    expect(queue.jobRuns()).toMatchObject([{ result: "failed", detail }]);
+    expect(log.of("retention.done")).toMatchObject([{ rows: 12 }]);
+    await jobs.stop();
+  });
+
+  it("too many questions to the archive ended the deletion: it goes on without counting before", async () => {
+    expirable = async () => {
+      throw new MailreportError("archive.busy");
+    };
+    const jobs = start();
+    answers = [() => 7];
+    expect((await jobs.run("retention", WHO)).run).toMatchObject({
+      result: "ok",
+      detail: { archive_rows: 7 },
+    });
+    await jobs.stop();
   });
 
   it("a dry run deletes nothing", async () => {
@@ -163,7 +190,8 @@ describe("retention", () => {
     finish(1000);
     await stopped;
     expect(slices).toBe(1);
-    expect((await running).run).toMatchObject({ result: "stopped", error: null });
+    const detail = { archive_rows: 1000 };
+    expect((await running).run).toMatchObject({ result: "stopped", error: null, detail });
     expect(queue.jobRuns()).toMatchObject([{ result: "stopped" }]);
   });
 

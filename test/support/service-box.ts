@@ -98,11 +98,10 @@ export class ServiceBox {
         copy: (from, to, signal) =>
           copyDatabase(from, to, { ...(signal ? { signal } : {}), program: COPY_PROGRAM }),
         stopping: jobs.stopping,
-        prune: async (dryRun, who) => {
-          if (dryRun) return jobs.dryRun("retention");
+        expired: () => jobs.dryRun("retention"),
+        prune: async (who) => {
           const { run, failure } = await jobs.run("retention", who);
-          if (failure) throw failure.error;
-          return run.detail ?? {};
+          return { deleted: run.detail ?? {}, failure: failure?.error ?? null };
         },
       }),
     });

@@ -32,9 +32,10 @@ export function addDatabaseRoutes(
     freed: await databases.vacuum.run(undefined, callerOf(request, request.body.reason)),
   }));
   const prune = { body: z.strictObject({ dry_run: z.boolean(), reason }), response: answers(PRUNED) };
-  app.post("/v1/db/prune", { schema: prune }, (request) =>
-    perform(databases.prune, undefined, callerOf(request, request.body.reason), request.body.dry_run),
-  );
+  app.post("/v1/db/prune", { schema: prune }, async (request) => {
+    const { reason: why, dry_run } = request.body;
+    return (await perform(databases.prune, undefined, callerOf(request, why), dry_run)).deleted;
+  });
   app.get("/v1/db/stats", { schema: { ...question, response: answers(DATABASE_STATS) } }, () =>
     databases.stats(),
   );

@@ -48,11 +48,10 @@ export function startJobs(parts: Parts, options: JobOptions): { stop(): Promise<
     queue: store,
     copy: (from, to, signal) => copyDatabase(from, to, { signal }),
     stopping: registry.stopping,
-    prune: async (dryRun, who) => {
-      if (dryRun) return registry.dryRun("retention");
+    expired: () => registry.dryRun("retention"),
+    prune: async (who) => {
       const { run, failure } = await registry.run("retention", who);
-      if (failure) throw failure.error;
-      return run.detail ?? {};
+      return { deleted: run.detail ?? {}, failure: failure?.error ?? null };
     },
   });
   parts.made.databases = databases;

@@ -36,6 +36,17 @@ export interface Job {
   readonly dryRun?: () => Promise<JobDetail>;
 }
 
+/** What a job throws that failed after it had done a part of its work; the error is its cause. */
+export class PartialRun extends Error {
+  readonly detail: JobDetail;
+
+  constructor(detail: JobDetail, cause: unknown) {
+    super("a part of the work was done", { cause });
+    this.name = "PartialRun";
+    this.detail = detail;
+  }
+}
+
 export interface JobRegistryOptions {
   readonly jobs: readonly Job[];
   readonly store: Pick<QueueStore, "jobRuns" | "putJobRun">;
@@ -55,6 +66,11 @@ interface Entry {
   last: JobRun | undefined;
   /** While it runs. */
   ended: Promise<EndedRun> | undefined;
+}
+
+/** What a run had done when it failed. */
+interface Part {
+  detail: JobDetail | null;
 }
 
 /** Who asks for a run that comes by its schedule. */
@@ -202,23 +218,25 @@ export class JobRegistry {
     const from = clock.monotonic();
     this.#keep(entry, begun);
     const unit = { log, unit: "job", fields: { job: begun.name, who: begun.who } };
-    const done = await supervised(unit, () => this.#call(entry.job));
-    const run = this.#endOf(begun, Math.round(clock.monotonic() - from), done);
+    const done: Part = { detail: null };
+    const result = await supervised(unit, () => this.#call(entry.job, done));
+    const run = this.#endOf({ ...begun, ...done }, Math.round(clock.monotonic() - from), result);
     this.#keep(entry, run);
     entry.ended = undefined;
     this.#report(entry, run);
     this.#timer.wake();
-    return { run, failure: done.ok ? null : done.failure };
+    return { run, failure: result.ok ? null : result.failure };
   }
 
   /** The detail of a run; null when it was stopped before it had any. */
-  async #call({ run }: Job): Promise<JobDetail | null> {
+  async #call({ run }: Job, done: Part): Promise<JobDetail | null> {
     try {
       return await run(this.#stop.signal);
     } catch (thrown) {
-      const error = systemError(thrown);
+      if (thrown instanceof PartialRun) done.detail = thrown.detail;
+      const error = systemError(thrown instanceof PartialRun ? thrown.cause : thrown);
       const isStopped = error instanceof MailreportError && error.code === "daemon.stopping";
-      if (isStopped && this.#stop.signal.aborted) return null;
+      if (isStopped && this.#stop.signal.aborted) return done.detail;
       throw error;
     }
   }

@@ -2,12 +2,15 @@
 import type { Config } from "../../config/schema.ts";
 import { type Clock, epochSeconds } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log/log.ts";
+import { supervised } from "../../lib/supervised.ts";
 import type { JobDetail } from "../../model/jobs.ts";
+import type { RetentionPolicy } from "../../model/retention.ts";
 import { retentionPolicy } from "../../receive/policy.ts";
 import type { IngestPort } from "../../receive/port.ts";
+import type { Expirable } from "../../store/archive/maintenance.ts";
 import type { ArchiveReader } from "../../store/archive/reader.ts";
 import type { QueueStore } from "../../store/queue.ts";
-import type { Job } from "./registry.ts";
+import { type Job, PartialRun } from "./registry.ts";
 
 const HOUR_MS = 3_600_000;
 const DAY = 86_400;
@@ -39,11 +42,29 @@ export function retentionJob(options: RetentionOptions): Job {
 /** Counts of both databases, by what an operator calls the things. */
 function countsOf(
   archive: Readonly<Record<string, number>>,
-  envelopes: number,
-  reports: number,
-): Record<string, number> {
+  { envelopes, reports }: { readonly envelopes: number; readonly reports: number },
+): JobDetail {
   return { ...archive, finished_envelopes: envelopes, closed_outgoing_reports: reports };
 }
+
+/** How far a run has come. */
+interface Progress {
+  /** Rows of the archive that were deleted. */
+  rows: number;
+  /** What had expired in the archive when the run began; null: nobody could tell. */
+  expired: Expirable | null;
+  /** All of that was deleted. */
+  complete: boolean;
+  envelopes: number;
+  reports: number;
+}
+
+/** What was deleted: the things by their names, or, of a run that did not come to its end, the rows of the archive. */
+const deletedOf = (progress: Progress): JobDetail =>
+  countsOf(
+    progress.complete && progress.expired ? progress.expired : { archive_rows: progress.rows },
+    progress,
+  );
 
 /** Epoch seconds before which envelopes and outgoing reports must be finished to be deleted. */
 function finishedBefore(
@@ -59,41 +80,59 @@ function finishedBefore(
 async function countExpired({ config, archive, queue, clock }: RetentionOptions): Promise<JobDetail> {
   const now = epochSeconds(clock);
   const { before, closed } = finishedBefore(config(), now);
-  const { envelopes, reports } = queue.countFinished(before, closed);
-  return countsOf(await archive.expirable(now, retentionPolicy(config())), envelopes, reports);
+  return countsOf(
+    await archive.expirable(now, retentionPolicy(config())),
+    queue.countFinished(before, closed),
+  );
 }
 
 /** Deletes in both databases, whatever happens in the other one. */
 async function expire(options: RetentionOptions, signal: AbortSignal): Promise<JobDetail> {
   const now = epochSeconds(options.clock);
-  const [archived, queued] = await Promise.allSettled([
-    expireArchive(options, now, signal),
-    expireQueue(options, now, signal),
+  const progress: Progress = { rows: 0, expired: null, complete: false, envelopes: 0, reports: 0 };
+  const done = await Promise.allSettled([
+    expireArchive(options, now, signal, progress),
+    expireQueue(options, now, signal, progress),
   ]);
-  const rows = archived.status === "fulfilled" ? archived.value.rows : 0;
-  const settled = queued.status === "fulfilled" ? queued.value.envelopes + queued.value.reports : 0;
+  const { rows, envelopes, reports } = progress;
+  const settled = envelopes + reports;
   if (rows + settled > 0) options.log.info("retention.done", { rows, settled });
-  if (archived.status === "rejected") throw archived.reason;
-  if (queued.status === "rejected") throw queued.reason;
-  return countsOf(archived.value.counted, queued.value.envelopes, queued.value.reports);
+  const failed = done.find((half) => half.status === "rejected");
+  if (failed) throw new PartialRun(deletedOf(progress), failed.reason);
+  return deletedOf(progress);
 }
 
 async function expireArchive(
-  { archive, ingest, config, clock }: RetentionOptions,
+  options: RetentionOptions,
   now: number,
   signal: AbortSignal,
-): Promise<{ readonly counted: Readonly<Record<string, number>>; readonly rows: number }> {
+  progress: Progress,
+): Promise<void> {
+  const { ingest, config, clock } = options;
   const policy = retentionPolicy(config());
-  const counted = await archive.expirable(now, policy);
-  let rows = 0;
+  progress.expired = await expiredNow(options, now, policy);
   while (!signal.aborted) {
     const begin = clock.monotonic();
     const slice = await ingest.expire(now, policy, SLICE_ROWS);
-    rows += slice.rows;
-    if (!slice.more) break;
+    progress.rows += slice.rows;
+    if (!slice.more) {
+      progress.complete = true;
+      return;
+    }
     await leaveDisk(clock, clock.monotonic() - begin);
   }
-  return { counted, rows };
+}
+
+/** What has expired, for the answer; when too many questions wait, or the archive cannot tell, it is deleted uncounted. */
+async function expiredNow(
+  { archive, log }: RetentionOptions,
+  now: number,
+  policy: RetentionPolicy,
+): Promise<Expirable | null> {
+  const counted = await supervised({ log, unit: "counting what has expired" }, () =>
+    archive.expirable(now, policy),
+  );
+  return counted.ok ? counted.value : null;
 }
 
 /** Leaves the disk to new mail after a slice, for as long as the slice took. */
@@ -102,19 +141,22 @@ async function leaveDisk(clock: Clock, tookMs: number): Promise<void> {
   if (pause >= 1) await new Promise<void>((resolve) => clock.after(pause, resolve));
 }
 
-async function expireQueue({ queue, config }: RetentionOptions, now: number, signal: AbortSignal) {
+async function expireQueue(
+  { queue, config }: RetentionOptions,
+  now: number,
+  signal: AbortSignal,
+  progress: Progress,
+): Promise<void> {
   const { before, closed } = finishedBefore(config(), now);
-  let [envelopes, reports] = [0, 0];
   while (!signal.aborted) {
     const some = queue.prune(before, QUEUE_SLICE_ROWS);
+    progress.envelopes += some;
     await turn();
     const more = queue.pruneOutgoing(closed, QUEUE_SLICE_ROWS);
+    progress.reports += more;
     await turn();
-    if (some + more === 0) break;
-    envelopes += some;
-    reports += more;
+    if (some + more === 0) return;
   }
-  return { envelopes, reports };
 }
 
 /** Lets other work of the event loop run. */

@@ -72,4 +72,3 @@ export function defineList<const F extends Fields, const Q extends Filters>(list
 }
 
 export type RowOf<L> = L extends List<infer F, infer _Q> ? Row<F> : never;
-export type WireRowOf<L> = L extends List<infer F, infer _Q> ? WireRow<F> : never;
