@@ -305,7 +305,13 @@ export class Daemon {
     const delivery = this.#parts.need("delivery");
     const scheduler = this.#parts.need("scheduler");
     const sources = config.feed.map((feed) =>
-      makeFeedSource(feed, { feeder, clock, log: this.#log, events: this.#events }),
+      makeFeedSource(feed, {
+        feeder,
+        cursor: () => this.#parts.need("queue").feedCursor(feed.name),
+        clock,
+        log: this.#log,
+        events: this.#events,
+      }),
     );
     this.#parts.made.feeds = sources;
     return [
@@ -357,7 +363,7 @@ export class Daemon {
     made.delivery = delivery;
     made.composer = composer;
     made.scheduler = scheduler;
-    made.feeder = makeFeeder({ config: common.config, clock, count });
+    made.feeder = makeFeeder({ config: common.config, clock, count, events: this.#events });
   }
 
   #ready(): void {

@@ -2,6 +2,7 @@
 import type { Config } from "../config/schema.ts";
 import { type Clock, epochSeconds } from "../lib/clock.ts";
 import type { FeedEvent } from "../model/evaluation.ts";
+import type { DaemonEventSink } from "../model/events.ts";
 import { addressMatcher } from "../model/recipients.ts";
 import { type Line, LONGEST_LINE } from "./lines.ts";
 import { type ParseContext, parseFeedLine } from "./parse.ts";
@@ -18,6 +19,11 @@ export interface Feeder {
    * @param cursor how far the source has been read with these lines; stored with what they count
    */
   lines(feed: string, lines: readonly Line[], cursor?: string): FeedReply;
+  /**
+   * The same for a source that makes events of something else than JSON lines; a refused event is named by its place in
+   * the batch, counted from 1.
+   */
+  events(feed: string, events: readonly FeedEvent[], cursor?: string): FeedReply;
   /** Parses one batch and counts nothing. Events that were counted before, or will not fit, are not known. */
   check(lines: readonly Line[]): FeedReply;
 }
@@ -26,6 +32,8 @@ export interface FeederOptions {
   readonly config: () => Config;
   readonly clock: Clock;
   readonly count: CountEvents;
+  /** Told of each batch that was counted. */
+  readonly events: DaemonEventSink;
 }
 
 /** What the lines of a feed are checked against. */
@@ -45,7 +53,7 @@ interface ParsedBatch {
   readonly errors: readonly RejectedLine[];
 }
 
-export function makeFeeder({ config, clock, count }: FeederOptions): Feeder {
+export function makeFeeder({ config, clock, count, events: told }: FeederOptions): Feeder {
   let known: { readonly config: Config; readonly context: ParseContext } | undefined;
 
   function context(): ParseContext {
@@ -54,13 +62,21 @@ export function makeFeeder({ config, clock, count }: FeederOptions): Feeder {
     return { ...known.context, now: epochSeconds(clock) };
   }
 
+  function countBatch(feed: string, { events, numbers, errors }: ParsedBatch, cursor?: string): FeedReply {
+    const { counted, repeated, refused } = count(feed, events, errors.length, cursor);
+    const late = refused.map(({ index, reason }) => ({ line: numbers[index]!, reason }));
+    const reply = replyOf(counted + repeated, repeated, [...errors, ...late]);
+    const { accepted, rejected } = reply;
+    told.emit("feed.batch", { feed, accepted, repeated, rejected });
+    const [first] = reply.errors;
+    if (first) told.emit("feed.rejected", { feed, rejected, ...first });
+    return reply;
+  }
+
   return {
-    lines(feed, lines, cursor) {
-      const { events, numbers, errors } = parseBatch(lines, context());
-      const { counted, repeated, refused } = count(feed, events, errors.length, cursor);
-      const late = refused.map(({ index, reason }) => ({ line: numbers[index]!, reason }));
-      return replyOf(counted + repeated, repeated, [...errors, ...late]);
-    },
+    lines: (feed, lines, cursor) => countBatch(feed, parseBatch(lines, context()), cursor),
+    events: (feed, events, cursor) =>
+      countBatch(feed, { events, numbers: events.map((_, i) => i + 1), errors: [] }, cursor),
     check(lines) {
       const { events, errors } = parseBatch(lines, context());
       return replyOf(events.length, 0, errors);

@@ -101,7 +101,7 @@ async function listen(server: Server, path: string): Promise<void> {
   }
 }
 
-function serve(socket: Socket, { name, feeder, log, events }: FeedSocketOptions): void {
+function serve(socket: Socket, { name, feeder, log }: FeedSocketOptions): void {
   const splitter = new LineSplitter();
   let waiting: Line[] = [];
   let planned = false;
@@ -150,11 +150,7 @@ function serve(socket: Socket, { name, feeder, log, events }: FeedSocketOptions)
   function answer(batch: readonly Line[]): boolean {
     try {
       const reply = feeder.lines(name, batch);
-      const { accepted, repeated, rejected, errors } = reply;
       failing = undefined;
-      events.emit("feed.batch", { feed: name, accepted, repeated, rejected });
-      const [first] = errors;
-      if (first) events.emit("feed.rejected", { feed: name, rejected, ...first });
       return write(reply);
     } catch (thrown) {
       const failure = failureOf(thrown);

@@ -4,6 +4,7 @@
  * the stored one: after a crash nothing is counted twice, and nothing is left out. A source whose clients wait for the
  * answer (a socket) needs none.
  */
+import type { Config } from "../config/schema.ts";
 import type { ErrorCode } from "../lib/errors.ts";
 import type { Feeder } from "./batch.ts";
 import type { FeedReply } from "./port.ts";
@@ -20,7 +21,7 @@ export interface FeedSource {
 export interface FeedStatus {
   readonly name: string;
   /** As the configuration names it. */
-  readonly type: "ndjson";
+  readonly type: Config["feed"][number]["type"];
   /** What it reads: the path of the socket. */
   readonly where: string;
   readonly state: "running" | "stopped";
@@ -57,20 +58,22 @@ export function watchedFeeder(
       error: null,
     };
   };
+  const watched = (count: () => FeedReply): FeedReply => {
+    try {
+      const reply = count();
+      counted(reply);
+      return reply;
+    } catch (thrown) {
+      traffic = { ...traffic, lastBatchAt: now(), error: codeOf(thrown) };
+      throw thrown;
+    }
+  };
   return {
     traffic: () => traffic,
     feeder: {
       check: (lines) => feeder.check(lines),
-      lines(feed, lines, cursor) {
-        try {
-          const reply = feeder.lines(feed, lines, cursor);
-          counted(reply);
-          return reply;
-        } catch (thrown) {
-          traffic = { ...traffic, lastBatchAt: now(), error: codeOf(thrown) };
-          throw thrown;
-        }
-      },
+      lines: (...batch) => watched(() => feeder.lines(...batch)),
+      events: (...batch) => watched(() => feeder.events(...batch)),
     },
   };
 }

@@ -47,7 +47,7 @@ export async function run(print) {
     }
 
     const { store, count } = open(join(dir, "lines.db"), config);
-    const feeder = makeFeeder({ config: () => config, clock: systemClock, count });
+    const feeder = makeFeeder({ config: () => config, clock: systemClock, count, events: { emit() {} } });
     const numbered = lines.map((text, i) => ({ number: i + 1, text }));
     const rate = timed(EVENTS, () => inBatches(numbered, (batch) => feeder.lines("bench", batch)));
     check(store, EVENTS);

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Delivery } from "../../src/deliver/runner.ts";
 import { parseZone, zoneResolver } from "../../src/dns/zone.ts";
-import type { Feeder } from "../../src/feed/batch.ts";
+import { makeFeeder } from "../../src/feed/batch.ts";
 import { startFeedSocket } from "../../src/feed/socket.ts";
 import { epochSeconds } from "../../src/lib/clock.ts";
 import { MailreportError } from "../../src/lib/errors.ts";
@@ -204,21 +204,32 @@ describe("a delivery", () => {
 });
 
 describe("a feed", () => {
-  const start = (path: string, reply: string) => {
-    const lines = () => ({ accepted: 1, repeated: 0, rejected: 1, errors: [{ line: 1, reason: reply }] });
-    const feeder = { lines } as unknown as Feeder;
+  /** A feed whose counter refuses each event for this reason. */
+  const start = (path: string, reason = "") => {
+    const count = (_feed: string, given: readonly unknown[]) => ({
+      ...{ counted: 0, repeated: 0 },
+      refused: given.map((_, index) => ({ index, reason })),
+    });
+    const config = testConfig();
+    const feeder = makeFeeder({ config: () => config, clock, count, events });
     return startFeedSocket({ name: "mx1", path, feeder, clock, log, events });
   };
+  const line = () =>
+    `${JSON.stringify({
+      ...{ v: 1, kind: "dmarc", id: "e1", time: epochSeconds(clock) - 3600, source_ip: "192.0.2.10" },
+      ...{ header_from: "example.com", policy: { domain: "example.com", p: "reject" } },
+      ...{ disposition: "none", dkim_aligned: true, spf_aligned: false },
+    })}\n`;
 
   it("is an event when it listens, counts and rejects", async () => {
     const path = join(dir, "feed.sock");
-    const feed = await start(path, "kind: missing");
+    const feed = await start(path);
     const client = connect(path);
     client.write("{}\n");
     await until("the batch", () => got.of("feed.rejected").length === 1);
     expect(got.of("feed.listening")).toEqual([{ feed: "mx1", path }]);
-    expect(got.of("feed.batch")).toEqual([{ feed: "mx1", accepted: 1, repeated: 0, rejected: 1 }]);
-    expect(got.of("feed.rejected")).toEqual([{ feed: "mx1", rejected: 1, line: 1, reason: "kind: missing" }]);
+    expect(got.of("feed.batch")).toEqual([{ feed: "mx1", accepted: 0, repeated: 0, rejected: 1 }]);
+    expect(got.of("feed.rejected")).toEqual([{ feed: "mx1", rejected: 1, line: 1, reason: "kind: expected dmarc or tls" }]);
     expect(log.lines.map(({ level, event }) => `${level} ${event}`)).toEqual([
       "info feed.listening",
       "debug feed.batch",
@@ -233,7 +244,7 @@ describe("a feed", () => {
     const feed = await start(path, "x".repeat(8 << 20)); // more than the buffers of a socket take
     const client = connect(path);
     client.pause();
-    client.write("{}\n");
+    client.write(line());
     await until("the batch", () => got.of("feed.batch").length === 1);
     client.destroy();
     await until("the loss", () => got.of("feed.lost").length === 1);

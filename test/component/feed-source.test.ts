@@ -5,7 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { type Feeder, makeFeeder } from "../../src/feed/batch.ts";
+import { type Feeder, makeFeeder, parseContext } from "../../src/feed/batch.ts";
+import { parseFeedLine } from "../../src/feed/parse.ts";
 import { makeFeedSource } from "../../src/feed/sources.ts";
 import { MailreportError } from "../../src/lib/errors.ts";
 import { silentLog } from "../../src/lib/log/log.ts";
@@ -43,8 +44,17 @@ function open(): void {
   store = openQueueStore(join(dir, "queue.db"));
   const secret = Buffer.alloc(32, 1);
   const count = makeCounter({ config: () => config, store, clock, secret, events: noEvents, onOpened() {} });
-  feeder = makeFeeder({ config: () => config, clock, count });
+  feeder = makeFeeder({ config: () => config, clock, count, events: noEvents });
 }
+
+/** Events of these lines. */
+const parsed = (...texts: string[]) => ({
+  events: texts.map((text) => {
+    const result = parseFeedLine(text, parseContext(config, NOW));
+    if (!result.ok) throw new Error(result.reason);
+    return result.event;
+  }),
+});
 
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), "feed-"));
@@ -66,6 +76,13 @@ describe("the cursor of a feed", () => {
     expect(store.feedCursor("history")).toBe("inode 7, offset 200");
     expect(store.feedCursor("other")).toBeUndefined();
     expect(store.stats()).toMatchObject({ "feed.accepted": 3, "feed.rejected": 1 });
+  });
+
+  it("is given with events that a source of another format makes, and a refused one is named by its place", () => {
+    const { events } = parsed(line("a"), line("b"));
+    expect(feeder.events("rspamd", events, "row 2")).toMatchObject({ accepted: 2, rejected: 0 });
+    expect(store.feedCursor("rspamd")).toBe("row 2");
+    expect(feeder.events("rspamd", events, "row 3")).toMatchObject({ accepted: 2, repeated: 2 });
   });
 
   it("moves on over lines that are no events", () => {
@@ -94,7 +111,7 @@ describe("a feed on a socket", () => {
   const sourceOf = (given: Feeder) =>
     makeFeedSource(
       { name: "mx1", type: "ndjson", socket: join(dir, "feed.sock"), mode: "0660" },
-      { feeder: given, clock, log: silentLog, events: noEvents },
+      { feeder: given, cursor: () => undefined, clock, log: silentLog, events: noEvents },
     );
   /** Sends one batch; the answer. */
   const send = (text: string): Promise<string> =>

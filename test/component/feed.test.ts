@@ -44,6 +44,7 @@ beforeEach(async () => {
   feeder = makeFeeder({
     config: () => config,
     clock,
+    events: loggedEvents(keepingLog(logged)),
     count: (...args) => {
       if (fault) throw fault;
       return counter(...args);

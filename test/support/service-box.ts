@@ -90,7 +90,7 @@ export class ServiceBox {
     const jobs = new JobRegistry({ jobs: [retentionJob(common)], store, clock, log, events });
     Object.assign(parts.made, {
       ...{ queue: store, archive, ingest, jobs, scheduler: this.run.scheduler },
-      feeder: makeFeeder({ config, clock, count }),
+      feeder: makeFeeder({ config, clock, count, events }),
       databases: makeDatabases({
         ...common,
         archivePath: this.archive.path,
