@@ -30,6 +30,8 @@ export interface CommandSpec {
   /** Honours --dry-run: changes nothing and shows what would change. Without this --dry-run is refused. */
   readonly dryRun?: boolean;
   readonly help: string;
+  /** Further sentences, for the help of this command and the manual. */
+  readonly notes?: readonly string[];
   readonly examples?: readonly string[];
 }
 

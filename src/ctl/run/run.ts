@@ -130,7 +130,7 @@ function help(words: readonly string[]): string {
   const option = (o: OptionSpec): string => line(named(o), o.help);
   let out = `usage: mailreportctl [options] ${one === undefined ? "command" : usage(one)}\n\n`;
   if (one === undefined) for (const c of matching) out += line(usage(c), c.help);
-  else out += `${one.help}\n`;
+  else out += `${[one.help, ...(one.notes ?? [])].join("\n")}\n`;
   if (own.length > 0) out += `\noptions:\n${own.map(option).join("")}`;
   out += `\noptions of all commands:\n${GLOBAL_OPTIONS.map(option).join("")}`;
   const examples = matching.flatMap((c) => c.examples ?? []);
