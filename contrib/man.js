@@ -7,11 +7,13 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describedKeys, exampleConfig } from "../dist/config/example.js";
+import { configSchema } from "../dist/config/schema.js";
 import { COMMANDS } from "../dist/ctl/commands.js";
 import { GLOBAL_OPTIONS, optionsOf } from "../dist/ctl/grammar.js";
 import { ERROR_CODES } from "../dist/lib/errors.js";
 import { LOG_EVENTS } from "../dist/lib/log/log.js";
 import { EVENTS } from "../dist/model/events.js";
+import { JOB_TABLE, scheduleText } from "../dist/model/jobs.js";
 import { EXPORTS } from "../dist/model/lists/lists.js";
 import { NOTES, OUTCOMES, REASONS, WARNINGS } from "../dist/model/outcome.js";
 import { SUBSYSTEMS } from "../dist/model/subsystems.js";
@@ -141,17 +143,43 @@ const TYPES = {
   object: "object",
   objects: "list of objects",
   map: "object of texts",
+  counts: "object of numbers and short texts",
   pairs: "list of name and value",
 };
 
+/** How a type is written. Throws for one that has no words here. */
+function typeText(type) {
+  const text = TYPES[type];
+  if (text === undefined) throw new Error(`contrib/man.js: no words for the field type ${type}`);
+  return text;
+}
+
+/** Words in a sentence, each marked as typed or printed as it is. */
+const words = (each) => each.map((one) => `.Cm ${plain(one)}`).join(" ,\n");
+
+/** What a text may be; reasons and warnings have their page. */
+function valueSentence(values) {
+  const all = Object.entries({ reasons: REASONS, warnings: WARNINGS });
+  const known = all.find(([, table]) => Object.keys(table).every((word) => values.includes(word)));
+  return known ? `One of the ${known[0]} of\n.Xr mailreport-codes 7 .` : `One of\n${words(values)} .`;
+}
+
 /** The fields of a row or object, those of its members below it. */
-const fieldList = (fields) =>
+export const fieldList = (fields) =>
   list(
-    Object.entries(fields).map(([name, { type, nullable, optional, help, members }]) => [
-      `Va ${name} Pq ${TYPES[type]}${nullable ? " or null" : ""}${optional ? ", may be absent" : ""}`,
-      `${sentence(help)}${members ? `\n${fieldList(members)}` : ""}`,
+    Object.entries(fields).map(([name, { type, nullable, optional, help, values, members }]) => [
+      `Va ${name} Pq ${typeText(type)}${nullable ? " or null" : ""}${optional ? ", may be absent" : ""}`,
+      [
+        sentence(help),
+        ...(values ? [valueSentence(values)] : []),
+        ...(members ? [fieldList(members)] : []),
+      ].join("\n"),
     ]),
   );
+
+/** The filters of a list, or nothing. */
+const filterSentence = (filters) =>
+  Object.keys(filters).length === 0 ? "" : `Filters:\n${words(Object.keys(filters))} .\n`;
 
 const lists = () =>
   page(
@@ -174,11 +202,7 @@ ${EXPORTS.map(
   ({ name, help, order, commands, filters, fields }) => `.Sh ${name.toUpperCase()}
 ${sentence(help)}
 Sorted ${plain(order)}.
-${commands.length > 0 ? `Shown by\n${commands.map(({ words }) => `.Ic ${words.join(" ")}`).join(" ,\n")} .\n` : ""}Filters:
-${Object.keys(filters)
-  .map((filter) => `.Cm ${filter}`)
-  .join(" ,\n")} .
-${fieldList(fields)}`,
+${commands.length > 0 ? `Shown by\n${commands.map(({ words }) => `.Ic ${words.join(" ")}`).join(" ,\n")} .\n` : ""}${filterSentence(filters)}${fieldList(fields)}`,
 ).join("\n")}
 .Sh SEE ALSO
 .Xr mailreport-codes 7 ,
@@ -237,11 +261,11 @@ ${list(GLOBAL_OPTIONS.map(option))}
 .Sh COMMANDS
 ${list(
   COMMANDS.map((command) => {
-    const { words, operands, help } = command;
+    const { words, operands, help, notes = [] } = command;
     const options = optionsOf(command);
     return [
       `Ic ${words.join(" ")}${operands ? ` Ar ${quoted(operands)}` : ""}`,
-      `${sentence(help)}${options.length > 0 ? `\n${list(options.map(option))}` : ""}`,
+      `${[sentence(help), ...notes.map(plain)].join("\n")}${options.length > 0 ? `\n${list(options.map(option))}` : ""}`,
     ];
   }),
 )}
@@ -254,6 +278,18 @@ ${list(
 .Xr mailreport-lists 7 ,
 .Xr mailreportd 8`,
   );
+
+/** The periodic jobs, with the schedules that the defaults of the configuration make. */
+function jobList() {
+  const settings = configSchema.shape.jobs.parse({});
+  return list(
+    Object.entries(JOB_TABLE).map(([name, { about, schedule, key }]) => {
+      const at = schedule(settings);
+      const when = at === null ? "off" : scheduleText(at);
+      return [`Cm ${name}`, `${sentence(about)}\n${sentence(`runs ${when}${key ? ` (${key})` : ""}`)}`];
+    }),
+  );
+}
 
 const daemon = () =>
   page(
@@ -307,6 +343,13 @@ Open the log file again, as logrotate needs it.
 The process is named
 .Dq mailreportd .
 .El
+.Sh JOBS
+The daemon does periodic work in jobs.
+.Ic mailreportctl show jobs
+shows their last and next runs,
+.Ic mailreportctl jobs run
+runs one now.
+${jobList()}
 .Sh FILES
 .Bl -tag -width Ds
 .It Pa /etc/mailreportd/mailreportd.conf

@@ -2,6 +2,7 @@
 import { EXIT } from "../lib/exit.ts";
 import { clean } from "../lib/text.ts";
 import type { Filter } from "../model/lists/filter.ts";
+import type { List } from "../model/lists/list.ts";
 import { parseOutgoingId } from "../model/outgoing.ts";
 import type { WireFile } from "../model/wire-report.ts";
 import { type Client, ClientError } from "./client.ts";
@@ -89,6 +90,20 @@ export function query(
   const [since, until] = [params.get("since"), params.get("until")];
   if (since !== null && until !== null && Number(since) >= Number(until))
     throw new UsageError("the window is empty: --until is not after --since");
+  return params;
+}
+
+/** The query of a list, as `query`. Throws UsageError for a cursor of another list, too. */
+export function listQuery(
+  call: Call,
+  { cursor }: List,
+  more: Readonly<Record<string, string | undefined>> = {},
+  options?: readonly OptionSpec[],
+): URLSearchParams {
+  const params = query(call, more, options);
+  const after = params.get("after");
+  if (after !== null && !cursor.test(after))
+    throw new UsageError(`--after: not a cursor of this list: ${after}`);
   return params;
 }
 

@@ -1,4 +1,5 @@
 /** Every command of mailreportctl, once: words, operands, options, help. Help and completion derive from it. */
+import { JOB_TABLE } from "../model/jobs.ts";
 import type { List, ListCommand } from "../model/lists/list.ts";
 import { EXPORTS, LISTS } from "../model/lists/lists.ts";
 import { SUBSYSTEM_TABLE, SUBSYSTEMS, type SubsystemAbout } from "../model/subsystems.ts";
@@ -416,7 +417,12 @@ export const COMMANDS: readonly Command[] = withLists([
     least: 1,
     most: 1,
     dryRun: true,
-    help: "run a periodic job now, and wait for its end",
+    help: "run a periodic job now, and wait for its end (show jobs has the names)",
+    notes: [
+      `The jobs are ${Object.keys(JOB_TABLE).join(", ")}.`,
+      "With --json: job, dry_run, run (as last in show jobs; null for a dry run), detail (what was done, or would be)",
+      "and temporary (of a run that failed: true when a later one may succeed, and the exit code is 75).",
+    ],
     examples: ["mailreportctl jobs run retention --dry-run"],
   },
   { run: "reload", words: ["reload"], dryRun: true, help: "read the configuration again and apply it" },

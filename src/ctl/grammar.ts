@@ -30,6 +30,8 @@ export interface CommandSpec {
   /** Honours --dry-run: changes nothing and shows what would change. Without this --dry-run is refused. */
   readonly dryRun?: boolean;
   readonly help: string;
+  /** Further sentences, for the help of this command and the manual. */
+  readonly notes?: readonly string[];
   readonly examples?: readonly string[];
 }
 
@@ -162,13 +164,13 @@ export function splitOptions(
     }
     const value = inline ?? args[++i];
     if (value === undefined) throw new UsageError(`--${spec.name} needs ${spec.value}`);
-    options[spec.name] = known(spec, value);
+    options[spec.name] = knownValue(spec, value);
   }
   return { words, options };
 }
 
 /** The value, if the option takes it. Throws UsageError. */
-function known({ name, values }: OptionSpec, value: string): string {
+export function knownValue({ name, values }: OptionSpec, value: string): string {
   if (!values || values.includes(value)) return value;
   const near = nearest(value, values);
   throw new UsageError(

@@ -9,6 +9,42 @@ export type JobSchedule =
   /** At the times of the clock (UTC) that are a multiple of `everyMs` plus `offsetMs`. */
   | { readonly kind: "clock"; readonly everyMs: number; readonly offsetMs: number };
 
+const HOUR_MS = 3_600_000;
+/** Half past three at night UTC. */
+const CHECK_OFFSET_MS = 12_600_000;
+const HOURLY: JobSchedule = { kind: "after", everyMs: HOUR_MS, firstMs: HOUR_MS };
+
+/** The table `[jobs]` of the configuration; milliseconds. */
+export interface JobSettings {
+  readonly database_check: number;
+}
+
+export interface JobAbout {
+  /** What it does, for people. */
+  readonly about: string;
+  /** Null: it is switched off, and runs only when an operator says so. */
+  readonly schedule: (settings: JobSettings) => JobSchedule | null;
+  /** The configuration key that its schedule depends on. */
+  readonly key?: string;
+}
+
+/** The jobs of the daemon, in the order in which they are shown. */
+export const JOB_TABLE = {
+  retention: { about: "deletes what has expired in both databases", schedule: () => HOURLY },
+  checkpoint: {
+    about: "copies the write-ahead log of queue.db into the database",
+    schedule: () => HOURLY,
+  },
+  "database-check": {
+    about: "checks the integrity of both databases",
+    schedule: ({ database_check: everyMs }) =>
+      everyMs === 0 ? null : { kind: "clock", everyMs, offsetMs: CHECK_OFFSET_MS },
+    key: "jobs.database_check",
+  },
+} as const satisfies Record<string, JobAbout>;
+
+export type JobName = keyof typeof JOB_TABLE;
+
 /** How a run ended; `stopped`: by the end of the daemon, before it was done. */
 export const JOB_RESULTS = ["ok", "failed", "stopped"] as const;
 export type JobResult = (typeof JOB_RESULTS)[number];

@@ -330,6 +330,31 @@ describe("a daemon that fails", () => {
   });
 });
 
+describe("a mistake in a command is named before the daemon is asked", () => {
+  // there is no daemon: asking it is exit code 69
+  it.each([
+    ["export mails --state held", "--state cannot be held"],
+    ["export queue --state partial", "--state cannot be partial"],
+    ["export mails --after r1", "--after: not a cursor of this list: r1"],
+    ["show received --after r1", "--after: not a cursor of this list: r1"],
+    ["show received --reports --after m1", "--after: not a cursor of this list: m1"],
+    ["show jobs --json --csv", "only one of --json and --csv is possible"],
+    ["export records --tsv --plain", "only one of --tsv and --plain is possible"],
+  ])("%s", async (line, says) => {
+    const ran = await ctl(line.split(" "));
+    expect([ran.code, ran.stdout, ran.stderr.split("\n")[0]]).toEqual([64, "", `mailreportctl: ${says}`]);
+  });
+
+  it("the words and cursors of the list itself are asked for", async () => {
+    for (const line of [
+      "export mails --state failed --after m1",
+      "export queue --state held",
+      "show received --reports --after r1 --csv",
+    ])
+      expect((await ctl(line.split(" "))).code, line).toBe(69);
+  });
+});
+
 describe("the texts of commands", () => {
   it("suppress add replaced an entry without a word, and a missing reason left a bare colon", async () => {
     const entry = { target: "@slow.example", until: null, author: "operator", reason: "" };

@@ -229,7 +229,9 @@ describe("a feed", () => {
     await until("the batch", () => got.of("feed.rejected").length === 1);
     expect(got.of("feed.listening")).toEqual([{ feed: "mx1", path }]);
     expect(got.of("feed.batch")).toEqual([{ feed: "mx1", accepted: 0, repeated: 0, rejected: 1 }]);
-    expect(got.of("feed.rejected")).toEqual([{ feed: "mx1", rejected: 1, line: 1, reason: "kind: expected dmarc or tls" }]);
+    expect(got.of("feed.rejected")).toEqual([
+      { feed: "mx1", rejected: 1, line: 1, reason: "kind: expected dmarc or tls" },
+    ]);
     expect(log.lines.map(({ level, event }) => `${level} ${event}`)).toEqual([
       "info feed.listening",
       "debug feed.batch",

@@ -3,17 +3,21 @@ import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { COMMANDS } from "../../src/ctl/commands.ts";
 import { ERROR_CODES } from "../../src/lib/errors.ts";
 import { LOG_EVENTS } from "../../src/lib/log/log.ts";
 import { EVENTS } from "../../src/model/events.ts";
+import { JOB_RESULTS, JOB_STATES, JOB_TABLE } from "../../src/model/jobs.ts";
 import { OUTCOMES, REASONS, WARNINGS } from "../../src/model/outcome.ts";
 import { ROOT } from "../support/build.ts";
 import { needs, program } from "../support/have.ts";
 
 const FOLDER = join(ROOT, "etc", "man");
-const { manualPages } = (await import(join(ROOT, "contrib", "man.js"))) as {
+const { manualPages, fieldList } = (await import(join(ROOT, "contrib", "man.js"))) as {
   manualPages: () => Record<string, string>;
+  fieldList: (fields: object) => string;
 };
+const read = (name: string): string => readFileSync(join(FOLDER, name), "utf8");
 
 describe("the manual", () => {
   it("says what the tables say (npm run docs writes it)", () => {
@@ -30,6 +34,41 @@ describe("the manual", () => {
     for (const line of ["s=.", "dmarc, tls, failure, arf, dsn."]) expect(text.split("\n")).toContain(line);
     expect(text).toMatch(/^waiting \(open and held\), open,/m);
     expect(text).not.toMatch(/^(?:D=|S=|Dmarc|Pending, |Imported, )/m);
+  });
+
+  it("printed what a table lacked as undefined, and a list without filters as Filters: .", () => {
+    for (const name of readdirSync(FOLDER)) {
+      expect(read(name), name).not.toMatch(/\b(?:undefined|NaN|\[object)\b/);
+      expect(read(name), name).not.toMatch(/Filters:\n *\.\n/);
+    }
+    const help = "something new";
+    expect(() => fieldList({ some: { type: "unheard", help } })).toThrow(
+      "no words for the field type unheard",
+    );
+  });
+
+  it("did not say which words a state or result may be", () => {
+    const [, jobs = ""] = read("mailreport-lists.7").split(".Sh JOBS\n");
+    const fields = jobs.split("\n.It Va ");
+    for (const [field, values] of [
+      ["state", JOB_STATES],
+      ["result", JOB_RESULTS],
+    ] as const) {
+      const text = fields.find((each) => each.startsWith(`${field} Pq`));
+      for (const value of values) expect(text, field).toMatch(new RegExp(`^\\.Cm ${value} [,.]$`, "m"));
+    }
+  });
+
+  it("named no job: each has its schedule in mailreportd(8) and its name in the help of jobs run", () => {
+    const [, jobs = ""] = read("mailreportd.8").split(".Sh JOBS\n");
+    const command = COMMANDS.find(({ words }) => words.join(" ") === "jobs run")!;
+    expect(command.help).toContain("show jobs");
+    for (const [name, { about }] of Object.entries(JOB_TABLE)) {
+      const [, text = ""] = jobs.split(`.It Cm ${name}\n`);
+      expect(text.toLowerCase(), name).toMatch(new RegExp(`^${about}\\.\nruns every `));
+      expect(command.notes!.join(" "), name).toContain(name);
+    }
+    expect(read("mailreportctl.8")).toContain("and temporary (of a run that failed");
   });
 
   it("has every option of mailreportd", () => {

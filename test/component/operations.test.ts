@@ -180,6 +180,44 @@ describe("an operation that changes nothing is not audited", () => {
   });
 });
 
+describe("a pause for a name that no envelope has was stored, and delivery went on", () => {
+  const mta = (destination: string) => ({ subsystem: "mta" as const, destination });
+
+  it("the domain is paused and resumed in its canonical form", async () => {
+    const { pause, resume } = services.pauses;
+    expect(await pause.dryRun(mta("Slow.Example."), CALLER)).toMatchObject({ changed: true });
+    await pause.run(mta("Slow.Example."), CALLER);
+    expect(services.pauses.list()).toMatchObject([mta("slow.example")]);
+    expect(await pause.run(mta("slow.example"), CALLER)).toMatchObject({ changed: false });
+    expect(box.audit()).toMatchObject([{ command: "pause mta", detail: { destination: "slow.example" } }]);
+    expect(await resume.dryRun(mta("SLOW.example"), CALLER)).toMatchObject({ changed: true });
+    expect(await resume.run(mta("SLOW.example"), CALLER)).toMatchObject({ changed: true });
+    expect(services.pauses.list()).toEqual([]);
+  });
+
+  it("what is no domain is refused, and so is a destination of a subsystem that has none", async () => {
+    for (const [request, says] of [
+      [mta("foo..bar"), "not a domain: foo..bar"],
+      [
+        { subsystem: "smtp" as const, destination: "slow.example" },
+        "smtp cannot be paused for one destination",
+      ],
+    ] as const)
+      for (const { run, dryRun } of [services.pauses.pause, services.pauses.resume])
+        for (const call of [run, dryRun]) {
+          const refused = expect(call(request, CALLER)).rejects;
+          await refused.toMatchObject({ code: "request.invalid", message: expect.stringContaining(says) });
+        }
+    expect(services.pauses.list()).toEqual([]);
+  });
+
+  it("a stored pause of such a name is resumed as the list shows it", async () => {
+    run.store.pause({ ...mta("SLOW.EXAMPLE."), since: box.now, who: "op", reason: null });
+    expect(await services.pauses.resume.run(mta("SLOW.EXAMPLE."), CALLER)).toMatchObject({ changed: true });
+    expect(services.pauses.list()).toEqual([]);
+  });
+});
+
 describe("the caller", () => {
   it("and the reason of a pause are shown with it", async () => {
     await services.pauses.pause.run({ subsystem: "mta", destination: null }, CALLER);

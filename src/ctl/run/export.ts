@@ -7,11 +7,11 @@ import { clean } from "../../lib/text.ts";
 import type { List } from "../../model/lists/list.ts";
 import { EXPORTS } from "../../model/lists/lists.ts";
 import { RECEIVED } from "../../model/lists/received.ts";
-import { type Call, each, plural, query, withQuery } from "../call.ts";
+import { type Call, each, listQuery, plural, withQuery } from "../call.ts";
 import { ClientError } from "../client.ts";
 import { exportColumns } from "../columns.ts";
 import { fileErrorText } from "../files.ts";
-import { UsageError, usage } from "../grammar.ts";
+import { knownValue, UsageError, usage } from "../grammar.ts";
 import { listOptions } from "../options.ts";
 import { csvLine, type Item, str, titleLine, tsvLine } from "../render.ts";
 
@@ -50,7 +50,12 @@ function queryOf(call: Call, list: List): URLSearchParams {
       "possibilities are:",
       ...own.map(({ name, value }) => `--${name}${value === undefined ? "" : ` ${value}`}`),
     );
-  return query(call, {}, own);
+  // the command knows the words of all lists
+  for (const option of own) {
+    const value = call.parsed.options[option.name];
+    if (typeof value === "string") knownValue(option, value);
+  }
+  return listQuery(call, list, {}, own);
 }
 
 async function exportList(call: Call, list: List): Promise<number> {

@@ -1,14 +1,14 @@
 /** The commands that show a list. */
 import type { List } from "../../model/lists/list.ts";
 import { listOf } from "../../model/lists/lists.ts";
-import { type Call, list, query, withQuery } from "../call.ts";
+import { type Call, list, listQuery, withQuery } from "../call.ts";
 import { plainColumns, tableColumns } from "../columns.ts";
 import { UsageError } from "../grammar.ts";
 
 /** Shows a list; plain titles, in a pipe and in CSV, are those of its plain columns. */
 export function showList(call: Call, of: List, more: Readonly<Record<string, string>> = {}): Promise<number> {
   const { now } = call.around;
-  const path = withQuery(`/v1/${of.name}`, query(call, more));
+  const path = withQuery(`/v1/${of.name}`, listQuery(call, of, more));
   return list(call, path, tableColumns(of, now), plainColumns(of, now));
 }
 

@@ -110,11 +110,14 @@ export function unexpected(error: unknown): string {
   return `mailreportctl: unexpected error; this is a bug: ${clean(errorText(error))}\n`;
 }
 
+const FORMS = ["json", "csv", "tsv", "plain"] as const;
+
+/** The form of the output. Throws UsageError when several are asked for. */
 function formOf({ options }: Parsed<Command>, { stdoutIsTTY }: Surroundings): Form {
-  if (options.json) return "json";
-  if (options.csv) return "csv";
-  if (options.tsv) return "tsv";
-  return options.plain || !stdoutIsTTY ? "plain" : "table";
+  const asked = FORMS.filter((form) => options[form]);
+  if (asked.length > 1)
+    throw new UsageError(`only one of ${asked.map((form) => `--${form}`).join(" and ")} is possible`);
+  return asked[0] ?? (stdoutIsTTY ? "table" : "plain");
 }
 
 /** Help for all commands, or those that begin with the words. */
@@ -130,7 +133,7 @@ function help(words: readonly string[]): string {
   const option = (o: OptionSpec): string => line(named(o), o.help);
   let out = `usage: mailreportctl [options] ${one === undefined ? "command" : usage(one)}\n\n`;
   if (one === undefined) for (const c of matching) out += line(usage(c), c.help);
-  else out += `${one.help}\n`;
+  else out += `${[one.help, ...(one.notes ?? [])].join("\n")}\n`;
   if (own.length > 0) out += `\noptions:\n${own.map(option).join("")}`;
   out += `\noptions of all commands:\n${GLOBAL_OPTIONS.map(option).join("")}`;
   const examples = matching.flatMap((c) => c.examples ?? []);

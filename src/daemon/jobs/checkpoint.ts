@@ -1,15 +1,13 @@
 /** The job that copies the log of queue.db into the database, so that no commit has to. */
 import { MailreportError } from "../../lib/errors.ts";
+import { JOB_TABLE } from "../../model/jobs.ts";
 import type { Job } from "./registry.ts";
-
-const HOUR_MS = 3_600_000;
 
 /** @param checkpoint copies the log, in another thread. Errors: `store.*`, `compose.died`, `daemon.stopping` */
 export function checkpointJob(checkpoint: () => Promise<void>): Job {
   return {
     name: "checkpoint",
-    about: "copies the write-ahead log of queue.db into the database",
-    schedule: () => ({ kind: "after", everyMs: HOUR_MS, firstMs: HOUR_MS }),
+    ...JOB_TABLE.checkpoint,
     run: async (signal) => {
       await unlessStopped(signal, checkpoint());
       return {};

@@ -1,10 +1,9 @@
 /** The job that checks the integrity of both databases. */
 import type { Config } from "../../config/schema.ts";
 import { MailreportError } from "../../lib/errors.ts";
+import { JOB_TABLE } from "../../model/jobs.ts";
 import type { Job } from "./registry.ts";
 
-/** Half past three at night UTC. */
-const OFFSET_MS = 12_600_000;
 /** Damage that the error of a run names; `db check` shows all. */
 const NAMED = 3;
 
@@ -17,11 +16,8 @@ export function databaseCheckJob(
 ): Job {
   return {
     name: "database-check",
-    about: "checks the integrity of both databases",
-    schedule: () => {
-      const everyMs = config().jobs.database_check;
-      return everyMs === 0 ? null : { kind: "clock", everyMs, offsetMs: OFFSET_MS };
-    },
+    about: JOB_TABLE["database-check"].about,
+    schedule: () => JOB_TABLE["database-check"].schedule(config().jobs),
     run: async (signal) => {
       const problems = await check(signal);
       if (problems.length === 0) return { problems: 0 };

@@ -1,8 +1,9 @@
-/** The periodic jobs of the daemon. A new one is added to the list here. */
+/** What carries out each job of the table in model/jobs.ts. */
 import { join } from "node:path";
 import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log/log.ts";
 import type { DaemonEventSink } from "../../model/events.ts";
+import { JOB_TABLE, type JobName } from "../../model/jobs.ts";
 import { copyDatabase } from "../../store/sqlite/copy.ts";
 import type { DatabasePaths } from "../database-paths.ts";
 import { checkDatabases, makeDatabases } from "../databases.ts";
@@ -26,11 +27,12 @@ function jobsOf(parts: Parts, paths: DatabasePaths, options: JobOptions): readon
   const [ingest, queue] = [parts.need("ingest"), parts.need("queue")];
   const archive = parts.need("archive").for({ deadlineMs: DEADLINE_MS });
   const composer = parts.need("composer");
-  return [
-    retentionJob({ ...options, config, archive, ingest, queue }),
-    checkpointJob(() => composer.checkpoint()),
-    databaseCheckJob(config, (signal) => checkDatabases(paths, signal)),
-  ];
+  const jobs: Readonly<Record<JobName, Job>> = {
+    retention: retentionJob({ ...options, config, archive, ingest, queue }),
+    checkpoint: checkpointJob(() => composer.checkpoint()),
+    "database-check": databaseCheckJob(config, (signal) => checkDatabases(paths, signal)),
+  };
+  return (Object.keys(JOB_TABLE) as JobName[]).map((name) => jobs[name]);
 }
 
 /** Makes and starts the jobs, and what operators do to the databases. Errors: those of the queue store. */

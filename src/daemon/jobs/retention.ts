@@ -3,7 +3,7 @@ import type { Config } from "../../config/schema.ts";
 import { type Clock, epochSeconds } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log/log.ts";
 import { supervised } from "../../lib/supervised.ts";
-import type { JobDetail } from "../../model/jobs.ts";
+import { JOB_TABLE, type JobDetail } from "../../model/jobs.ts";
 import type { RetentionPolicy } from "../../model/retention.ts";
 import { retentionPolicy } from "../../receive/policy.ts";
 import type { IngestPort } from "../../receive/port.ts";
@@ -12,7 +12,6 @@ import type { ArchiveReader } from "../../store/archive/reader.ts";
 import type { QueueStore } from "../../store/queue.ts";
 import { type Job, PartialRun } from "./registry.ts";
 
-const HOUR_MS = 3_600_000;
 const DAY = 86_400;
 /** Rows of the archive deleted in one transaction, by the ingest process. */
 const SLICE_ROWS = 1000;
@@ -32,8 +31,7 @@ export interface RetentionOptions {
 export function retentionJob(options: RetentionOptions): Job {
   return {
     name: "retention",
-    about: "deletes what has expired in both databases",
-    schedule: () => ({ kind: "after", everyMs: HOUR_MS, firstMs: HOUR_MS }),
+    ...JOB_TABLE.retention,
     run: (signal) => expire(options, signal),
     dryRun: () => countExpired(options),
   };
