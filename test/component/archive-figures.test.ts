@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { countedWithin, type RetentionPolicy } from "../../src/model/retention.ts";
 import type { Intake } from "../../src/store/archive/intake.ts";
 import { ALL, ArchiveBox, mailWithXml, read } from "../support/archive-box.ts";
-import { at, DAY, dmarcOf, missing, rowsOf } from "../support/expiring.ts";
+import { at, DAY, dmarcOf, missing, rowsOf, tlsOf } from "../support/expiring.ts";
 import { intakeOf, POLICY } from "../support/intake.ts";
 import { dmarcXml, mail, NOW, tlsJson } from "../support/reading.ts";
 
@@ -15,6 +15,7 @@ const KEEP: RetentionPolicy = {
   mails: 90 * DAY,
   sums: 3650 * DAY,
 };
+const SHORT: RetentionPolicy = { ...KEEP, sums: 200 * DAY };
 /** No domain name, but what a report may say. */
 const COMMA = "a.example,a.example,b.example";
 
@@ -109,6 +110,90 @@ describe("figures", () => {
     expect(box.sql(rowsOf)).toMatchObject({ domain: 0, org: 0, domain_org: 0 });
     await box.intake(dmarcOf("new", NOW + 8001 * DAY));
     expect(pairs()).toEqual([["new.example", 1]]);
+  });
+
+  describe("of days that had expired while their reports were stored went below 0", () => {
+    const old = (name: string): Intake => at(dmarcOf(name, NOW - 1000 * DAY), NOW);
+    /** Three days: only the first one has expired when it is NOW. */
+    const long = (): Intake => {
+      const begin = Math.floor((NOW - 201 * DAY) / DAY) * DAY;
+      const xml = dmarcXml("long", "long.example")
+        .replace(/<begin>\d+/, `<begin>${begin}`)
+        .replace(/<end>\d+/, `<end>${begin + 3 * DAY - 1}`)
+        .replace("<count>2", "<count>30");
+      return mailWithXml(xml);
+    };
+    /** Messages and sessions, as counted and as the sums of the days. */
+    const figures = async (): Promise<unknown> => {
+      const counters = await box.counters();
+      const sum = (what: string): number =>
+        box.sql((database) =>
+          Number(
+            database
+              .prepare(`SELECT coalesce(sum(${what}), 0) FROM ${what === "messages" ? "daily" : "tls_daily"}`)
+              .pluck()
+              .get(),
+          ),
+        );
+      const least = (table: string, what: string): number =>
+        box.sql((database) =>
+          Number(database.prepare(`SELECT coalesce(min(${what}), 0) FROM ${table}`).pluck().get()),
+        );
+      const { "archive.message": messages = 0, "archive.tls.session": sessions = 0 } = counters;
+      expect([sum("messages"), sum("successes + failures")]).toEqual([messages, sessions]);
+      expect(least("daily", "messages")).toBeGreaterThanOrEqual(0);
+      expect(least("daily_total", "messages")).toBeGreaterThanOrEqual(0);
+      expect(least("tls_daily", "min(successes, failures)")).toBeGreaterThanOrEqual(0);
+      return [messages, sessions];
+    };
+    beforeEach(async () => {
+      await box.intake(old("a"), old("b"), at(tlsOf("c", NOW - 1000 * DAY), NOW), long());
+      expect(await figures()).toEqual([34, 3]);
+      box.writer.setPolicy({ ...POLICY, verifies: true, countedWithin: countedWithin(SHORT) });
+      await box.expire(NOW, SHORT);
+      expect(await figures()).toEqual([20, 0]);
+    });
+
+    it("when they were parsed again", async () => {
+      await box.writer.reparse([1, 3], read);
+      expect(await figures()).toEqual([20, 0]);
+    });
+
+    it("when an authenticated copy replaced one", async () => {
+      const auth = {
+        verdict: "pass",
+        domain: "reporter.example",
+        dkimDomains: ["reporter.example"],
+        tls: "pass",
+        by: "self",
+        detail: null,
+      } as const;
+      const [better] = await box.intake({ ...old("b"), auth });
+      expect(better!.reportIds).toHaveLength(1);
+      expect(await figures()).toEqual([20, 0]);
+    });
+
+    it("of a report over several days, the part of the days that are stored is subtracted", async () => {
+      await box.writer.reparse([4], read);
+      // what is left began too long ago to count
+      expect(await figures()).toEqual([0, 0]);
+    });
+
+    it("also after the archive was opened again, and when sums are kept longer again", async () => {
+      await box.reopen();
+      box.writer.setPolicy({ ...POLICY, countedWithin: countedWithin(KEEP) });
+      await box.writer.reparse([1, 2, 3, 4], read);
+      expect(await figures()).toEqual([20, 0]);
+      await box.expire(NOW + DAY, KEEP);
+      expect(await figures()).toEqual([20, 0]);
+    });
+
+    it("a day is given up only when sums of it were deleted: a clock that was far ahead did not end counting", async () => {
+      await box.expire(NOW + 5000 * DAY, SHORT);
+      box.writer.setPolicy({ ...POLICY, countedWithin: countedWithin(SHORT) });
+      await box.intake(dmarcOf("new", NOW + 2 * DAY));
+      expect(await figures()).toEqual([2, 0]);
+    });
   });
 
   it("a late copy of a large report was stored in full before it was found to be a duplicate: it writes no rows", async () => {

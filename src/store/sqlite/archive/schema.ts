@@ -249,6 +249,8 @@ UPDATE domain_org SET reports = counted.n FROM
 -- of which no report is stored any more
 CREATE INDEX domain_org_unused ON domain_org (last_received) WHERE reports <= 0;
 CREATE INDEX domain_org_org ON domain_org (org_id);
+-- of a day before this one sums were deleted: nothing is added to or subtracted from those days; at most one row
+CREATE TABLE sums_expired (before INTEGER NOT NULL) STRICT;
 CREATE INDEX report_also_report ON report_also (report_id);
 -- reports that are being stored in several transactions: their rows are not visible yet, and are deleted at the next open
 CREATE TABLE staged_report (id INTEGER PRIMARY KEY) STRICT;
