@@ -174,6 +174,9 @@ const limits = z.strictObject({
   rfc822_depth: count(4, 0, 20).describe("Nesting depth of forwarded messages."),
   archive_depth: count(3, 1, 10).describe("Nesting depth of containers (gzip, zip, tar)."),
   archive_entries: count(100, 1, 100_000).describe("Entries of one archive."),
+  reports: count(1000, 1, 100_000).describe(
+    "Reports of one mail, and parts that should have been one; the rest of the mail is not parsed.",
+  ),
   gzip_members: count(100, 1, 10_000).describe("Members of one gzip stream."),
   header_size: size("256K", 4096).describe("Header block of one part."),
   header_fields: count(1000, 10, 100_000).describe("Fields of one header block."),

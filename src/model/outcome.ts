@@ -25,6 +25,7 @@ export const REASONS = {
   "too-deep": "nested deeper than allowed",
   "too-many-entries": "an archive with more entries than allowed",
   "too-many-parts": "a mail with more parts than allowed",
+  "too-many-reports": "a mail with more reports than allowed",
   "too-many-records": "a report with more records than allowed",
   doctype: "a document type or entity declaration, which no report has",
   "not-xml": "not XML at all",

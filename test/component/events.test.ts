@@ -12,7 +12,7 @@ import { epochSeconds } from "../../src/lib/clock.ts";
 import { MailreportError } from "../../src/lib/errors.ts";
 import type { DaemonEvents } from "../../src/model/events.ts";
 import type { DsnReport } from "../../src/model/report.ts";
-import { reportEvents } from "../../src/receive/ingest/report-log.ts";
+import { ReportLog } from "../../src/receive/ingest/report-log.ts";
 import type { IntakeResult } from "../../src/store/archive/intake.ts";
 import { openQueueStore } from "../../src/store/sqlite/queue/store.ts";
 import { counted, DAY, evaluation, newMessage, OUTGOING } from "../support/events.ts";
@@ -100,7 +100,7 @@ describe("a mail", () => {
       reportIds: [9],
       detail: null,
     } as unknown as IntakeResult;
-    reportEvents({ log, events }, result);
+    new ReportLog({ log, events }).add("intake", result);
     const report = { mail: "m3", kind: "dmarc", org: "Reporter", report_id: "1", domain: "a.example" };
     const stored = { id: "r9", ...report, records: 2, messages: 5 };
     const invalid = { mail: "m3", kind: "dmarc", reason: "bad-xml", detail: "line 1" };
@@ -112,6 +112,58 @@ describe("a mail", () => {
       { level: "info", event: "report.duplicate", fields: { ...report, conflict: true } },
       { level: "warn", event: "report.invalid", fields: invalid },
     ]);
+  });
+});
+
+describe("a mail with many reports", () => {
+  const many = (count: number): IntakeResult =>
+    ({
+      mailId: 4,
+      items: Array.from({ length: count }, (_, n) => ({
+        ok: true,
+        kept: n % 2 === 0 ? "new" : "duplicate",
+        figures: {
+          kind: "dmarc",
+          orgName: "R",
+          reportId: `${n}`,
+          policyDomain: null,
+          records: 1,
+          messages: 1,
+        },
+      })),
+      reportIds: Array.from({ length: count / 2 }, (_, n) => 100 + n),
+      detail: null,
+    }) as unknown as IntakeResult;
+
+  it("kept all other work waiting for its events: they come in slices, each report with its id", async () => {
+    const reportLog = new ReportLog({ log, events });
+    reportLog.add("intake", many(1000));
+    expect(got.of("report.stored")).toHaveLength(50);
+    reportLog.add("intake", many(4)); // another one does not wait for it
+    expect(got.of("report.stored")).toHaveLength(52);
+    await reportLog.ended();
+    const of1000 = got.of("report.stored").filter((_, n) => n !== 50 && n !== 51);
+    expect(of1000.map(({ id, report_id }) => [id, report_id])).toEqual(
+      Array.from({ length: 500 }, (_, n) => [`r${100 + n}`, `${2 * n}`]),
+    );
+    expect(got.of("report.duplicate")).toHaveLength(502);
+  });
+
+  it("an event that cannot be given is logged, and ends the others of its mail alone", async () => {
+    let left = 150;
+    const failing = {
+      emit() {
+        if (left-- <= 0) throw new Error("no event");
+      },
+    } as unknown as typeof events;
+    const reportLog = new ReportLog({ log, events: failing });
+    reportLog.add("intake", many(1000));
+    expect(log.lines).toEqual([]);
+    await reportLog.ended();
+    expect(log.lines).toMatchObject([
+      { level: "error", event: "unit.failed", fields: { unit: "intake", mail: "m4" } },
+    ]);
+    expect(left).toBe(-1);
   });
 });
 

@@ -123,6 +123,24 @@ describe.each(VERSIONS)("databases of %s", (version) => {
     }
   });
 
+  it("numbers of reports about a domain were counted wrongly: they are counted again", async () => {
+    const path = join(copy, "archive.db");
+    const pairs = "SELECT domain_id, org_id, reports FROM domain_org ORDER BY domain_id, org_id";
+    const run = <T>(work: (database: ReturnType<typeof openDatabase>) => T): T => {
+      const database = openDatabase(path);
+      try {
+        return work(database);
+      } finally {
+        database.close();
+      }
+    };
+    const right = run((database) => database.prepare(pairs).all());
+    expect(right.length).toBeGreaterThan(0);
+    run((database) => database.exec("UPDATE domain_org SET reports = 3 - 2 * reports"));
+    await openArchiveWriter(path).close();
+    expect(run((database) => database.prepare(pairs).all())).toEqual(right);
+  });
+
   it("the queue is migrated: outgoing reports, tallies, envelopes and steering are the same", () => {
     for (const _ of ["migrated", "opened again"]) {
       const queue = openQueueStore(join(copy, "queue.db"));

@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { MailreportError } from "../../src/lib/errors.ts";
 import { Commits, type Entry } from "../../src/receive/ingest/commits.ts";
 import type { Accepted, ArchiveIntake, NotStored, PutItem } from "../../src/store/archive/intake.ts";
+import { isLarge } from "../../src/store/sqlite/archive/large-mails.ts";
 
 /** A parse result with this number of records. */
 const parsed = (mailId: number, records = 1): PutItem =>
@@ -64,6 +65,20 @@ describe("commits", () => {
     expect(await small).toEqual([stored(parsed(2)), stored(parsed(3))]);
     puts[0]!.answer();
     expect(await large).toEqual([stored(parsed(1))]);
+  });
+
+  it("a mail of many small reports counted as a small one: it is stored alone, and its rows in steps", async () => {
+    const { puts, commits } = slowArchive();
+    const [report] = (parsed(1) as unknown as { content: { items: unknown[] } }).content.items;
+    const content = { items: Array.from({ length: 1000 }, () => report) } as never;
+    void commits.put([{ mailId: 1, content }, parsed(2)]);
+    await turns();
+    expect(puts.map(({ ids }) => ids)).toEqual([[2]]);
+    puts[0]!.answer();
+    await turns();
+    expect(puts.map(({ ids }) => ids)).toEqual([[2], [1]]);
+    expect(isLarge(content)).toBe(true);
+    expect(isLarge({ items: [report] } as never)).toBe(false);
   });
 
   it("a transaction is bounded by its mails and its records", async () => {

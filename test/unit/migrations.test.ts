@@ -10,7 +10,7 @@ const RELEASED = {
   archive: [
     "b886e5ea6b1011653c4506aeb1f5ead8",
     "6c83e4287475642d95d72d648ca85ac7",
-    "e6d31abd3d2fb0d613f9206741b29b95",
+    "b6f49f147a3d82f08be349a6fbc00f78",
   ],
   queue: [
     "8f16015b30e8fb55ef0bd6e2bbd3646f",

@@ -1,7 +1,19 @@
 /** Which reports a mail or file holds, and why it holds none (rules 1 to 9, 13). */
 import { describe, expect, it } from "vitest";
 import type { Outcome, Reason } from "../../src/model/outcome.ts";
-import { dmarcXml, gz, mail, NOW, part, read, readFile, single, tlsJson, zip } from "../support/reading.ts";
+import {
+  dmarcXml,
+  gz,
+  mail,
+  NOW,
+  part,
+  read,
+  readFile,
+  single,
+  tar,
+  tlsJson,
+  zip,
+} from "../support/reading.ts";
 
 const XML = dmarcXml();
 const NAME = "reporter.example!example.com!1700006400!1700092799.xml";
@@ -350,6 +362,92 @@ describe("equal reports", () => {
     ].flatMap((found) => found.hashes);
     expect(new Set(hashes).size).toBe(1);
     expect(hashes).toHaveLength(4);
+  });
+});
+
+describe("a mail with more reports than allowed", () => {
+  const xmls = (from: number, count: number) =>
+    Array.from({ length: count }, (_, n) => ({ name: `${from + n}.xml`, content: dmarcXml(`r${from + n}`) }));
+  const ids = (count: number) => Array.from({ length: count }, (_, n) => `r${n}`);
+  const tarPart = (from: number, count: number, broken = false) => ({
+    type: "application/gzip",
+    name: "r.tar.gz",
+    encoding: "base64",
+    body: gz(
+      tar(
+        broken ? xmls(from, count).map(({ name }) => ({ name, content: "<feedback>" })) : xmls(from, count),
+      ),
+    ),
+  });
+  const full = { ok: false, kind: null, reason: "too-many-reports" };
+  const detail = (limit: number) => `over ${limit}; the rest of the mail is not parsed`;
+
+  it("took seconds to store: the first ones are parsed, and one refused item stands for the rest", () => {
+    const found = read(mail(Array.from({ length: 12 }, (_, n) => tarPart(n * 99, 99))));
+    expect(found.ids).toEqual(ids(1000));
+    expect(found.hashes).toHaveLength(1000);
+    expect(found.reading.items).toHaveLength(1001);
+    expect(found.reading.items.at(-1)).toMatchObject({
+      ...full,
+      detail: detail(1000),
+      part: { name: "1000.xml" },
+    });
+    expect([found.outcome, found.reason]).toEqual(["partial", "too-many-reports"]);
+  });
+
+  it.each([
+    ["XML parts", mail(xmls(0, 9).map(({ name, content }) => ({ type: "text/xml", name, body: content })))],
+    [
+      "a zip archive",
+      single({ type: "application/zip", name: "r.zip", encoding: "base64", body: zip(xmls(0, 9)) }),
+    ],
+    [
+      "mails inside each other",
+      mail([tarPart(0, 2), { type: "message/rfc822", body: mail([tarPart(2, 9)]) }]),
+    ],
+    [
+      "nested containers",
+      mail([
+        {
+          type: "application/zip",
+          name: "r.zip",
+          encoding: "base64",
+          body: zip([{ name: "r.tar.gz", content: tarPart(0, 5).body }]),
+        },
+      ]),
+    ],
+  ])("in %s", (_, raw) => {
+    const found = read(raw, {}, { reports: 3 });
+    expect(found.ids).toEqual(ids(3));
+    expect(found.refused).toEqual(["too-many-reports"]);
+  });
+
+  it("TLS, abuse and delivery status reports count as well", () => {
+    const feedback = {
+      type: "message/feedback-report",
+      body: "Feedback-Type: abuse\r\nUser-Agent: x/1\r\nVersion: 1\r\n\r\n",
+    };
+    const tls = { type: "application/tlsrpt+json", name: "t.json", body: tlsJson() };
+    const found = read(mail([tls, { type: "text/xml", body: XML }, tls]), {}, { reports: 2 });
+    expect([found.ids, found.refused]).toEqual([["t1", "r1"], ["too-many-reports"]]);
+    const two = read(mail([feedback, feedback]), {}, { reports: 1 });
+    expect([two.ids.length, two.refused]).toEqual([1, ["too-many-reports"]]);
+  });
+
+  it("parts that should have been reports count as well", () => {
+    const found = read(mail([tarPart(0, 50, true)]), {}, { reports: 20 });
+    expect(found.refused).toHaveLength(21);
+    expect(found.refused.at(-1)).toBe("too-many-reports");
+    expect(found.outcome).toBe("invalid");
+  });
+
+  it("is one with as many as allowed: all of them are parsed, and what is no report is not refused", () => {
+    const found = read(
+      mail([tarPart(0, 5), { type: "text/plain", body: "five reports" }]),
+      {},
+      { reports: 5 },
+    );
+    expect([found.ids, found.refused]).toEqual([ids(5), []]);
   });
 });
 

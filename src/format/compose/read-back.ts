@@ -29,6 +29,7 @@ const LIMITS: IngestLimits = {
   rfc822_depth: 0,
   archive_depth: 1,
   archive_entries: 1,
+  reports: 1,
   gzip_members: 1,
   header_size: ENDLESS,
   header_fields: ENDLESS,

@@ -89,6 +89,8 @@ class MailReader {
   #headers: MailHeaders | null = null;
   /** Why nothing was found, when a limit or damage is the reason. */
   #stopped: ReadStop | null = null;
+  /** The limit of reports is reached: nothing else is parsed. */
+  #full: ReadStop | null = null;
 
   constructor(hints: ReadHints, limits: IngestLimits, monotonic: () => number, sink: ReportSink) {
     this.#hints = hints;
@@ -192,8 +194,8 @@ class MailReader {
     const status = feedback.length > 0 ? undefined : parts.find((part) => isStatusPart(message.bytes, part));
     if (feedback.length === 0 && !status) return false;
     const reading = this.#partReading(message, parts, mediaType);
-    for (const part of feedback) this.#items.push(readFeedback(part, reading));
-    if (status) this.#items.push(readDsn(status, reading));
+    for (const part of feedback) this.#add(reading.part, () => readFeedback(part, reading));
+    if (status) this.#add(reading.part, () => readDsn(status, reading));
     return true;
   }
 
@@ -242,13 +244,29 @@ class MailReader {
       if (this.#monotonic() > this.#deadline) throw new ReadStop("timeout");
       work();
     } catch (error) {
-      if (!(error instanceof ReadStop)) throw error;
+      if (!(error instanceof ReadStop) || error === this.#full) throw error;
       this.#refuse(candidate, error);
     }
   }
 
-  #refuse(candidate: Candidate, { reason, detail }: ReadStop): void {
-    this.#items.push({ ok: false, kind: null, reason, detail, part: info(candidate) });
+  #refuse(candidate: Candidate, stop: ReadStop): void {
+    this.#add(info(candidate), () => refused(stop, info(candidate)));
+  }
+
+  #add(part: PartInfo, parse: () => ItemReading): void {
+    this.#checkFull(part);
+    this.#items.push(parse());
+  }
+
+  /** Ends the parsing of the mail when it may have no more reports: one refused item stands for all others. */
+  #checkFull(part: PartInfo): void {
+    const { reports } = this.#limits;
+    if (this.#items.length < reports) return;
+    if (this.#full === null) {
+      this.#full = new ReadStop("too-many-reports", `over ${reports}; the rest of the mail is not parsed`);
+      this.#items.push(refused(this.#full, part));
+    }
+    throw this.#full;
   }
 
   #content(given: Candidate, depth: number): void {
@@ -295,8 +313,8 @@ class MailReader {
   }
 
   #dmarc(candidate: Candidate): void {
-    const { source } = candidate;
-    this.#items.push(readDmarc(source, this.#context(candidate), this.#sink, info(candidate)));
+    const part = info(candidate);
+    this.#add(part, () => readDmarc(candidate.source, this.#context(candidate), this.#sink, part));
   }
 
   /** Skips a part that is not a report, unless it is labelled as one. */
@@ -318,16 +336,17 @@ class MailReader {
     const start = bytes.toString("latin1", 0, SNIFFED);
     const looksLike = /"(?:policies|organization-name|report-id|date-range)"/.test(start);
     if (!looksLike && !claims(candidate)) return;
-    this.#items.push(readTls(bytes, this.#context(candidate), this.#sink, info(candidate)));
+    const part = info(candidate);
+    this.#add(part, () => readTls(bytes, this.#context(candidate), this.#sink, part));
   }
 
   #zip(candidate: Candidate, depth: number): void {
     const { message, warnings } = candidate;
     const bytes = collect(candidate.source, { most: LARGEST_HELD, noted: warnings });
     for (const entry of zipEntries(bytes, this.#limits, this.#budget, warnings)) {
-      const { name, refused, size, source } = entry;
+      const { name, refused: stop, size, source } = entry;
       const inner: Candidate = { source, name, mediaType: null, size, message, warnings: merged(warnings) };
-      if (refused) this.#refuse(inner, refused);
+      if (stop) this.#refuse(inner, stop);
       else this.#guarded(inner, () => this.#content(inner, depth + 1));
     }
   }
@@ -393,6 +412,10 @@ class MailReader {
 
 function info({ name, mediaType, size }: Candidate): PartInfo {
   return { name, mediaType, size };
+}
+
+function refused({ reason, detail }: ReadStop, part: PartInfo): ItemReading {
+  return { ok: false, kind: null, reason, detail, part };
 }
 
 function merged(...lists: readonly WarningList[]): WarningList {

@@ -10,6 +10,8 @@ export const BATCH_MAILS = 64;
 export const BATCH_BYTES = 4 << 20;
 /** Rows of records that are stored in about 30 ms. A mail with more is stored alone. */
 const BATCH_ROWS = 8000;
+/** A report itself costs about as much as this many rows. */
+const REPORT_ROWS = 10;
 
 /** One mail on its way into the archive. */
 export interface Entry {
@@ -124,8 +126,9 @@ function rowsOf({ content }: PutItem): number {
   if (content === null || !("items" in content)) return 1;
   return content.items.reduce((sum, item) => {
     if (!item.ok) return sum + 1;
-    if (item.content.kind === "dmarc") return sum + 1 + item.content.records.count;
-    if (item.content.kind !== "tls") return sum + 1;
-    return item.content.policies.reduce((rows, { details }) => rows + 1 + details.length, sum + 1);
+    const own = sum + REPORT_ROWS;
+    if (item.content.kind === "dmarc") return own + item.content.records.count;
+    if (item.content.kind !== "tls") return own;
+    return item.content.policies.reduce((rows, { details }) => rows + 1 + details.length, own);
   }, 1);
 }

@@ -19,7 +19,7 @@ import { Backlog } from "./backlog.ts";
 import { IngestLife } from "./life.ts";
 import { errorOf, IngestDied, type IngestProcess } from "./process.ts";
 import type { IntakeHead, Notice, ParseWhen, Request } from "./protocol.ts";
-import { reportEvents } from "./report-log.ts";
+import { ReportLog } from "./report-log.ts";
 
 /** Mails that the process has and has not answered: the next commit is ready when one has ended. */
 const WITH_PROCESS = 128;
@@ -106,6 +106,7 @@ class Supervisor implements Ingest {
   /** Failures of parsing spooled mail in a row. */
   #failures = 0;
   readonly #backlog: Backlog;
+  readonly #reportLog: ReportLog;
   readonly #count = { batches: 0, mails: 0, quarantined: 0 };
 
   constructor(options: IngestOptions) {
@@ -113,6 +114,7 @@ class Supervisor implements Ingest {
     this.#options = options;
     this.#config = options.config;
     this.#backlog = new Backlog(clock);
+    this.#reportLog = new ReportLog({ log, events });
     this.#life = new IngestLife({
       config: () => this.#config,
       // a process is replaced before the mails that it had are known to be suspects
@@ -150,8 +152,8 @@ class Supervisor implements Ingest {
     } else if (notice.notice === "parsed") {
       this.#failures = 0;
       for (const result of notice.results) {
-        this.#guard("parse", result, () => reportEvents(this.#options, result));
-        this.#guard("parse", result, () => this.#options.onRead?.(result));
+        this.#reportLog.add("parse", result);
+        this.#parsed(result);
       }
       this.#backlog.parsed(notice.results);
     } else if (notice.notice === "parse-failed") {
@@ -162,11 +164,12 @@ class Supervisor implements Ingest {
   }
 
   /** What follows from a stored mail: its failure must not look as if the mail were not stored. */
-  #guard(unit: string, { mailId }: Pick<IntakeResult, "mailId">, work: () => void): void {
+  #parsed(result: IntakeResult): void {
+    const { log, onRead } = this.#options;
     try {
-      work();
+      onRead?.(result);
     } catch (error) {
-      logFailure({ log: this.#options.log, unit, fields: { mail: `m${mailId}` } }, failureOf(error));
+      logFailure({ log, unit: "parse", fields: { mail: `m${result.mailId}` } }, failureOf(error));
     }
   }
 
@@ -275,8 +278,7 @@ class Supervisor implements Ingest {
       return;
     }
     resolve(answer);
-    if (!answer.spooled)
-      this.#guard("intake", answer.result, () => reportEvents(this.#options, answer.result));
+    if (!answer.spooled) this.#reportLog.add("intake", answer.result);
   }
 
   /** The process died; unless it parsed spooled mail then, this mail may be the reason. */
@@ -396,5 +398,6 @@ class Supervisor implements Ingest {
     this.#failQueue(new MailreportError("daemon.stopping"));
     this.#backlog.giveUp();
     await this.#life.stop();
+    await this.#reportLog.ended();
   }
 }

@@ -17,9 +17,6 @@ export function monthOf(time: number): number {
   return Math.floor(time / MONTH);
 }
 
-/** What refers to a name without prolonging its life. */
-export const NO_MONTH = 0;
-
 /**
  * Ids by value; a row that is not there is made. `month` is that of what refers to it: for sources, authsets and heads
  * when the mail was received; for domains and organisations, which day sums refer to, the later one of that and the end

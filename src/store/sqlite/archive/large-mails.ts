@@ -15,9 +15,14 @@ const STEP_ROWS = 1024;
 /** A mail with more rows is stored in steps. Below it, the sync of another commit costs more than a step saves. */
 const LARGE_ROWS = 4 * STEP_ROWS;
 
+/** A report itself costs about as much as this many rows: its row and index entries, names, sums, and its event. */
+const REPORT_ROWS = 10;
+
 /** Whether the reports of a mail are stored in steps. */
 export function isLarge({ items }: JudgedMail): boolean {
-  return items.reduce((sum, item) => sum + (item.ok ? rowsOf(item.content) : 0), 0) > LARGE_ROWS;
+  return (
+    items.reduce((sum, item) => sum + (item.ok ? REPORT_ROWS + rowsOf(item.content) : 0), 0) > LARGE_ROWS
+  );
 }
 
 export interface LargeMailParts {

@@ -1,6 +1,5 @@
 /** Deletes reports with all that belongs to them, and remembers what they were when their mail is parsed again. */
 import type { DomainNotes } from "./domains.ts";
-import { type Interner, NO_MONTH } from "./intern.ts";
 import type { Staging } from "./staging.ts";
 import type { ReportRow, ReportStatements } from "./statements.ts";
 import type { Sums } from "./sums.ts";
@@ -42,12 +41,11 @@ export interface ReportRemoval {
 export interface RemovalParts {
   readonly sql: ReportStatements;
   readonly sums: Sums;
-  readonly intern: Interner;
   readonly notes: DomainNotes;
   readonly staging: Staging;
 }
 
-export function makeReportRemoval({ sql, sums, intern, notes, staging }: RemovalParts): ReportRemoval {
+export function makeReportRemoval({ sql, sums, notes, staging }: RemovalParts): ReportRemoval {
   function subtract(row: ReportRow): void {
     const { kind, org_id: orgId, domain_id: domainId, begin, end } = row;
     sums.add(
@@ -60,8 +58,9 @@ export function makeReportRemoval({ sql, sums, intern, notes, staging }: Removal
     if (row.counted === 1) subtract(row);
     else sums.count(`archive.uncounted.${row.kind}`, -1);
     sums.count(`archive.report.${row.kind}`, -1);
-    for (const name of row.domains.split(","))
-      if (name) notes.forgotten(intern.domain(name, NO_MONTH), row.org_id);
+    // by id: a name as it was sent may contain a comma
+    if (row.domain_id !== null) notes.forgotten(row.domain_id, row.org_id);
+    for (const domainId of sql.alsoOf.all(row.id)) notes.forgotten(domainId, row.org_id);
     staging.discard(row.id);
     sql.deleteReport(row.id);
   }

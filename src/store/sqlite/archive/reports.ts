@@ -58,7 +58,7 @@ export interface ReportArchive {
   store(mailId: number, mail: Omit<Intake, "raw">, content: JudgedMail, before?: Before): MailReports;
   /**
    * Whether `store` would write the rows of this report, as far as that is known now: it is not refused, no duplicate of
-   * one that is stored, and its records have not expired.
+   * one that is stored or has expired, and its records have not expired.
    * @param mailId of the mail, when it is stored already
    */
   hasNewRows(report: JudgedReport, mailId: number | undefined, receivedAt: number): boolean;
@@ -87,7 +87,7 @@ export function makeReportArchive({ database, intern, sums, rows, staging }: Rep
   const ids = numbering(database, "report");
   const notes = makeDomainNotes(database);
   const expired = makeExpiredKeys(database);
-  const { remove, removeOfMail } = makeReportRemoval({ sql, sums, intern, notes, staging });
+  const { remove, removeOfMail } = makeReportRemoval({ sql, sums, notes, staging });
 
   /** The stored report with this key. */
   function find(key: ReportKey, orgId: number, domains: string): StoredRow | undefined {
@@ -229,7 +229,7 @@ export function makeReportArchive({ database, intern, sums, rows, staging }: Rep
       if (standing.refusal !== null) return false;
       const key = keyOf(report, receivedAt);
       const stored = find(key, intern.org(key.org, nameMonth(key, receivedAt)), key.domains.join(","));
-      if (!stored) return true;
+      if (!stored) return !expired.find(key); // a late copy of one that has expired is a duplicate, or a conflict
       // its own report from before is replaced
       if (stored.mail_id === mailId) return stored.records_kept === 1;
       return isBetter(standing, stored);

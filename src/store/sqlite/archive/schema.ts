@@ -237,8 +237,20 @@ UPDATE org SET used = (SELECT coalesce(max(received_at), 0) / 2592000 FROM repor
 UPDATE org SET used = max(used, about.last) FROM (SELECT org_id, max(max(last_received, last_end)) / 2592000 AS last
   FROM domain_org GROUP BY org_id) AS about WHERE about.org_id = org.id;
 CREATE INDEX org_used ON org (used);
+-- by the ids: names as they were sent may contain a comma, with which they were counted wrongly
+UPDATE domain_org SET reports = 0;
+UPDATE domain_org SET reports = counted.n FROM
+  (SELECT domain_id, org_id, count(*) AS n FROM
+     (SELECT domain_id, org_id FROM report WHERE domain_id IS NOT NULL
+      UNION ALL
+      SELECT also.domain_id, org_id FROM report_also AS also JOIN report ON report.id = also.report_id)
+   GROUP BY domain_id, org_id) AS counted
+  WHERE counted.domain_id = domain_org.domain_id AND counted.org_id = domain_org.org_id;
 -- of which no report is stored any more
-CREATE INDEX domain_org_unused ON domain_org (last_received) WHERE reports = 0;
+CREATE INDEX domain_org_unused ON domain_org (last_received) WHERE reports <= 0;
+CREATE INDEX domain_org_org ON domain_org (org_id);
+-- of a day before this one sums were deleted: nothing is added to or subtracted from those days; at most one row
+CREATE TABLE sums_expired (before INTEGER NOT NULL) STRICT;
 CREATE INDEX report_also_report ON report_also (report_id);
 -- reports that are being stored in several transactions: their rows are not visible yet, and are deleted at the next open
 CREATE TABLE staged_report (id INTEGER PRIMARY KEY) STRICT;

@@ -58,6 +58,10 @@ export function prepareReportStatements(database: Sqlite) {
          part_size, records_kept)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ),
+    /** The policy domains of a report besides the first one. */
+    alsoOf: database
+      .prepare<[number], number>("SELECT domain_id FROM report_also WHERE report_id = ?")
+      .pluck(),
     insertAlso: database.prepare("INSERT OR IGNORE INTO report_also (domain_id, report_id) VALUES (?, ?)"),
     insertWarning: database.prepare(
       "INSERT INTO warning (report_id, code, count, detail) VALUES (?, ?, ?, ?)",

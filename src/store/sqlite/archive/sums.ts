@@ -1,5 +1,5 @@
 /** Day sums and running counters of the archive: changed in the same transaction as what they count. */
-import { isPass, spreadOverDays } from "../../../model/figures.ts";
+import { DAY, isPass, spreadOverDays } from "../../../model/figures.ts";
 import type { StagedContent } from "../../../model/staged.ts";
 import type { Sqlite } from "../open.ts";
 import type { Interner } from "./intern.ts";
@@ -73,15 +73,52 @@ export interface SummedReport {
 }
 
 export interface Sums {
-  /** Adds (sign 1) or subtracts (sign -1) a report. */
+  /**
+   * Adds (sign 1) or subtracts (sign -1) a report, but for its part in days of which sums have expired: what is no longer
+   * there cannot be subtracted.
+   */
   add(report: SummedReport, sign: 1 | -1): void;
   count(name: string, by: number): void;
   /** The value of a counter, as stored. */
   counted(name: string): number;
   /** Writes what `count` collected; call it inside the transaction. */
   flush(): void;
+  /** Sums of this day were deleted: days before its end are no longer changed. Call it inside the transaction. */
+  expired(day: number): void;
   /** Forgets what was collected: the transaction was rolled back. */
   clear(): void;
+}
+
+/** The day before which sums have expired; it never goes back, whatever retention or the clock is set to. */
+interface SumsBegin {
+  /** Begin of the first day that is changed. */
+  readonly day: number;
+  expired(day: number): void;
+  /** The transaction was rolled back. */
+  undo(): void;
+}
+
+function makeSumsBegin(database: Sqlite): SumsBegin {
+  const stored = database.prepare<[], number | null>("SELECT max(before) FROM sums_expired").pluck();
+  const remove = database.prepare("DELETE FROM sums_expired");
+  const insert = database.prepare("INSERT INTO sums_expired (before) VALUES (?)");
+  const load = (): number => stored.get() ?? Number.MIN_SAFE_INTEGER;
+  let first: number | undefined;
+  return {
+    get day() {
+      first ??= load();
+      return first;
+    },
+    expired(day) {
+      if (day < this.day) return;
+      first = day + DAY;
+      remove.run();
+      insert.run(first);
+    },
+    undo() {
+      first = undefined;
+    },
+  };
 }
 
 export function makeSums(database: Sqlite): Sums {
@@ -105,13 +142,18 @@ export function makeSums(database: Sqlite): Sums {
   const count = (name: string, by: number): void => {
     if (by !== 0) gathered.set(name, (gathered.get(name) ?? 0) + by);
   };
+  const sumsBegin = makeSumsBegin(database);
+  /** What of a number belongs to days of which sums are stored. */
+  const kept = (begin: number, end: number, n: number): [day: number, part: number][] =>
+    spreadOverDays(begin, end, n).filter(([day]) => day >= sumsBegin.day);
+
   function addDmarc({ domainId, orgId, begin, end, sums, records }: SummedReport, sign: 1 | -1): void {
     let messages = 0;
     let pass = 0;
     for (const [ev, n] of readEvaluations(sums)) {
-      messages += n;
-      if (isPass(ev)) pass += n;
-      for (const [day, part] of spreadOverDays(begin, end, n)) {
+      for (const [day, part] of kept(begin, end, n)) {
+        messages += part;
+        if (isPass(ev)) pass += part;
         daily.run(domainId, day, orgId, ev, sign * part);
         total.run(domainId, day, ev, sign * part);
       }
@@ -126,14 +168,15 @@ export function makeSums(database: Sqlite): Sums {
     { domainId, successes, failures }: Sessions,
     sign: 1 | -1,
   ): void {
-    const failed = new Map(spreadOverDays(begin, end, failures));
-    for (const [day, part] of spreadOverDays(begin, end, successes)) {
-      tlsDaily.run(domainId, day, orgId, sign * part, sign * (failed.get(day) ?? 0));
-      failed.delete(day);
+    const passed = new Map(kept(begin, end, successes));
+    const failed = new Map(kept(begin, end, failures));
+    for (const day of new Set([...passed.keys(), ...failed.keys()])) {
+      const good = passed.get(day) ?? 0;
+      const bad = failed.get(day) ?? 0;
+      tlsDaily.run(domainId, day, orgId, sign * good, sign * bad);
+      count("archive.tls.session", sign * (good + bad));
+      count("archive.tls.failure", sign * bad);
     }
-    for (const [day, part] of failed) tlsDaily.run(domainId, day, orgId, 0, sign * part);
-    count("archive.tls.session", sign * (successes + failures));
-    count("archive.tls.failure", sign * failures);
   }
 
   return {
@@ -148,8 +191,10 @@ export function makeSums(database: Sqlite): Sums {
       for (const [name, by] of gathered) add.run(name, by);
       gathered = new Map();
     },
+    expired: (day) => sumsBegin.expired(day),
     clear() {
       gathered = new Map();
+      sumsBegin.undo();
     },
   };
 }

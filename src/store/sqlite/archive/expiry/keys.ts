@@ -11,7 +11,7 @@ export function makeKeyExpiry(database: Sqlite): Stage {
   );
   const pairs = database.prepare(
     `DELETE FROM domain_org WHERE (domain_id, org_id) IN
-       (SELECT domain_id, org_id FROM domain_org WHERE reports = 0 AND last_received < ?
+       (SELECT domain_id, org_id FROM domain_org WHERE reports <= 0 AND last_received < ?
         ORDER BY last_received LIMIT ${ROWS})`,
   );
   return {

@@ -13,6 +13,8 @@ import type { ExpiryLimits } from "./limits.ts";
 import type { Stage } from "./stage.ts";
 
 const MAILS = 4;
+/** Policy domains of a report that are deleted in one piece. */
+const ALSO = 200;
 
 interface OldMail {
   readonly id: number;
@@ -27,6 +29,8 @@ interface OldReport {
   readonly org_id: number;
   readonly org: string;
   readonly report_id: string;
+  /** The first policy domain. */
+  readonly domain_id: number | null;
   readonly domains: string;
   readonly begin: number;
   readonly end: number;
@@ -46,14 +50,16 @@ export function makeMailExpiry(database: Sqlite, { sums, notes }: MailExpiryPart
      ORDER BY received_at LIMIT ${MAILS}`,
   );
   const reportOf = database.prepare<[number], OldReport>(
-    `SELECT report.id, kind, org_id, org.key AS org, report_id, domains, "begin", "end", content_hash, counted
+    `SELECT report.id, kind, org_id, org.key AS org, report_id, domain_id, domains, "begin", "end", content_hash, counted
      FROM report JOIN org ON org.id = org_id WHERE mail_id = ? LIMIT 1`,
   );
-  const domainId = database.prepare<[string], number>("SELECT id FROM domain WHERE name = ?").pluck();
-  const pieces = [
-    deleteSome(database, "report_also", "domain_id, report_id"),
-    deleteSome(database, "warning", "report_id, code"),
-  ];
+  const alsoOf = database
+    .prepare<[number], number>(
+      `DELETE FROM report_also WHERE (domain_id, report_id) IN
+       (SELECT domain_id, report_id FROM report_also WHERE report_id = ? LIMIT ${ALSO}) RETURNING domain_id`,
+    )
+    .pluck();
+  const warnings = deleteSome(database, "warning", "report_id, code");
   const deleteReport = database.prepare("DELETE FROM report WHERE id = ?");
   const deleteMail = ["DELETE FROM mail_item WHERE mail_id = ?", "DELETE FROM mail WHERE id = ?"].map((sql) =>
     database.prepare(sql),
@@ -61,17 +67,21 @@ export function makeMailExpiry(database: Sqlite, { sums, notes }: MailExpiryPart
   const keys = makeExpiredKeys(database);
 
   function expireReport(report: OldReport): void {
-    const { id, kind, org, org_id, report_id: reportId, begin, end, counted } = report;
-    const domains = report.domains.split(",").filter((name) => name !== "");
+    const { id, kind, org, report_id: reportId, domains, begin, end, counted } = report;
+    // the key joins the names again: a name as it was sent may contain a comma
     if (counted === 1 && (kind === "dmarc" || kind === "tls"))
-      keys.add({ kind, org, reportId, domains, begin, end }, report.content_hash);
-    for (const name of domains) {
-      const known = domainId.get(name);
-      if (known !== undefined) notes.forgotten(known, org_id);
-    }
+      keys.add({ kind, org, reportId, domains: [domains], begin, end }, report.content_hash);
+    if (report.domain_id !== null) notes.forgotten(report.domain_id, report.org_id);
     sums.count(`archive.report.${kind}`, -1);
     if (counted === 0) sums.count(`archive.uncounted.${kind}`, -1);
     deleteReport.run(id);
+  }
+
+  /** Deletes policy domains of a report besides the first one; returns how many. */
+  function deleteAlso({ id, org_id }: OldReport): number {
+    const deleted = alsoOf.all(id);
+    for (const domainId of deleted) notes.forgotten(domainId, org_id);
+    return deleted.length;
   }
 
   function expireMail({ id, outcome, auth, auth_more }: OldMail): void {
@@ -85,10 +95,8 @@ export function makeMailExpiry(database: Sqlite, { sums, notes }: MailExpiryPart
   function deleteFrom(mailId: number): number {
     const report = reportOf.get(mailId);
     if (!report) return 0;
-    for (const some of pieces) {
-      const deleted = some(report.id);
-      if (deleted > 0) return deleted;
-    }
+    const deleted = deleteAlso(report) || warnings(report.id);
+    if (deleted > 0) return deleted;
     expireReport(report);
     return 1;
   }

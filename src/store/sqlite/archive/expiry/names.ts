@@ -18,6 +18,12 @@ export const NAMES = {
   org: "sumMonth",
 } as const satisfies Record<string, keyof ExpiryLimits>;
 
+/**
+ * Tables of which the rows come in pairs (domain_org). Pairs expire before the names do; one that is left goes with its
+ * name, because the id is given again.
+ */
+const PAIRED: ReadonlySet<string> = new Set(["domain", "org"]);
+
 export interface NameExpiry extends Stage {
   /** Whether there is anything to delete. */
   pending(limits: ExpiryLimits): boolean;
@@ -32,9 +38,13 @@ export function makeNameExpiry(database: Sqlite, forget: () => void): NameExpiry
   const tables = Object.entries(NAMES).map(([table, limit]) => ({
     limit,
     oldest: database.prepare<[], number | null>(`SELECT min(used) FROM ${table}`).pluck(),
-    some: database.prepare(
-      `DELETE FROM ${table} WHERE id IN (SELECT id FROM ${table} WHERE used < ? ORDER BY used LIMIT ${ROWS})`,
-    ),
+    some: database
+      .prepare<[number], number>(
+        `DELETE FROM ${table} WHERE id IN (SELECT id FROM ${table} WHERE used < ? ORDER BY used LIMIT ${ROWS})
+         RETURNING id`,
+      )
+      .pluck(),
+    pairs: PAIRED.has(table) ? database.prepare(`DELETE FROM domain_org WHERE ${table}_id = ?`) : undefined,
   }));
   const staged = database.prepare("SELECT 1 FROM staged_report LIMIT 1");
   return {
@@ -44,11 +54,12 @@ export function makeNameExpiry(database: Sqlite, forget: () => void): NameExpiry
       return tables.some(({ limit, oldest }) => (oldest.get() ?? limits[limit]) < limits[limit]);
     },
     piece(limits) {
-      for (const { limit, some } of tables) {
-        const deleted = some.run(limits[limit]).changes;
-        if (deleted === 0) continue;
+      for (const { limit, some, pairs } of tables) {
+        const deleted = some.all(limits[limit]);
+        if (deleted.length === 0) continue;
+        for (const id of deleted) pairs?.run(id);
         forget();
-        return deleted;
+        return deleted.length;
       }
       return undefined;
     },

@@ -14,10 +14,14 @@ const DOMAINS = 20;
 
 /** The tables of day sums, their keys, and what of a row the counters know. */
 const TABLES = {
-  daily: { key: "domain_id, day, org_id, ev", sums: "1" },
-  daily_total: { key: "domain_id, day, ev", sums: "ev, messages" },
-  tls_daily: { key: "domain_id, day, org_id", sums: "successes, failures" },
+  daily: { key: "domain_id, day, org_id, ev", sums: "day" },
+  daily_total: { key: "domain_id, day, ev", sums: "day, ev, messages" },
+  tls_daily: { key: "domain_id, day, org_id", sums: "day, successes, failures" },
 } as const;
+
+interface Deleted {
+  readonly day: number;
+}
 
 export interface SumExpiry extends Stage {
   /** The transaction was rolled back: domains are gone through again. */
@@ -32,9 +36,9 @@ export function makeSumExpiry(database: Sqlite, sums: Sums): SumExpiry {
          (SELECT ${key} FROM ${table} WHERE domain_id = ? AND day < ? LIMIT ${ROWS}) RETURNING ${columns}`,
     );
   };
-  const daily = statement<unknown>("daily");
-  const total = statement<{ ev: number; messages: number }>("daily_total");
-  const tls = statement<{ successes: number; failures: number }>("tls_daily");
+  const daily = statement<Deleted>("daily");
+  const total = statement<Deleted & { ev: number; messages: number }>("daily_total");
+  const tls = statement<Deleted & { successes: number; failures: number }>("tls_daily");
   const nextDomain = database
     .prepare<[number], number>("SELECT id FROM domain WHERE id > ? ORDER BY id LIMIT 1")
     .pluck();
@@ -44,13 +48,19 @@ export function makeSumExpiry(database: Sqlite, sums: Sums): SumExpiry {
   let current: number | undefined;
   let after = 0;
 
+  /** Notes what was deleted before something else is; returns how many rows. */
+  function noted(deleted: readonly Deleted[]): number {
+    for (const { day } of deleted) sums.expired(day);
+    return deleted.length;
+  }
+
   function deleteTotals(domainId: number, day: number): number {
     const deleted = total.all(domainId, day);
     for (const { ev, messages } of deleted) {
       sums.count("archive.message", -messages);
       if (isPass(ev)) sums.count("archive.message.pass", -messages);
     }
-    return deleted.length;
+    return noted(deleted);
   }
 
   function deleteSessions(domainId: number, day: number): number {
@@ -59,11 +69,11 @@ export function makeSumExpiry(database: Sqlite, sums: Sums): SumExpiry {
       sums.count("archive.tls.session", -successes - failures);
       sums.count("archive.tls.failure", -failures);
     }
-    return deleted.length;
+    return noted(deleted);
   }
 
   const deleteFrom = (domainId: number, day: number): number =>
-    daily.all(domainId, day).length || deleteTotals(domainId, day) || deleteSessions(domainId, day);
+    noted(daily.all(domainId, day)) || deleteTotals(domainId, day) || deleteSessions(domainId, day);
 
   return {
     piece({ day }: ExpiryLimits) {
