@@ -127,7 +127,11 @@ export const DAEMON_HANDLERS: Readonly<Record<string, Handler>> = {
   },
   async dbBackup(call) {
     const { parsed, client, around, form } = call;
-    const path = resolve(parsed.operands[0]!);
+    const folder = parsed.operands[0]!;
+    // an empty name, as of a shell variable that is not set, would be the current directory
+    if (folder === "")
+      throw new UsageError("the directory has no name", `usage: mailreportctl ${usage(parsed.command)}`);
+    const path = resolve(folder);
     const made = await client.json<{ files: { path: string; bytes: number }[] }>("POST", "/v1/db/backup", {
       path,
       ...reasonOf(call),
