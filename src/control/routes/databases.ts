@@ -32,9 +32,10 @@ export function addDatabaseRoutes(
     freed: await databases.vacuum.run(undefined, callerOf(request, request.body.reason)),
   }));
   const prune = { body: z.strictObject({ dry_run: z.boolean(), reason }), response: answers(PRUNED) };
-  app.post("/v1/db/prune", { schema: prune }, (request) =>
-    perform(databases.prune, undefined, callerOf(request, request.body.reason), request.body.dry_run),
-  );
+  app.post("/v1/db/prune", { schema: prune }, async (request) => {
+    const { dry_run, reason } = request.body;
+    return { dry_run, ...(await perform(databases.prune, undefined, callerOf(request, reason), dry_run)) };
+  });
   app.get("/v1/db/stats", { schema: { ...question, response: answers(DATABASE_STATS) } }, () =>
     databases.stats(),
   );
