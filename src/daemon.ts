@@ -237,6 +237,8 @@ export class Daemon {
             const fields = { what: "reader", code: error.code, error: errorText(error) };
             this.#events.emit("store.problem", { level: "error", ...fields });
           },
+          onOverload: (error) =>
+            logFailure({ log: this.#log, unit: "question to the archive" }, failureOf(error)),
         });
         made.archive = archive;
         this.#stops.add("archive", () => archive.close());

@@ -5,7 +5,7 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { MailreportError } from "../lib/errors.ts";
 import type { Log } from "../lib/log/log.ts";
-import { failureOf, logFailure } from "../lib/supervised.ts";
+import { failureOf, isLogged, logFailure } from "../lib/supervised.ts";
 
 /** Adds the boundary to a server that has no routes yet. */
 export function addBoundary(app: FastifyInstance, log: Log): void {
@@ -33,9 +33,12 @@ export function addBoundary(app: FastifyInstance, log: Log): void {
   });
 }
 
-/** Logs an error that is not a wrong request: a bug, or a store that is full, locked or damaged. */
+/**
+ * Logs an error that is not a wrong request: a bug, or a store that is full, locked or damaged. Not again what a unit of work
+ * inside (a job, a backup) has logged, and not each question that an overloaded archive refused: its readers log that once.
+ */
 function note(log: Log, request: FastifyRequest, error: MailreportError): void {
-  if (error.httpStatus < 500) return;
+  if (error.httpStatus < 500 || error.code === "archive.busy" || isLogged(error)) return;
   const fields = { method: request.method, url: request.url, request_id: request.id };
   logFailure({ log, unit: "control request", fields }, failureOf(error));
 }

@@ -34,7 +34,7 @@ function textsOf(name: string, { type }: Field, { form, of }: ListColumn, now: n
 }
 
 function columnOf(column: ListColumn, fields: Fields, now: number): Column {
-  const { title, field, text, none, when, right, cut, drop } = column;
+  const { title, field, text, plain, none, when, right, cut, drop } = column;
   const look = {
     title,
     ...(right === undefined ? {} : { right }),
@@ -42,7 +42,8 @@ function columnOf(column: ListColumn, fields: Fields, now: number): Column {
     ...(drop === undefined ? {} : { drop }),
   };
   const own = text && ((item: Item) => text(item, now));
-  if (field === undefined) return { ...look, text: own ?? (() => "") };
+  if (field === undefined)
+    return { ...look, text: own ?? (() => ""), ...(plain && { plain: (item: Item) => plain(item) }) };
   const texts = textsOf(field, fields[field]!, column, now);
   const shown = own ?? texts.text;
   return {

@@ -395,7 +395,7 @@ export const COMMANDS: readonly Command[] = withLists([
     operands: "DIR",
     least: 1,
     most: 1,
-    help: "copy both databases to a new directory, while they are in use",
+    help: "copy both databases to a directory without copies, while they are in use; it goes on when the client ends",
   },
   { run: "dbCheck", words: ["db", "check"], help: "check the integrity of both databases" },
   {

@@ -1,5 +1,5 @@
 /** Copies of both databases while they are in use. */
-import { existsSync, rmdirSync, rmSync } from "node:fs";
+import { existsSync, lstatSync, rmdirSync, rmSync, type Stats, statSync } from "node:fs";
 import { open, rename } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
 import { makeDirectory } from "../lib/directory.ts";
@@ -26,6 +26,46 @@ export interface Copied {
 /** The name of a copy until all are complete. */
 const unfinished = (path: string): string => `${path}.new`;
 
+/** What SQLite keeps beside a copy while it is made. */
+const journal = (path: string): string => `${path}-journal`;
+
+/** The file that is where a directory is needed. */
+function fileInTheWay(folder: string): string | undefined {
+  let at = folder;
+  while (!existsSync(at) && dirname(at) !== at) at = dirname(at);
+  return statSync(at, { throwIfNoEntry: false })?.isDirectory() === false ? at : undefined;
+}
+
+/** Names that unfinished copies have in a directory. */
+const leftOver = (folder: string): string[] =>
+  ["archive.db", "queue.db"].flatMap((name) => {
+    const path = unfinished(join(folder, name));
+    return [path, journal(path)];
+  });
+
+/** What has a name, a link itself and not its target. A directory that cannot be searched is an error of the copy. */
+function entryAt(path: string): Stats | undefined {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false });
+  } catch {
+    return undefined;
+  }
+}
+
+/** Errors: `request.invalid`. */
+function checkTarget(folder: string): void {
+  const file = fileInTheWay(folder);
+  if (file !== undefined)
+    throw new MailreportError("request.invalid", { detail: `not a directory: ${file}` });
+  const there =
+    ["archive.db", "queue.db"]
+      .map((name) => join(folder, name))
+      .find((path) => entryAt(path) !== undefined) ??
+    leftOver(folder).find((path) => entryAt(path)?.isFile() === false);
+  if (there !== undefined)
+    throw new MailreportError("request.invalid", { detail: `${there} is there already` });
+}
+
 /** The directories of a path that are not there, the innermost first. */
 function missingFolders(folder: string): string[] {
   const missing: string[] = [];
@@ -36,7 +76,7 @@ function missingFolders(folder: string): string[] {
 /** Removes the files, and the directories that are empty then. What cannot be removed stays. */
 function removeMade(files: readonly string[], folders: readonly string[]): void {
   try {
-    for (const path of files) for (const end of ["", "-journal"]) rmSync(`${path}${end}`, { force: true });
+    for (const path of files) for (const file of [path, journal(path)]) rmSync(file, { force: true });
     for (const folder of folders) if (existsSync(folder)) rmdirSync(folder);
   } catch {
     return; // the error of the backup is the answer
@@ -86,18 +126,15 @@ export class Backup {
   /**
    * Copies both databases into the directory `folder`, made when it is not there, while they are in use. One backup at a
    * time. A copy gets its name when both are complete and on the disk; a backup that fails removes what it made, and
-   * nothing else.
-   * Errors: `request.invalid` for a path that is not absolute or has a copy already, `backup.running`, `store.*` with
-   * the path.
+   * nothing else. Unfinished copies of a backup in which the daemon was killed are removed.
+   * Errors: `request.invalid` for a path that is not absolute, is not a directory or has a copy already,
+   * `backup.running`, `store.*` with the path.
    */
   async run(folder: string): Promise<readonly Copied[]> {
     if (!isAbsolute(folder))
       throw new MailreportError("request.invalid", { detail: `not absolute: ${folder}` });
     if (this.#folder !== undefined) throw new MailreportError("backup.running", { detail: this.#folder });
-    const names = ["archive.db", "queue.db"].flatMap((name) => [name, unfinished(name)]);
-    const there = names.map((name) => join(folder, name)).find((path) => existsSync(path));
-    if (there !== undefined)
-      throw new MailreportError("request.invalid", { detail: `${there} is there already` });
+    checkTarget(folder);
     this.#folder = folder;
     try {
       const { log } = this.#options;
@@ -124,6 +161,7 @@ export class Backup {
     const files: string[] = [];
     try {
       makeDirectory(folder, 0o750);
+      for (const path of leftOver(folder)) rmSync(path, { force: true });
       // the queue first: a report that is sent in between is then sent twice at worst, never forgotten
       files.push(unfinished(queuePath));
       const queued = await copy(queue, unfinished(queuePath), stopping);

@@ -35,6 +35,14 @@ export function failureOf(error: unknown): Failure {
   return { error: new MailreportError("daemon.bug", { detail: errorText(error), cause: error }), bug: true };
 }
 
+/** Errors that have their log line. */
+const LOGGED = new WeakSet<MailreportError>();
+
+/** Whether a unit of work that failed with this error has logged it: a unit around it need not do so again. */
+export function isLogged(error: MailreportError): boolean {
+  return LOGGED.has(error);
+}
+
 /** The stack of what was thrown, beneath the error of the catalogue. */
 export function stackOf({ error }: Failure): string | undefined {
   const cause = error.cause instanceof Error ? error.cause : error;
@@ -63,6 +71,7 @@ export async function supervised<T>(
 /** The log line of a failed unit, for those that cannot be run by `supervised`. */
 export function logFailure({ log, unit, fields = {} }: Unit, failure: Failure): void {
   const { error, bug } = failure;
+  LOGGED.add(error);
   const line = { unit, ...fields, code: error.code, error: errorText(error) };
   if (bug) log.error("unit.failed", { ...line, stack: stackOf(failure) });
   else if (error.temporary) log.warn("unit.failed", line);

@@ -169,6 +169,21 @@ describe("reader threads of the archive", () => {
     expect(await Promise.all([...running, ...long, ...short])).toHaveLength(2 + 2 * MOST_WAITING);
   });
 
+  it("each refused question was logged, hundreds in a flood: one line until no question waits", async () => {
+    const told: unknown[] = [];
+    start({ onOverload: (error) => told.push(error) });
+    for (let flood = 1; flood <= 2; flood++) {
+      const gate = standing();
+      const running = gate.ask(archive);
+      const waiting = Array.from({ length: MOST_WAITING }, () => days(archive));
+      for (let n = 0; n < 3; n++) await expect(days(archive)).rejects.toMatchObject({ code: "archive.busy" });
+      expect(told).toMatchObject(Array(flood).fill({ code: "archive.busy" }));
+      expect(counter("refused")).toBe(3 * flood);
+      gate.open();
+      await Promise.all([running, ...waiting]);
+    }
+  });
+
   it("a thread that died failed the questions of others: its own fails, a new one takes the next", async () => {
     start();
     const [dying, other] = [standing(), standing()];

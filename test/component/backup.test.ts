@@ -1,5 +1,5 @@
 /** Copies of both databases: one that fails is told and leaves nothing, and the next one runs. */
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -102,6 +102,45 @@ describe("a backup", () => {
     await expect(backup.run(used)).rejects.toMatchObject({ code: "request.invalid" });
     expect(readdirSync(used).sort()).toEqual(["note", "queue.db"]);
   });
+
+  it("a daemon killed in a backup left unfinished copies that refused the next one: it removes them", async () => {
+    const target = join(folder, "copy");
+    mkdirSync(target);
+    for (const name of ["archive.db.new", "archive.db.new-journal", "queue.db.new", "archive.db.newer"])
+      writeFileSync(join(target, name), "unfinished");
+    copy = async (path) => {
+      expect(existsSync(path) || existsSync(`${path}-journal`)).toBe(false);
+      writeFileSync(path, "a copy");
+      return { bytes: 6 };
+    };
+    await backup.run(target);
+    expect(readdirSync(target).sort()).toEqual(["archive.db", "archive.db.newer", "queue.db"]);
+  });
+
+  it.each([
+    ["a directory", (path: string) => mkdirSync(path)],
+    ["a link", (path: string) => symlinkSync("/etc/hosts", path)],
+  ])(
+    "%s with the name of an unfinished copy is of somebody else: it is refused and stays",
+    async (_, make) => {
+      const target = join(folder, "copy");
+      mkdirSync(target);
+      make(join(target, "queue.db.new"));
+      await expect(backup.run(target)).rejects.toMatchObject({ code: "request.invalid" });
+      expect(readdirSync(target)).toEqual(["queue.db.new"]);
+    },
+  );
+
+  it.each(["file", "file/below"])(
+    "a backup to a file (%s) was an error of the store with a log line: the request is wrong",
+    async (name) => {
+      const file = join(folder, "file");
+      writeFileSync(file, "");
+      const detail = `not a directory: ${file}`;
+      await expect(backup.run(join(folder, name))).rejects.toMatchObject({ code: "request.invalid", detail });
+      expect(log.of("unit.failed")).toEqual([]);
+    },
+  );
 
   it.each([
     ["of the archive", new MailreportError("store.full", { detail: "archive: full" }), "store.full"],

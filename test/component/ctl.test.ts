@@ -613,6 +613,27 @@ describe("a question", () => {
     expect(deleted).toHaveLength(2);
   });
 
+  it("db prune --json did not say whether anything was deleted: it has dry_run", async () => {
+    const deleted: string[] = [];
+    await prunable(deleted, '{"dry_run":true,"raw_mails":3}');
+    const [dry, done] = [
+      await inside(["db", "prune", "-n", "--json"]),
+      await inside(["db", "prune", "--yes", "--json"]),
+    ];
+    expect([dry, done].map(({ out }) => JSON.parse(out))).toEqual([
+      { dry_run: true, raw_mails: 3 },
+      { dry_run: false, raw_mails: 3 },
+    ]);
+    expect((await inside(["db", "prune", "-n"])).out).toBe("3 raw mails would be deleted\n");
+  });
+
+  it("db backup '' wrote into the directory of the client: it is a usage error", async () => {
+    expect(await inside(["db", "backup", ""])).toMatchObject({
+      code: 64,
+      err: expect.stringContaining("the directory has no name"),
+    });
+  });
+
   it("db prune deleted finished envelopes without asking when nothing of the archive had expired", async () => {
     const deleted: string[] = [];
     await prunable(deleted, '{"raw_mails":0,"finished_envelopes":4}');

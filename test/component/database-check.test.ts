@@ -23,7 +23,8 @@ describe("the check of a database", () => {
   it("finds nothing in a database that is ok, and tells what it cannot open", async () => {
     expect(await checkDatabase(path)).toEqual([]);
     writeFileSync(path, "no database".repeat(1000));
-    expect(await checkDatabase(path)).toEqual([expect.stringMatching(/not a database/)]);
+    // whoever shows it says that the database is damaged
+    expect(await checkDatabase(path)).toEqual([expect.stringMatching(/^(?!.*is damaged).*not a database/)]);
   });
 
   it("that was long held up the end of the daemon: it is ended", async () => {

@@ -9,6 +9,7 @@ import { ROOT } from "../support/build.ts";
 import { newFolderInMemory } from "../support/daemon.ts";
 import { LIMITS, NOW } from "../support/reading.ts";
 import { dmarcMail } from "../support/report-mail.js";
+import { until } from "../support/wait.ts";
 
 const FRAGILE = pathToFileURL(join(ROOT, "test", "support", "fragile-parser.js"));
 const HINTS: ReadHints = { form: "mail", fileName: null, receivedAt: NOW };
@@ -90,6 +91,7 @@ describe("the parser threads", () => {
 
   it("a suspect was parsed beside others: it waits for them, and those behind it wait for it", async () => {
     const { parsers, parse, good, held, done, release } = start();
+    await until("a thread to be ready", () => parsers.isReady);
     const before = parse("before", held(LARGE));
     const alone = parse("alone", good("alone"), { alone: true, spooled: true });
     const behind = parse("behind", good("behind"), { spooled: true });
@@ -97,6 +99,24 @@ describe("the parser threads", () => {
     release();
     await Promise.all([before, alone, behind]);
     expect(done).toEqual(["before", "alone", "behind"]);
+    expect(parsers.isReserved).toBe(false);
+  });
+
+  it("a suspect was taken beside mail that may end the process: the threads are reserved first", async () => {
+    const { parsers, parse, good, held, done, release } = start();
+    await until("a thread to be ready", () => parsers.isReady);
+    const before = parse("before", held(LARGE));
+    const reserved = parsers.reserve().then(() => done.push("reserved"));
+    const behind = parse("behind", good("behind"));
+    release();
+    await Promise.all([before, reserved]);
+    await parse("alone", good("alone"), { alone: true, spooled: true });
+    parsers.release();
+    await behind;
+    expect([done.slice(0, 2).sort(), done.slice(2)]).toEqual([
+      ["before", "reserved"],
+      ["alone", "behind"],
+    ]);
     expect(parsers.isReserved).toBe(false);
   });
 });

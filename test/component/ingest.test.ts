@@ -23,6 +23,8 @@ const FRAGILE = join(ROOT, "test", "support", "fragile-ingest.js");
 /** Of the process: how long opening the archive may take, and when it has lived long. */
 const OPEN_LIMIT_MS = 60_000;
 const LONG_LIFE_MS = 10_000;
+/** Parser threads of this one never become ready. */
+const UNREADY = join(ROOT, "test", "support", "unready-ingest.js");
 const MIGRATING = join(ROOT, "test", "support", "migrating-ingest.js");
 
 describe("the ingest process", () => {
@@ -73,6 +75,15 @@ describe("the ingest process", () => {
       return await work(reader);
     } finally {
       await reader.close();
+    }
+  }
+  /** Attempts to parse a mail, the oldest one by default, that did not end. */
+  function triesOf(path: string, mailId = 1): unknown {
+    const database = openDatabase(path);
+    try {
+      return database.prepare("SELECT tries FROM mail WHERE id = ?").pluck().get(mailId);
+    } finally {
+      database.close();
     }
   }
   const countersOf = (path: string) => inArchive(path, (reader) => reader.stats());
@@ -339,16 +350,51 @@ describe("the ingest process", () => {
     const { ingest, path, log } = await start(FRAGILE);
     const { held } = heldMail();
     await ingest.accept(held);
-    const tries = (): unknown => {
-      const database = openDatabase(path);
-      const found = database.prepare("SELECT tries FROM mail").pluck().get();
-      database.close();
-      return found;
-    };
-    await until("the attempt to begin", () => tries() === 1);
+    await until("the attempt to begin", () => triesOf(path) === 1);
     await ingest.stop();
-    expect([tries(), log.of("ingest.died")]).toEqual([0, []]);
+    expect([triesOf(path), log.of("ingest.died")]).toEqual([0, []]);
   });
+
+  it("a process that was killed before it could parse counted that against spooled mail: no attempt has begun", async () => {
+    const before = await start(BUILT);
+    before.ingest.pauseParsing(true);
+    await before.ingest.accept(report("a"));
+    await before.ingest.stop();
+    const { ingest, path } = await start(UNREADY, { archive: before.path });
+    for (let n = 0; n < 3; n++) await ingest.vacuum(1); // the process has had its chance to take the mail
+    expect(triesOf(path)).toBe(0);
+    await ingest.stop();
+    const after = await start(BUILT, { archive: path });
+    expect(await after.ingest.allParsed(60_000)).toBe(0);
+    expect(await countersOf(path)).toMatchObject({ "archive.report.dmarc": 1 });
+  });
+
+  it.each(["new", "spooled"])(
+    "a suspect was taken while %s mail was parsed, which may end the process as well: its attempt begins after it",
+    async (kind) => {
+      const { ingest, path } = await start(FRAGILE);
+      ingest.pauseParsing(true);
+      await ingest.accept(report("first"));
+      ingest.pauseParsing(false);
+      expect(await ingest.allParsed(60_000)).toBe(0); // a thread is ready
+      ingest.pauseParsing(true);
+      const { held, release } = heldMail();
+      const done = kind === "new" ? ingest.acceptAndParse(held) : ingest.accept(held);
+      if (kind === "spooled") await done;
+      await ingest.accept(report("suspect"));
+      const database = openDatabase(path);
+      const suspect = database.prepare<[], number>("SELECT max(id) FROM mail").pluck().get()!;
+      database.prepare("UPDATE mail SET tries = 1 WHERE id = ?").run(suspect);
+      database.close();
+      ingest.pauseParsing(false);
+      for (let n = 0; n < 3; n++) await ingest.vacuum(1); // the process has had its chance to take the mail
+      expect(triesOf(path, suspect)).toBe(1);
+      release();
+      await done;
+      expect(await ingest.allParsed(60_000)).toBe(0);
+      expect(await countersOf(path)).toMatchObject({ "archive.report.dmarc": 3 });
+    },
+  );
 
   it("spooled mails that were parsed by hand left the backlog too high: the archive's own count is in every answer", async () => {
     const { ingest } = await start(BUILT);

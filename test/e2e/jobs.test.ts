@@ -64,7 +64,7 @@ describe("the jobs of the daemon", () => {
     await d.start();
     const ran = d.ctl("jobs", "run", "database-check");
     expect(ran).toMatchObject({
-      code: 1,
+      code: 65,
       stderr: expect.stringMatching(/damaged: queue\.db: 1 rows refer to missing ones/),
     });
     expect(list()["database-check"]).toMatchObject({

@@ -47,8 +47,8 @@ export const INTEGRITY = z.strictObject({ ok: z.boolean(), problems: listOf(z.st
 
 export const VACUUMED = z.strictObject({ freed: COUNT });
 
-/** Number of deleted things by kind. */
-export const PRUNED = COUNTS;
+/** Number of deleted things by kind; with `dry_run` true of those that would be deleted. */
+export const PRUNED = z.record(z.string(), z.union([COUNT, z.string(), z.boolean()]));
 
 const SIZES = { path: z.string(), bytes: COUNT, wal_bytes: COUNT };
 

@@ -33,8 +33,9 @@ export function addDatabaseRoutes(
   }));
   const prune = { body: z.strictObject({ dry_run: z.boolean(), reason }), response: answers(PRUNED) };
   app.post("/v1/db/prune", { schema: prune }, async (request) => {
-    const { reason: why, dry_run } = request.body;
-    return (await perform(databases.prune, undefined, callerOf(request, why), dry_run)).deleted;
+    const { dry_run, reason: why } = request.body;
+    const { deleted } = await perform(databases.prune, undefined, callerOf(request, why), dry_run);
+    return { dry_run, ...deleted };
   });
   app.get("/v1/db/stats", { schema: { ...question, response: answers(DATABASE_STATS) } }, () =>
     databases.stats(),

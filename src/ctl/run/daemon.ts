@@ -30,7 +30,9 @@ async function steer(call: Call, action: "pause" | "resume"): Promise<number> {
 async function prune(call: Call): Promise<number> {
   const { parsed, client, around, form } = call;
   const ask = (dryRun: boolean) =>
-    client.json<Record<string, number>>("POST", "/v1/db/prune", { dry_run: dryRun, ...reasonOf(call) });
+    client
+      .json<Record<string, number>>("POST", "/v1/db/prune", { dry_run: dryRun, ...reasonOf(call) })
+      .then(({ dry_run: _, ...counts }) => counts);
   const dryRun = parsed.options["dry-run"] === true;
   const expired = await ask(true);
   const total = Object.values(expired).reduce((sum, count) => sum + count, 0);
@@ -44,7 +46,7 @@ async function prune(call: Call): Promise<number> {
       return EXIT.INTERRUPTED;
     done = await ask(false);
   }
-  if (form === "json") around.out(`${JSON.stringify(done)}\n`);
+  if (form === "json") around.out(`${JSON.stringify({ dry_run: dryRun, ...done })}\n`);
   else
     for (const [name, count] of Object.entries(done))
       around.out(`${count} ${named(name)} ${dryRun ? "would be deleted" : "deleted"}\n`);
@@ -127,7 +129,11 @@ export const DAEMON_HANDLERS: Readonly<Record<string, Handler>> = {
   },
   async dbBackup(call) {
     const { parsed, client, around, form } = call;
-    const path = resolve(parsed.operands[0]!);
+    const folder = parsed.operands[0]!;
+    // an empty name, as of a shell variable that is not set, would be the current directory
+    if (folder === "")
+      throw new UsageError("the directory has no name", `usage: mailreportctl ${usage(parsed.command)}`);
+    const path = resolve(folder);
     const made = await client.json<{ files: { path: string; bytes: number }[] }>("POST", "/v1/db/backup", {
       path,
       ...reasonOf(call),

@@ -3,6 +3,7 @@ import { EXIT } from "../../lib/exit.ts";
 import { clean } from "../../lib/text.ts";
 import { took } from "../../model/lists/jobs.ts";
 import { type Call, type Handler, reasonOf } from "../call.ts";
+import { exitOf } from "../client.ts";
 import { type Item, str } from "../render.ts";
 
 interface RunAnswer {
@@ -15,7 +16,16 @@ interface RunAnswer {
   readonly temporary: boolean;
 }
 
-/** Runs a job and waits for its end. Exit code: 75 when it failed and may succeed later, 1 when it failed otherwise. */
+/** The job whose finding is damage; as with `db check`, that is data that is wrong and no failure of a store. */
+const CHECK = "database-check";
+
+/** The exit code of a run that failed: 75 when it may succeed later, otherwise that of its error. */
+function exitOfRun(name: string, code: string, temporary: boolean): number {
+  if (temporary) return EXIT.TEMPFAIL;
+  return name === CHECK && code === "store.corrupt" ? EXIT.DATAERR : exitOf(code);
+}
+
+/** Runs a job and waits for its end. Exit code of a run that was stopped: 75; of one that failed: see `exitOfRun`. */
 async function runJob(call: Call): Promise<number> {
   const { parsed, client, form, around } = call;
   const { operands, options } = parsed;
@@ -33,11 +43,10 @@ async function runJob(call: Call): Promise<number> {
       around.out(`  ${clean(key).replaceAll("_", " ")}: ${clean(str(value))}\n`);
   }
   if (run === null || run.result === "ok") return EXIT.OK;
-  if (run.error !== null) {
-    const { code, message } = run.error;
-    around.err(`mailreportctl: ${clean(name)} failed: ${clean(message)} (${clean(code)})\n`);
-  }
-  return temporary || run.result === "stopped" ? EXIT.TEMPFAIL : EXIT.NOTHING;
+  if (run.error === null) return EXIT.TEMPFAIL;
+  const { code, message } = run.error;
+  around.err(`mailreportctl: ${clean(name)} failed: ${clean(message)} (${clean(code)})\n`);
+  return exitOfRun(name, code, temporary);
 }
 
 export const JOB_HANDLERS: Readonly<Record<string, Handler>> = {

@@ -19,6 +19,9 @@ export const JOB_RUN_FIELDS = {
 export const took = (ms: number | null): string =>
   ms === null ? "-" : ms < 1000 ? `${ms}ms` : formatDuration(ms);
 
+const errorOf = (error: { readonly code: string; readonly message: string } | null): string =>
+  error === null ? "" : `${error.code}: ${error.message}`;
+
 export const JOBS = defineList({
   name: "jobs",
   help: "periodic jobs: what they do now, their last run and the next one",
@@ -42,11 +45,16 @@ export const JOBS = defineList({
     { title: "NAME", field: "name" },
     { title: "STATE", field: "state" },
     { title: "LAST", field: "last_at" },
-    { title: "TOOK", text: ({ last }) => took(last?.took_ms ?? null), drop: 1 },
+    {
+      title: "TOOK",
+      text: ({ last }) => took(last?.took_ms ?? null),
+      plain: ({ last }) => String(last?.took_ms ?? ""),
+      drop: 1,
+    },
     { title: "RESULT", text: ({ last }) => last?.result ?? "-" },
     { title: "NEXT", field: "next_at" },
     { title: "SCHEDULE", field: "schedule", drop: 2 },
-    { title: "ERROR", text: ({ last }) => last?.error?.message ?? "", cut: 20 },
+    { title: "ERROR", text: ({ last }) => errorOf(last?.error ?? null), cut: 20 },
   ],
   commands: [{ words: ["show", "jobs"] }],
 });

@@ -16,6 +16,8 @@ export interface Column<F extends Fields = Fields> {
   when?(item: WireRow<F>): boolean;
   /** Instead of the form of the field; in a pipe too where the column has no field. `now`: epoch milliseconds. */
   text?(item: WireRow<F>, now: number): string;
+  /** In a pipe instead of `text`, for a column without a field. */
+  plain?(item: WireRow<F>): string;
   readonly right?: boolean;
   /** Longer texts may be cut at their end, to no fewer characters than these. */
   readonly cut?: number;

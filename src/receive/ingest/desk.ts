@@ -68,7 +68,7 @@ export class Desk {
     this.#limits = limits;
     this.#policy = policy;
     const program = parserProgram ? { program: parserProgram } : {};
-    this.#parsers = new Parsers({ limits, onBroken, ...program });
+    this.#parsers = new Parsers({ limits, onBroken, onReady: () => this.#spool.wake(), ...program });
     this.#together = together;
     this.#spooled = new KnownSpool(() => this.#askSpool());
     const spooled = (): number => this.#spooled.unparsed;
@@ -89,12 +89,14 @@ export class Desk {
     this.#spool = new SpoolParsing(
       {
         archive: {
+          isNextSuspect: () => archive.isNextSuspect(),
           takeSpooled: (n) => archive.takeSpooled(n),
           giveBack: (ids) => archive.giveBack(ids),
           put,
         },
         burst: this.#burst,
         parse: this.#parse,
+        parsers: this.#parsers,
         spooled,
         refresh: () => this.refresh(),
         tell,

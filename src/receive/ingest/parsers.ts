@@ -25,6 +25,8 @@ const MOST_DEATHS = 2;
 /** Of the tasks that begin while both wait, every fourth is spooled mail: new mail is not to keep it waiting for ever. */
 const SPOOLED_TURN = 4;
 const MIB = 1 << 20;
+/** How long a thread may take to load its program. */
+const START_LIMIT_MS = 60_000;
 /** Heap for short-lived objects, MiB; a small one keeps the process small. */
 const YOUNG_MIB = 24;
 
@@ -51,7 +53,7 @@ interface Thread {
   watch: NodeJS.Timeout | undefined;
   /** Its program has been loaded. */
   isReady: boolean;
-  /** It was ended because it did not answer. */
+  /** It was ended because it did not start or did not answer. */
   hangs: boolean;
 }
 
@@ -61,6 +63,15 @@ export interface ParsersOptions {
   readonly program?: URL;
   /** No thread can be started, or one ends before it is ready: nothing can be parsed. */
   readonly onBroken: (error: unknown) => void;
+  /** A thread has become ready. */
+  readonly onReady?: () => void;
+}
+
+/** All threads for one spooled mail that may have ended the process. */
+interface Reservation {
+  /** It waits until nothing is parsed. */
+  isGranted: boolean;
+  readonly grant: () => void;
 }
 
 export class Parsers {
@@ -69,6 +80,7 @@ export class Parsers {
   #threads: readonly Thread[];
   readonly #new: Job[] = [];
   readonly #spooled: Job[] = [];
+  #reservation: Reservation | undefined;
   #begun = 0;
   #closed = false;
 
@@ -85,8 +97,32 @@ export class Parsers {
 
   /** A mail is parsed alone, or waits for that: nothing may be parsed elsewhere. */
   get isReserved(): boolean {
+    if (this.#reservation) return true;
     const jobs = [...this.#new, ...this.#spooled, ...this.#threads.flatMap((thread) => thread.jobs)];
     return jobs.some(({ alone }) => alone);
+  }
+
+  /** A thread has loaded its program: what is given to `parse` begins. */
+  get isReady(): boolean {
+    return this.#threads.some((thread) => thread.isReady);
+  }
+
+  /**
+   * Resolves when nothing is parsed and a thread is ready. From the call until `release` nothing begins but, once this has
+   * resolved, a spooled mail that is parsed alone. One reservation at a time.
+   */
+  reserve(): Promise<void> {
+    return new Promise((grant) => {
+      this.#reservation = { isGranted: false, grant };
+      this.#assign();
+    });
+  }
+
+  /** Ends the reservation, if there is one. */
+  release(): void {
+    if (!this.#reservation) return;
+    this.#reservation = undefined;
+    this.#assign();
   }
 
   /** Never rejects: a mail that cannot be parsed has its reason. */
@@ -125,9 +161,10 @@ export class Parsers {
     let why: Reason = "internal";
     let detail = "the parser thread ended";
     thread.worker.on("message", (message: ParserMessage) => {
-      if (message === "ready") thread.isReady = true;
+      if (message === "ready") this.#started(thread);
       else this.#answered(thread, message);
     });
+    this.#endAfter(thread, START_LIMIT_MS);
     thread.worker.on("error", (error: NodeJS.ErrnoException) => {
       if (error.code === "ERR_WORKER_OUT_OF_MEMORY") why = "oom";
       detail = `the parser thread ended: ${error.message}`;
@@ -137,6 +174,13 @@ export class Parsers {
       this.#ended(thread, why, detail);
     });
     return thread;
+  }
+
+  #started(thread: Thread): void {
+    clearTimeout(thread.watch);
+    thread.isReady = true;
+    this.#assign();
+    this.#options.onReady?.();
   }
 
   #answered(thread: Thread, answer: ParseAnswer): void {
@@ -171,13 +215,26 @@ export class Parsers {
     this.#assign();
   }
 
-  /** Gives each idle thread its next task. */
+  /**
+   * Gives each idle thread its next task. A thread that is not ready gets none: what ends the process meanwhile is no fault
+   * of a mail.
+   */
   #assign(): void {
+    this.#grant();
     for (const thread of this.#threads) {
-      if (thread.jobs.length > 0) continue;
+      if (!thread.isReady || thread.jobs.length > 0) continue;
       const jobs = this.#take();
       if (jobs.length > 0) this.#begin(thread, jobs);
     }
+  }
+
+  #grant(): void {
+    const reservation = this.#reservation;
+    if (!reservation || reservation.isGranted || !this.isReady) return;
+    const isBusy = this.#threads.some(({ jobs }) => jobs.length > 0);
+    if (isBusy || this.#new[0]?.alone) return;
+    reservation.isGranted = true;
+    reservation.grant();
   }
 
   /** The mails of the next task, taken from the queue whose turn it is; empty: none may begin now. */
@@ -187,8 +244,10 @@ export class Parsers {
     const spooledFirst = this.#begun % SPOOLED_TURN === SPOOLED_TURN - 1;
     const queues = spooledFirst ? [this.#spooled, this.#new] : [this.#new, this.#spooled];
     // a mail to be parsed alone begins when all others have ended; until then none begins
-    const waiting = queues.find(([first]) => first?.alone);
+    const reserved = this.#reservation;
+    const waiting = (reserved?.isGranted ? [this.#spooled] : queues).find(([first]) => first?.alone);
     if (waiting) return running.length === 0 ? waiting.splice(0, 1) : [];
+    if (reserved) return [];
     const roomForLarge = running.filter(({ large }) => large).length < THREADS - 1;
     for (const queue of queues) {
       const task = takeTask(queue, roomForLarge, Math.ceil(queue.length / THREADS));
@@ -207,10 +266,14 @@ export class Parsers {
       task,
       mails.map(({ raw }) => raw.buffer),
     );
+    this.#endAfter(thread, this.#limits.read_timeout + GRACE_MS);
+  }
+
+  #endAfter(thread: Thread, limitMs: number): void {
     thread.watch = setTimeout(() => {
       thread.hangs = true;
       void thread.worker.terminate();
-    }, this.#limits.read_timeout + GRACE_MS);
+    }, limitMs);
   }
 }
 

@@ -1,5 +1,6 @@
 /** An engine of the archive: what the daemon needs to start one. */
 import type { Clock } from "../../lib/clock.ts";
+import type { MailreportError } from "../../lib/errors.ts";
 import type { ArchiveQuestions } from "./reader.ts";
 
 export interface QuestionOptions {
@@ -8,6 +9,8 @@ export interface QuestionOptions {
   readonly clock: Clock;
   /** A part of it ended by an error, or does not answer; it goes on. */
   readonly onProblem: (error: unknown) => void;
+  /** Questions are refused because too many wait (`archive.busy`); called once until that has passed. */
+  readonly onOverload?: (error: MailreportError) => void;
 }
 
 export interface ArchiveEngine {

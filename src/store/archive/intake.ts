@@ -109,6 +109,11 @@ export interface ArchiveIntake {
   /** What is spooled now. */
   spool(): Promise<SpoolState>;
   /**
+   * Whether the mail that `takeSpooled` would give next has an attempt that did not end. Nothing else should be parsed when
+   * it is taken: it may end the process. Errors: `store.*`.
+   */
+  isNextSuspect(): Promise<boolean>;
+  /**
    * The spooled mails to be parsed next, oldest first, at most `limit`: an attempt to parse them begins, and is durable
    * when this resolves. A mail that was taken is not taken again before it was stored or given back. Large mails come alone,
    * and so do those with an attempt that did not end, for they may have ended the process. After three such attempts a mail

@@ -1,6 +1,6 @@
 /** A process that checks the integrity of one database over a read-only connection, prints the damage as JSON, and ends. */
 import { setPriority } from "node:os";
-import { errorText } from "../../lib/errors.ts";
+import { errorText, MailreportError } from "../../lib/errors.ts";
 import { openDatabase } from "./open.ts";
 
 /** Nobody waits for a check: mail comes first. */
@@ -20,8 +20,14 @@ function problemsOf(path: string): string[] {
       database.close();
     }
   } catch (error) {
-    return [errorText(error)]; // what cannot be opened is the finding
+    return [findingOf(error)]; // what cannot be opened is the finding
   }
+}
+
+/** Who shows the finding says that the database is damaged. */
+function findingOf(error: unknown): string {
+  const isDamage = error instanceof MailreportError && error.code === "store.corrupt";
+  return (isDamage ? error.detail : undefined) ?? errorText(error);
 }
 
 /** A lower priority, where a system call filter allows it. */

@@ -43,9 +43,11 @@ export function spoolContract(given: () => ContractBox): void {
       await readSome();
       await given().put.load(4); // asking for a mail is no attempt
       await readSome();
+      expect(await given().put.isNextSuspect()).toBe(false);
       expect(await given().put.takeSpooled(1)).toMatchObject([{ mailId: 5, spooled: true }]);
       await given().reopen(); // the process ended meanwhile
       await given().spool(mailWithXml(dmarcXml("e")), mailWithXml(dmarcXml("f")));
+      expect(await given().put.isNextSuspect()).toBe(true);
       for (let i = 0; i < 3; i++) await readSome();
       expect(groups).toEqual([[1, 2, 3], [4], [5], [6, 7], []]);
       expect(await given().total()).toBe(14);

@@ -223,11 +223,14 @@ export function makeIntake(parts: IntakeParts): ArchiveIntake {
     return batch.map((item) => answers.get(item)!);
   }
 
+  function untaken(limit: number) {
+    const spooled = guarded(() => mails.spooled(limit + taken.size), "archive");
+    return spooled.filter(({ id }) => !taken.has(id));
+  }
+
   /** The next ones that can be parsed together: small, and none with an attempt that did not end. */
   function nextSpooled(limit: number): number[] {
-    const waiting = guarded(() => mails.spooled(limit + taken.size), "archive").filter(
-      ({ id }) => !taken.has(id),
-    );
+    const waiting = untaken(limit);
     const alone = waiting.findIndex(({ tries, size }) => tries > 0 || size > SMALL_MAIL);
     return waiting.slice(0, alone < 0 ? limit : Math.min(limit, Math.max(1, alone))).map(({ id }) => id);
   }
@@ -264,6 +267,10 @@ export function makeIntake(parts: IntakeParts): ArchiveIntake {
         if (unparsed === 0) return { unparsed, oldest: null, newest: null };
         return { unparsed, ...mails.spoolEnds() };
       }, "archive");
+    },
+    async isNextSuspect() {
+      const [next] = untaken(1);
+      return next !== undefined && next.tries > 0;
     },
     async takeSpooled(limit) {
       const ids = nextSpooled(limit);

@@ -34,6 +34,8 @@ export interface ReaderPoolOptions {
   readonly clock: Clock;
   /** Receives what ended a thread, and that a thread was replaced. */
   readonly onProblem: (error: unknown) => void;
+  /** Receives the error of the first refused question of an overload, which lasts until none waits and no thread hangs. */
+  readonly onOverload?: (error: MailreportError) => void;
   readonly threads?: number;
   /** The program of the threads; default: beside this file. */
   readonly program?: URL;
@@ -69,6 +71,8 @@ export class ReaderPool {
   /** Threads that have not ended. */
   readonly #threads = new Set<ReaderThread>();
   #last = 0;
+  /** A question was refused, and the overload has not ended since. */
+  #isOverloaded = false;
   #closed: Promise<void> | undefined;
   #onEnd: () => void = () => undefined;
   readonly #count = { asked: 0, cancelled: 0, deadline: 0, refused: 0 };
@@ -108,8 +112,7 @@ export class ReaderPool {
     const cost = QUESTIONS[name];
     const slot = this.#idle(cost);
     if (!slot && !this.#hasRoom(cost)) {
-      this.#count.refused++;
-      return Promise.reject(new MailreportError("archive.busy"));
+      return Promise.reject(this.#refused());
     }
     return new Promise((resolve, reject) => {
       const question = this.#question(name, args, asker, (error, value) =>
@@ -157,6 +160,14 @@ export class ReaderPool {
     });
     signal?.addEventListener("abort", onAbort);
     return question;
+  }
+
+  #refused(): MailreportError {
+    this.#count.refused++;
+    const error = new MailreportError("archive.busy");
+    if (!this.#isOverloaded) this.#options.onOverload?.(error);
+    this.#isOverloaded = true;
+    return error;
   }
 
   #cancelled(): MailreportError {
@@ -228,6 +239,7 @@ export class ReaderPool {
     slot.question = undefined;
     slot.hangs = false;
     if (!this.#closed) this.#next(slot);
+    if (this.#waiting.length === 0 && !this.#slots.some(({ hangs }) => hangs)) this.#isOverloaded = false;
   }
 
   /** Answers a question with an error; one that waits never starts, the thread of one that runs is told to stop. */
