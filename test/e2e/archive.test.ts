@@ -363,7 +363,8 @@ describe("the archive", () => {
   it("deletes what has expired by the time when it came, and keeps the day sums, even when mails are parsed again", async () => {
     const days = await ok("show", "days", "--json");
     const sums = await stored();
-    const none = JSON.parse(await ok("db", "prune", "--dry-run", "--json")) as Record<string, number>;
+    const { dry_run, ...none } = JSON.parse(await ok("db", "prune", "--dry-run", "--json"));
+    expect(dry_run).toBe(true);
     expect(new Set(Object.values(none))).toEqual(new Set([0])); // the reports are old, but they came today
     await d.stop();
     const database = openDatabase(join(d.dir, "var", "archive.db"));

@@ -8,8 +8,8 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { ROOT } from "../support/build.ts";
 
-/** `tour` runs the commands of the README as they stand; `delayed` is a part of this. */
-const LEFT_OUT = ["tour.test.ts", "delayed.test.ts"];
+/** `tour` runs the commands of the README as they stand. */
+const LEFT_OUT = ["tour.test.ts"];
 
 const files = readdirSync(join(ROOT, "test", "e2e")).filter(
   (name) => name.endsWith(".test.ts") && !LEFT_OUT.includes(name),
