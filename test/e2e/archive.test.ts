@@ -363,24 +363,26 @@ describe("the archive", () => {
   it("deletes what has expired by the time when it came, and keeps the day sums, even when mails are parsed again", async () => {
     const days = await ok("show", "days", "--json");
     const sums = await stored();
-    const { dry_run, ...none } = JSON.parse(await ok("db", "prune", "--dry-run", "--json"));
-    expect(dry_run).toBe(true);
-    expect(new Set(Object.values(none))).toEqual(new Set([0])); // the reports are old, but they came today
+    const expired = async () => {
+      const { dry_run, ...counts } = JSON.parse(await ok("db", "prune", "--dry-run", "--json"));
+      expect(dry_run).toBe(true);
+      return counts as Record<string, number>;
+    };
+    expect(new Set(Object.values(await expired()))).toEqual(new Set([0])); // the reports are old, but they came today
     await d.stop();
     const database = openDatabase(join(d.dir, "var", "archive.db"));
     database.exec("UPDATE report SET received_at = received_at - 401 * 86400 WHERE kind IN ('dmarc', 'tls')");
     database.close();
     await d.start();
-    const would = JSON.parse(await ok("db", "prune", "--dry-run", "--json")) as Record<string, number>;
+    const would = await expired();
     expect(would.reports_with_records).toBe(sums["archive.report.dmarc"]! + sums["archive.report.tls"]!);
     expect(ndjson(await ok("export", "records")).length).toBe(sums["archive.record"]);
     const sizeOf = async () =>
       (JSON.parse(await ok("db", "stats", "--json")) as { archive: Record<string, number> }).archive;
     const before = await sizeOf();
     const done = JSON.parse(await ok("db", "prune", "--yes", "--json")) as Record<string, number>;
-    expect(done).toMatchObject(would);
-    const left = JSON.parse(await ok("db", "prune", "--dry-run", "--json")) as Record<string, number>;
-    expect(new Set(Object.values(left))).toEqual(new Set([0]));
+    expect(done).toMatchObject({ ...would, dry_run: false });
+    expect(new Set(Object.values(await expired()))).toEqual(new Set([0]));
     expect(await ok("show", "days", "--json")).toBe(days);
     // part of the space is given back while records are deleted, how much of it depends on the load of the machine
     expect(await ok("db", "vacuum")).toMatch(/^\d+ bytes/);
